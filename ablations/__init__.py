@@ -1,0 +1,1 @@
+"""A declarative runner of ablation experiments."""

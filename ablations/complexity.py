@@ -1,0 +1,185 @@
+"""Parameters and multiply-adds of a network spec, counted by fvcore and cached."""
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations.files import write_atomically
+from sknet.spec import NetworkSpec
+
+COUNTED = frozenset({"conv", "linear"})
+"""Operators whose multiply-adds the papers count."""
+COUNTED_BY_FVCORE_ONLY = frozenset({"batch_norm", "adaptive_avg_pool2d"})
+"""Operators that fvcore counts and the papers do not."""
+FREE = frozenset(
+    f"aten::{name}"
+    for name in (
+        "add add_ mul mul_ div sub sum mean max_pool2d relu relu_ softmax sigmoid lerp flatten "
+        "unflatten unbind unsqueeze view"
+    ).split()
+)
+"""Operators that fvcore does not know and that are taken as free; any other is an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complexity:
+    """Size and arithmetic of one forward pass on one image."""
+
+    params: int
+    """Trainable parameters."""
+
+    running_statistics: int
+    """Elements of batch normalisation's running means and variances."""
+
+    macs: int
+    """Multiply-adds by the papers' convention, the unit that they call FLOPs: convolutions,
+    fully connected layers, and the rescaling of channels in Select."""
+
+    rescaling_macs: int
+    """The part of `macs` that is rescaling; it follows from shapes, not from how it is done."""
+
+    fvcore_total: int
+    """fvcore's own total, which counts batch normalisation and not the rescaling."""
+
+    uncounted: tuple[str, ...]
+    """Operators that fvcore does not know and takes as free."""
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A network and the side of the square images that it is counted on."""
+
+    network: NetworkSpec
+    """The architecture."""
+
+    image_size: int
+    """Side in pixels."""
+
+
+def count_complexities(
+    networks: Iterable[Sized], *, cache_file: Path
+) -> Mapping[Sized, Complexity]:
+    """The complexity of each network, from the cache where it is known.
+
+    A cache that cannot be written is done without: it only saves time.
+    """
+    source = _hash_source()
+    cache = _read_cache(cache_file)
+    keys = {network: _make_key(network, source) for network in networks}
+    unknown = {key: network for network, key in keys.items() if key not in cache}
+    for key, network in unknown.items():
+        cache[key] = asdict(count_complexity(network))
+    if unknown:
+        try:
+            write_atomically(cache_file, json.dumps(cache, indent=1))
+        except OSError as error:
+            logging.getLogger(__name__).info("%s is not writable: %s", cache_file, error)
+    return {network: _parse_complexity(cache[key]) for network, key in keys.items()}
+
+
+def count_complexity(sized: Sized) -> Complexity:
+    """Builds the network and counts it; takes about a second for a large one.
+
+    Raises:
+        RuntimeError: If the network uses an operator that is neither counted nor known as free.
+    """
+    # Late, so that what finds everything in the cache need not load torch.
+    import torch
+    from torch import nn
+
+    from sknet.resnext import build_network
+
+    network = build_network(sized.network).eval()
+    image = torch.zeros(1, sized.network.in_channels, sized.image_size, sized.image_size)
+    by_operator, uncounted = _analyse(network, image)
+    unknown = (by_operator.keys() - COUNTED - COUNTED_BY_FVCORE_ONLY) | (uncounted - FREE)
+    if unknown:
+        raise RuntimeError(
+            f"every operator must be counted or known as free, got {sorted(unknown)}; "
+            "decide which it is in ablations/complexity.py."
+        )
+    rescaling = count_rescaling(network, image)
+    statistics = sum(
+        module.running_mean.numel() + module.running_var.numel()
+        for module in network.modules()
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+        and module.running_mean is not None
+        and module.running_var is not None
+    )
+    return Complexity(
+        params=sum(p.numel() for p in network.parameters() if p.requires_grad),
+        running_statistics=statistics,
+        macs=sum(by_operator.get(name, 0) for name in COUNTED) + rescaling,
+        rescaling_macs=rescaling,
+        fvcore_total=sum(by_operator.values()),
+        uncounted=tuple(sorted(uncounted)),
+    )
+
+
+def count_rescaling(network: Any, image: Any) -> int:
+    """Multiplications of channels by weights, from the output shapes of the units that do it.
+
+    Shapes:
+        image: (1, C, H, W)
+    """
+    import torch
+
+    counts: list[int] = []
+    hooks = [
+        module.register_forward_hook(
+            lambda unit, _inputs, output: counts.append(unit.count_rescaling(output))
+        )
+        for module in network.modules()
+        if hasattr(module, "count_rescaling")
+    ]
+    with torch.inference_mode():
+        network(image)
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)
+
+
+def _analyse(network: Any, image: Any) -> tuple[dict[str, int], set[str]]:
+    """fvcore's multiply-adds by operator, and the operators that it does not know."""
+    with warnings.catch_warnings():
+        # fvcore traces the network, which PyTorch has deprecated but keeps.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
+        from fvcore.nn import FlopCountAnalysis
+
+        analysis = FlopCountAnalysis(network, image)
+        analysis.unsupported_ops_warnings(enabled=False).uncalled_modules_warnings(enabled=False)
+        by_operator = {name: int(count) for name, count in analysis.by_operator().items()}
+        return by_operator, set(analysis.unsupported_ops())
+
+
+def _make_key(sized: Sized, source: str) -> str:
+    facts = [sized.network.architecture(), sized.image_size, source]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_source() -> str:
+    """SHA-256 of the package that builds the networks, and of this module."""
+    import sknet
+
+    digest = hashlib.sha256()
+    for path in [*sorted(Path(sknet.__file__).parent.glob("*.py")), Path(__file__)]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read_cache(cache_file: Path) -> dict[str, Any]:
+    try:
+        cache = json.loads(cache_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no cache yet, or a damaged one: it is made anew
+        return {}
+    return cache if isinstance(cache, dict) else {}
+
+
+def _parse_complexity(values: dict[str, Any]) -> Complexity:
+    return Complexity(**{**values, "uncounted": tuple(values["uncounted"])})

@@ -1,0 +1,201 @@
+"""What is known of each trial, on disk and crash-safe: the one truth.
+
+A finished trial is a folder `trials/<key>` with `record.json`, `correct.npy` (a bit a test image)
+and `weights.pt`. It appears by one rename, holds all that a table needs, and counts as finished
+wherever it is copied to.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ablations.errors import MachineError
+from ablations.files import write_atomically
+from ablations.plan import make_key
+from ablations.records import Environment, EpochRecord, TrialRecord
+
+FORMAT = 1
+"""Version of the record's layout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A trial that raised on every attempt."""
+
+    key: str
+    """The trial's identity."""
+
+    reason: str
+    """The error's last line."""
+
+    details: str
+    """The stack trace."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the ledger knows of the trials it was asked for."""
+
+    records: dict[str, TrialRecord]
+    """Finished and diverged trials."""
+
+    failures: dict[str, Failure]
+    """Failed trials; they are tried again."""
+
+    corrupt: dict[str, str]
+    """Trials whose record is damaged, with the reason; they are trained again."""
+
+
+class Ledger:
+    """The records below one folder."""
+
+    def __init__(self, runs_dir: Path) -> None:
+        self.runs_dir = runs_dir
+        self._trials = runs_dir / "trials"
+        self._failures = runs_dir / "failures"
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Makes this process the folder's one writer.
+
+        Raises:
+            MachineError: If the folder cannot be written, or another process is its writer.
+        """
+        try:
+            self._trials.mkdir(parents=True, exist_ok=True)
+            self._failures.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.runs_dir / ".lock", timeout=0):
+                self._sweep()
+                yield
+        except Timeout:
+            raise MachineError(
+                f"{self.runs_dir} must have one writer, got another run at work. "
+                "Wait for it, or pass another --runs-dir."
+            ) from None
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise MachineError(
+                f"{self.runs_dir} must be a writable folder, got {error.strerror}. "
+                "Pass another --runs-dir."
+            ) from error
+
+    def checkpoint_of(self, key: str) -> Path:
+        """File of an unfinished trial's state."""
+        return self.runs_dir / "checkpoints" / f"{key}.pt"
+
+    def examine(self, keys: Iterable[str]) -> Findings:
+        """Reads and checks what is known of `keys`; changes nothing."""
+        records: dict[str, TrialRecord] = {}
+        failures: dict[str, Failure] = {}
+        corrupt: dict[str, str] = {}
+        for key in keys:
+            if (self._trials / key).exists():
+                try:
+                    records[key] = read_record(self._trials / key)
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    corrupt[key] = f"{type(error).__name__}: {error}"
+            elif (failure := self._read_failure(key)) is not None:
+                failures[key] = failure
+        return Findings(records=records, failures=failures, corrupt=corrupt)
+
+    def set_aside(self, key: str) -> Path:
+        """Moves a damaged record out of the way, and returns where it is kept."""
+        folder = self.runs_dir / "corrupt"
+        folder.mkdir(parents=True, exist_ok=True)
+        target = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=folder))
+        return (self._trials / key).rename(target / key)
+
+    def add(self, record: TrialRecord) -> None:
+        """Keeps a trial that has ended, with the weights of its checkpoint, which then goes."""
+        from ablations.trial import read_final_weights  # loads torch, which reading need not
+
+        import torch
+
+        checkpoint = self.checkpoint_of(record.key)
+        staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self._trials))
+        torch.save(read_final_weights(checkpoint), staging / "weights.pt")
+        np.save(staging / "correct.npy", np.packbits(np.array(record.last.correct, bool)))
+        content = {
+            "format": FORMAT,
+            "trial": record.key,
+            "state": record.state,
+            "facts": record.facts,
+            "epochs": record.curve(),
+            "test_images": len(record.last.correct or ()),
+            "environment": asdict(record.environment),
+            "finished_at": record.finished_at,
+            "sha256": {
+                name: _hash_file(staging / name) for name in ("correct.npy", "weights.pt")
+            },
+        }
+        write_atomically(staging / "record.json", json.dumps(content, indent=1) + "\n")
+        staging.chmod(0o755)  # mkdtemp lets only the owner read
+        staging.rename(self._trials / record.key)
+        self._failure_file(record.key).unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)
+
+    def add_failure(self, failure: Failure) -> None:
+        """Keeps why a trial failed; it stays to be done."""
+        write_atomically(self._failure_file(failure.key), json.dumps(asdict(failure), indent=1))
+
+    def _failure_file(self, key: str) -> Path:
+        return self._failures / f"{key}.json"
+
+    def _read_failure(self, key: str) -> Failure | None:
+        try:
+            return Failure(**json.loads(self._failure_file(key).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            return Failure(key=key, reason=f"its report is unreadable: {error}", details="")
+
+    def _sweep(self) -> None:
+        """Removes what a killed writer left half-written."""
+        for staging in self._trials.glob(".staging-*"):
+            shutil.rmtree(staging)
+
+
+def read_record(folder: Path) -> TrialRecord:
+    """Reads a trial's folder and checks it whole: checksums, identity, outcomes.
+
+    Raises:
+        OSError: If a file is missing or unreadable.
+        ValueError: If a content does not fit, a checksum differs, or the identity is another's.
+        KeyError: If a field is missing.
+        TypeError: If a field has another type.
+    """
+    content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    if content["format"] != FORMAT:
+        raise ValueError(f"format must be {FORMAT}, got {content['format']}")
+    for name, expected in content["sha256"].items():
+        if _hash_file(folder / name) != expected:
+            raise ValueError(f"{name} must have the checksum {expected}, got another")
+    if make_key(content["facts"]) != folder.name:
+        raise ValueError(f"the facts must have the key {folder.name}, got {content['trial']}")
+    bits = np.load(folder / "correct.npy")
+    correct = np.unpackbits(bits, count=content["test_images"]).astype(bool)
+    *earlier, last = content["epochs"]
+    return TrialRecord(
+        key=folder.name,
+        facts=content["facts"],
+        epochs=(
+            *(EpochRecord(**epoch) for epoch in earlier),
+            EpochRecord(**last, correct=tuple(correct.tolist())),
+        ),
+        environment=Environment(**content["environment"]),
+        finished_at=float(content["finished_at"]),
+    )
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,375 @@
+"""Running is reconciling: what was asked is held against the ledger, and what is missing trained."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ablations.complexity import Sized, count_complexities
+from ablations.config import Config, Recipe, alter_recipe, read_paper
+from ablations.datasets import DATASETS
+from ablations.errors import InputError
+from ablations.ledger import Failure, Findings, Ledger
+from ablations.matrix import Variant, build_variants
+from ablations.plan import Plan, PlannedTrial, State, TrialSpec, build_specs
+from ablations.records import EpochRecord, TrialRecord
+from ablations.tables import Scales, Table, build_table
+
+if TYPE_CHECKING:
+    from ablations.schedule import Event, Observer
+
+logger = logging.getLogger(__name__)
+
+NOMINAL_MACS_PER_SECOND = 1.5e10
+"""Multiply-adds a second of one training core, for estimates before anything was measured here."""
+EPOCH_PASSES = 3
+"""Forward and backward pass of an image, in forward passes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where everything is."""
+
+    runs_dir: Path
+    """Working state: ledger, checkpoints, prepared datasets, MLflow's file."""
+
+    results_dir: Path
+    """Tables of whole experiments."""
+
+    data_dir: Path
+    """The user's datasets."""
+
+    @property
+    def cache_dir(self) -> Path:
+        """Datasets' prepared arrays."""
+        return self.runs_dir / "datasets"
+
+    @property
+    def complexity_file(self) -> Path:
+        """Cache of complexities."""
+        return self.runs_dir / "complexity.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What the command line asks for, besides the experiments' names."""
+
+    recipe_name: str = "quick"
+    """Name of the recipe."""
+
+    settings: Mapping[str, str]
+    """Recipe fields that are changed, as texts."""
+
+    seeds: tuple[int, ...] | None = None
+    """Seeds instead of the recipe's."""
+
+    only: tuple[str, ...] = ()
+    """Patterns of the variants to run; all if empty."""
+
+    exclude: tuple[str, ...] = ()
+    """Patterns of the variants to leave out."""
+
+
+def draw_plan(config: Config, experiment: str, selection: Selection, ledger: Ledger) -> Plan:
+    """The trials that are asked for, each with what the ledger knows of it.
+
+    Raises:
+        InputError: If a name or a setting is wrong, or a variant cannot be built.
+    """
+    recipe, recipe_name = _choose_recipe(config, selection)
+    dataset = DATASETS[recipe.dataset]
+    variants = build_variants(config, experiment, body_name=recipe.body, dataset=dataset)
+    skipped = _choose_skipped(variants, selection)
+    trials = tuple(
+        PlannedTrial(
+            variant=variant,
+            spec=spec,
+            state="skipped" if variant.name in skipped else "to run",
+            reason=skipped.get(variant.name, ""),
+        )
+        for variant, spec in build_specs(variants, recipe, dataset)
+    )
+    plan = Plan(
+        experiment=experiment,
+        recipe_name=recipe_name,
+        recipe=recipe,
+        variants=variants,
+        trials=trials,
+        changes=_describe_changes(selection),
+        is_narrowed=bool(selection.seeds or selection.only or selection.exclude),
+    )
+    return refresh(plan, ledger)
+
+
+def refresh(plan: Plan, ledger: Ledger) -> Plan:
+    """The same plan with what the ledger knows now."""
+    findings = ledger.examine({trial.spec.key for trial in plan.trials})
+    trials = tuple(
+        trial
+        if trial.state == "skipped"
+        else replace(
+            trial,
+            state=_state_of(trial.spec.key, findings),
+            reason=_reason_for(trial.spec.key, findings),
+        )
+        for trial in plan.trials
+    )
+    return replace(plan, trials=trials)
+
+
+def count_scales(config: Config, plan: Plan, places: Places) -> dict[str, Scales]:
+    """Both complexities of every variant of a plan."""
+    paper_size = config.bodies[config.experiment(plan.experiment).paper_body].input_size
+    trained_size = DATASETS[plan.recipe.dataset].image_size
+    pairs = {
+        variant.name: (
+            Sized(variant.paper_network, paper_size),
+            Sized(variant.network, trained_size),
+        )
+        for variant in plan.variants
+    }
+    counted = count_complexities(
+        [sized for pair in pairs.values() for sized in pair], cache_file=places.complexity_file
+    )
+    return {
+        name: Scales(paper=counted[paper], trained=counted[trained])
+        for name, (paper, trained) in pairs.items()
+    }
+
+
+def compare(
+    config: Config, plan: Plan, ledger: Ledger, *, scales: Mapping[str, Scales]
+) -> tuple[Table, Mapping[str, TrialRecord]]:
+    """The comparison table of a plan, from what the ledger knows, with the records behind it."""
+    experiment = config.experiment(plan.experiment)
+    records = ledger.examine({trial.spec.key for trial in plan.trials}).records
+    table = build_table(
+        plan,
+        records,
+        question=experiment.question,
+        baseline=experiment.baseline,
+        paper_table=read_paper()[experiment.paper_table] if experiment.paper_table else None,
+        scales=scales,
+    )
+    return table, records
+
+
+def estimate_seconds(plan: Plan, scales: Mapping[str, Scales], ledger: Ledger) -> dict[str, float]:
+    """Seconds of one core that each trial to run would take, by key.
+
+    From the median throughput of this ledger's finished trials of the same plan, or from a nominal
+    figure if there is none.
+    """
+    costs = {
+        trial.spec.key: _cost(trial, scales[trial.variant.name].trained.macs)
+        for trial in plan.trials
+    }
+    records = ledger.examine(costs).records
+    rates = sorted(costs[key] / record.seconds for key, record in records.items())
+    rate = rates[len(rates) // 2] if rates else NOMINAL_MACS_PER_SECOND
+    return {spec.key: costs[spec.key] / rate for spec in plan.to_run}
+
+
+class Recorder:
+    """Gathers the records of running trials, and keeps each trial in the ledger when it ends.
+
+    Args:
+        specs: The trials that run.
+        ledger: Where they are kept.
+        on_end: Called with each record that was kept.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[TrialSpec],
+        ledger: Ledger,
+        *,
+        on_end: Callable[[TrialRecord], None],
+    ) -> None:
+        self._specs = {spec.key: spec for spec in specs}
+        self._epochs: dict[str, dict[int, EpochRecord]] = {key: {} for key in self._specs}
+        self._ended: set[str] = set()
+        self._ledger = ledger
+        self._on_end = on_end
+
+    def observe(self, event: "Event") -> None:
+        """Takes what a backend reports."""
+        from ablations.schedule import EpochDone, TrialFailed  # loads torch
+
+        if event.key in self._ended:
+            return  # a worker that died after its last epoch tells it again
+        if isinstance(event, TrialFailed):
+            self._ledger.add_failure(
+                Failure(key=event.key, reason=event.reason, details=event.details)
+            )
+        elif isinstance(event, EpochDone):
+            epochs = self._epochs[event.key]
+            epochs[event.record.epoch] = event.record
+            if event.record.is_last:
+                record = TrialRecord(
+                    key=event.key,
+                    facts=dict(self._specs[event.key].facts),
+                    epochs=tuple(epochs[number] for number in sorted(epochs)),
+                    environment=event.environment,
+                    finished_at=time.time(),
+                )
+                self._ledger.add(record)
+                self._ended.add(event.key)
+                self._on_end(record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """What trains the trials."""
+
+    name: Literal["ray", "local"]
+    """Ray Tune, or this process alone."""
+
+    gpus_per_trial: float | None
+    """Share of a GPU for each trial; None for one where there is any, else none."""
+
+    retries: int
+    """How often a trial that raised is tried again."""
+
+    download: bool
+    """Whether a missing dataset may be downloaded."""
+
+
+def find_missing(plans: Iterable[Plan]) -> dict[str, PlannedTrial]:
+    """The trials to run, by key: one that several experiments share stands there once."""
+    return {
+        trial.spec.key: trial
+        for plan in plans
+        for spec in plan.to_run
+        for trial in plan.trials
+        if trial.spec.key == spec.key
+    }
+
+
+def check_machine(missing: Mapping[str, PlannedTrial], places: Places, backend: Backend) -> None:
+    """Makes sure that the machine has what the trials need, and prepares their datasets.
+
+    Raises:
+        MachineError: If it lacks a GPU or a dataset; nothing has been written then.
+    """
+    from ablations.data import prepare_data  # these load torch, which plans do without
+    from ablations.schedule import check_gpus
+
+    check_gpus(backend.name, backend.gpus_per_trial)
+    for name in sorted({trial.spec.dataset.name for trial in missing.values()}):
+        prepare_data(
+            DATASETS[name],
+            data_dir=places.data_dir,
+            cache_dir=places.cache_dir,
+            download=backend.download,
+        )
+
+
+def train(
+    missing: Mapping[str, PlannedTrial],
+    ledger: Ledger,
+    places: Places,
+    backend: Backend,
+    *,
+    observe: "Observer",
+    on_end: Callable[[TrialRecord], None],
+) -> None:
+    """Trains the trials and keeps what they measured; call it as the ledger's writer.
+
+    Args:
+        missing: What to train, by key, in the order to start it.
+        ledger: Where to keep it; damaged records of these trials are set aside.
+        places: Where everything is.
+        backend: What trains.
+        observe: Told of every event, after the ledger.
+        on_end: Called with each record that was kept.
+
+    Raises:
+        MachineError: If the cluster lacks a GPU.
+        KeyboardInterrupt: If the user stopped it; what has ended is kept.
+    """
+    from ablations.environment import find_commit  # these load torch, which plans do without
+    from ablations.schedule import Job, run_job
+
+    for key, reason in ledger.examine(missing).corrupt.items():
+        kept = ledger.set_aside(key)
+        logger.warning("trial %s: its record is corrupt (%s); kept as %s", key, reason, kept)
+    specs = tuple(trial.spec for trial in missing.values())
+    recorder = Recorder(specs, ledger, on_end=on_end)
+
+    def record_and_observe(event: "Event") -> None:
+        recorder.observe(event)
+        observe(event)
+
+    job = Job(
+        specs=specs,
+        cache_dir=places.cache_dir.resolve(),
+        checkpoint_dir=(places.runs_dir / "checkpoints").resolve(),
+        gpus_per_trial=backend.gpus_per_trial,
+        retries=backend.retries,
+        commit=find_commit(),
+    )
+    run_job(backend.name, job, record_and_observe)
+
+
+def _choose_recipe(config: Config, selection: Selection) -> tuple[Recipe, str]:
+    recipe = alter_recipe(config.recipe(selection.recipe_name), selection.settings)
+    if recipe.body not in config.bodies:
+        raise InputError(
+            f"--set body: must be one of {', '.join(sorted(config.bodies))}, got {recipe.body!r}"
+        )
+    altered = " ".join(f"{key}={text}" for key, text in sorted(selection.settings.items()))
+    if selection.seeds is not None:
+        recipe = recipe.model_copy(update={"seeds": selection.seeds})
+    return recipe, f"{selection.recipe_name} {altered}".strip()
+
+
+def _choose_skipped(variants: tuple[Variant, ...], selection: Selection) -> dict[str, str]:
+    """Variants that are not asked for, with the reason."""
+    skipped = {}
+    for variant in variants:
+        if selection.only and not _matches(variant.name, selection.only):
+            skipped[variant.name] = "not among --only"
+        elif _matches(variant.name, selection.exclude):
+            skipped[variant.name] = "among --exclude"
+    if len(skipped) == len(variants):
+        names = ", ".join(f"'{variant.name}'" for variant in variants)
+        raise InputError(f"--only and --exclude must leave a variant, got none of {names}.")
+    return skipped
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _state_of(key: str, findings: Findings) -> State:
+    if key in findings.records:
+        return findings.records[key].state
+    return "failed" if key in findings.failures else "to run"
+
+
+def _reason_for(key: str, findings: Findings) -> str:
+    if key in findings.corrupt:
+        return f"its record is corrupt ({findings.corrupt[key]})"
+    if key in findings.failures:
+        return findings.failures[key].reason
+    return ""
+
+
+def _describe_changes(selection: Selection) -> tuple[str, ...]:
+    changes = [f"--set {key}={text}" for key, text in selection.settings.items()]
+    if selection.seeds is not None:
+        changes.append(f"--seeds {','.join(map(str, selection.seeds))}")
+    changes += [f"--only '{pattern}'" for pattern in selection.only]
+    changes += [f"--exclude '{pattern}'" for pattern in selection.exclude]
+    return tuple(changes)
+
+
+def _cost(trial: PlannedTrial, macs: int) -> float:
+    """Multiply-adds of a trial's training and evaluation."""
+    dataset = trial.spec.dataset
+    images = EPOCH_PASSES * dataset.train_size + dataset.test_size
+    return float(trial.spec.recipe.epochs * images * macs)

@@ -1,0 +1,15 @@
+"""A plan's trials -> every one of them run, in this process or by Ray Tune."""
+
+from ablations.schedule.backends import BackendName, check_gpus, run_job
+from ablations.schedule.events import EpochDone, Event, Job, Observer, TrialFailed
+
+__all__ = [
+    "BackendName",
+    "EpochDone",
+    "Event",
+    "Job",
+    "Observer",
+    "TrialFailed",
+    "check_gpus",
+    "run_job",
+]
