@@ -20,7 +20,7 @@ from ablations.config import Config, find_config, read_config
 from ablations.durations import format_duration
 from ablations.errors import AblationError, IncompleteError, InputError, InterruptedRunError
 from ablations.ledger import Ledger
-from ablations.plan import Plan
+from ablations.plan import Plan, PlannedTrial, State
 from ablations.reconcile import (
     Backend,
     Places,
@@ -222,7 +222,7 @@ def status(
     if as_json:
         _print_json([_describe_plan(plan) for plan in plans])
         return
-    states = ("finished", "diverged", "failed", "to run")
+    states: tuple[State, ...] = ("finished", "diverged", "failed", "to run")
     table = _make_table("experiment", "recipe", *states)
     for plan in plans:
         count = plan.count()
@@ -346,7 +346,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def _train(
-    missing: Mapping[str, Any],
+    missing: Mapping[str, PlannedTrial],
     plans: list[Plan],
     scales: Mapping[str, Mapping[str, Scales]],
     ledger: Ledger,
@@ -408,13 +408,32 @@ def _print_tables(plans: list[Plan], tables: list[Table], *, as_json: bool) -> N
         )
         return
     for table in tables:
-        shown = _make_table(*("\n".join(wrap(text, 11)) for text in table.headings.values()))
-        for cells in format_cells(table):
-            shown.add_row(*cells)
-        stdout.print(f"\n[bold]{table.title}[/bold]: {table.question}\n")
-        stdout.print(shown)
+        stdout.print(f"\n[bold]{table.title}[/bold]: {table.question}\n", soft_wrap=True)
+        for shown in _lay_out(table):
+            stdout.print(shown)
         for note in table.notes:
             stdout.print(f"- {note}", markup=False, soft_wrap=True)
+
+
+def _lay_out(table: Table) -> list[RichTable]:
+    """The table in one piece, or what was printed and what was measured one below the other."""
+    whole = _fill(table, list(table.headings))
+    unbounded = stdout.options.update(max_width=1000)
+    if stdout.measure(whole, options=unbounded).maximum <= stdout.width:
+        return [whole]
+    groups = {key: text.partition(":")[0] for key, text in table.headings.items()}
+    settings = [key for key, text in table.headings.items() if ":" not in text]
+    printed = [key for key, group in groups.items() if group.startswith(("paper", "ours"))]
+    measured = [key for key in table.headings if key not in settings + printed]
+    return [_fill(table, settings + printed), _fill(table, settings + measured)]
+
+
+def _fill(table: Table, keys: list[str]) -> RichTable:
+    filled = _make_table(*("\n".join(wrap(table.headings[key], 11)) for key in keys))
+    positions = [list(table.headings).index(key) for key in keys]
+    for cells in format_cells(table):
+        filled.add_row(*(cells[position] for position in positions))
+    return filled
 
 
 def _print_plans(
@@ -432,9 +451,7 @@ def _print_plans(
         _print_json(reports)
 
 
-def _print_plan(
-    plan: Plan, scales: Mapping[str, Scales], seconds: Mapping[str, float]
-) -> None:
+def _print_plan(plan: Plan, scales: Mapping[str, Scales], seconds: Mapping[str, float]) -> None:
     table = _make_table(
         "trial", "variant", "seed", "state", "params", "MFLOPs", "paper GFLOPs", "time"
     )
@@ -504,7 +521,7 @@ def _list_rows(table: Table) -> list[dict[str, Any]]:
 def _make_table(*headings: str) -> RichTable:
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in headings:
-        table.add_column(heading, overflow="fold", vertical="bottom")
+        table.add_column(heading, overflow="fold", min_width=max(map(len, heading.split("\n"))))
     return table
 
 

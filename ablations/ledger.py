@@ -7,14 +7,12 @@ wherever it is copied to.
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -116,9 +114,9 @@ class Ledger:
 
     def add(self, record: TrialRecord) -> None:
         """Keeps a trial that has ended, with the weights of its checkpoint, which then goes."""
-        from ablations.trial import read_final_weights  # loads torch, which reading need not
-
         import torch
+
+        from ablations.trial import read_final_weights  # loads torch, which reading need not
 
         checkpoint = self.checkpoint_of(record.key)
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self._trials))
@@ -133,9 +131,7 @@ class Ledger:
             "test_images": len(record.last.correct or ()),
             "environment": asdict(record.environment),
             "finished_at": record.finished_at,
-            "sha256": {
-                name: _hash_file(staging / name) for name in ("correct.npy", "weights.pt")
-            },
+            "sha256": {name: _hash_file(staging / name) for name in ("correct.npy", "weights.pt")},
         }
         write_atomically(staging / "record.json", json.dumps(content, indent=1) + "\n")
         staging.chmod(0o755)  # mkdtemp lets only the owner read

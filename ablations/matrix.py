@@ -125,4 +125,3 @@ def _find_twins(
                 f"got the same as {twin!r}; remove one"
             )
     return faults
-

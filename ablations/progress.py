@@ -116,7 +116,8 @@ class Progress:
             return "nothing left"
         if not self._epochs:
             return "time left unknown"
-        return f"about {format_duration((time.monotonic() - self._started) * left / self._epochs)} left"
+        seconds = (time.monotonic() - self._started) * left / self._epochs
+        return f"about {format_duration(seconds)} left"
 
 
 def _describe(record: EpochRecord) -> str:

@@ -1,4 +1,4 @@
-"""Running is reconciling: what was asked is held against the ledger, and what is missing trained."""
+"""Running is reconciling: what was asked is held against what is known; the rest is trained."""
 
 import logging
 import time

@@ -85,12 +85,12 @@ def compare_with_baseline(
     mse, df = residual_mean_square(errors)
     variances = differences.var(axis="index", ddof=1)  # NaN for a single seed
     results = {}
-    for name in differences:
+    for name in map(str, differences.columns):
         column = differences[name].dropna()
         guarded = max(2 * mse, variances[name], variances.mean())
         error = (guarded / len(column)) ** 0.5
         known = len(column) > 1 and df > 0 and not np.isnan(error)
-        results[str(name)] = Difference(
+        results[name] = Difference(
             n=len(column),
             mean=float(column.mean()),
             half_width=_t_quantile(df) * error if known else float("nan"),
@@ -138,7 +138,8 @@ def correct_by_holm(p_values: list[float], *, family: int) -> list[float]:
 
 
 def _one_hot(labels: pd.Index) -> NDArray[np.float64]:
-    return (labels.to_numpy()[:, None] == labels.unique().to_numpy()[None, :]).astype(float)
+    codes, names = labels.factorize()
+    return np.eye(len(names), dtype=np.float64)[np.asarray(codes, dtype=np.intp)]
 
 
 def _t_quantile(df: int) -> float:

@@ -9,7 +9,7 @@ import pandas as pd
 from ablations.complexity import Complexity
 from ablations.config import PaperRow, PaperTable
 from ablations.plan import Plan
-from ablations.records import TrialRecord
+from ablations.records import Environment, TrialRecord
 from ablations.statistics import compare_with_baseline, summarise
 
 
@@ -269,8 +269,8 @@ def _collect_notes(
     paper_table: PaperTable | None,
 ) -> list[str]:
     count = plan.count()
-    parts = [f"{number} {state}" for state, number in count.items() if number or state == "finished"]
-    notes = [f"Trials: {len(plan.trials)} asked = {' + '.join(parts)}."]
+    parts = " + ".join(f"{n} {state}" for state, n in count.items() if n or state == "finished")
+    notes = [f"Trials: {len(plan.trials)} asked = {parts}."]
     notes += [
         f"{trial.variant.name}, seed {trial.spec.seed}: {trial.state}, {trial.reason}."
         for trial in plan.trials
@@ -302,9 +302,7 @@ def _describe_origin(plan: Plan, records: Mapping[str, TrialRecord]) -> str:
     environments = [record.environment for record in used]
     devices = sorted({e.device for e in environments})
     mixed = " (mixed: differences may owe to the device)" if len(devices) > 1 else ""
-    commits = sorted(
-        {f"{(e.commit or 'unknown')[:12]}{' with changes' if e.dirty else ''}" for e in environments}
-    )
+    commits = sorted({_describe_commit(e) for e in environments})
     torches = sorted({e.torch for e in environments})
     dataset = plan.trials[0].spec.dataset if plan.trials else None
     checksum = (dataset.checksum or "of its listing")[:12] if dataset else "unknown"
@@ -313,3 +311,8 @@ def _describe_origin(plan: Plan, records: Mapping[str, TrialRecord]) -> str:
         f"{', '.join(torches) or '–'}; commit {', '.join(commits) or '–'}; dataset "
         f"{plan.recipe.dataset}, SHA-256 {checksum}."
     )
+
+
+def _describe_commit(environment: Environment) -> str:
+    changes = " with changes" if environment.dirty else ""
+    return f"{(environment.commit or 'unknown')[:12]}{changes}"

@@ -87,10 +87,8 @@ def _resume_or_start(spec: TrialSpec, checkpoint: Path, *, device: torch.device)
     network: nn.Module = build_network(
         spec.network, generator=make_generator(spec.seed, "initialisation")
     )
-    network = network.to(device=device, memory_format=torch.channels_last)
-    state = _State(
-        network=network, optimiser=build_optimiser(network, spec.recipe), records=[]
-    )
+    network = network.to(device).to(memory_format=torch.channels_last)
+    state = _State(network=network, optimiser=build_optimiser(network, spec.recipe), records=[])
     if checkpoint.is_file():
         content = _read_checkpoint(checkpoint, device)
         if content.get("key") == spec.key:
@@ -100,9 +98,7 @@ def _resume_or_start(spec: TrialSpec, checkpoint: Path, *, device: torch.device)
     return state
 
 
-def _run_epoch(
-    spec: TrialSpec, state: _State, data: Data, *, device: torch.device
-) -> EpochRecord:
+def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.device) -> EpochRecord:
     epoch = len(state.records)
     started = time.perf_counter()
     trained = train_epoch(

@@ -88,7 +88,7 @@ class SKConv(nn.Module):
             raise TypeError("weigh needs attention='softmax'; this unit sums its branches")
         descriptor = self.squeeze(pooled_sum(features))  # (N, width)
         scores: Tensor = self.score(descriptor)  # (N, M * C), branch by branch
-        return scores.unflatten(1, (len(features), -1)).softmax(dim=1)
+        return scores.view(len(scores), len(features), -1).softmax(dim=1)
 
     def count_rescaling(self, output: Tensor) -> int:
         """Multiplications of Select for `output`: one for each element of every branch."""

@@ -73,7 +73,7 @@ def iterate_train_batches(
         (N, C, H, W) float32 in channels_last, and (N,) int64
     """
     order = torch.randperm(len(data.train), generator=shuffle)
-    for indices in order.split(batch_size):
+    for indices in torch.split(order, batch_size):
         if len(indices) < batch_size:
             return
         images, labels = data.train.pick(indices, device)
@@ -88,7 +88,7 @@ def iterate_test_batches(
     data: Data, *, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields all test images in order, normalised, as `iterate_train_batches` does."""
-    for indices in torch.arange(len(data.test)).split(batch_size):
+    for indices in torch.split(torch.arange(len(data.test)), batch_size):
         images, labels = data.test.pick(indices, device)
         yield normalise(images, data.dataset), labels
 

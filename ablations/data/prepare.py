@@ -1,7 +1,6 @@
 """Brings a dataset into checked uint8 arrays on disk, once, and maps them into memory."""
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -34,8 +33,8 @@ def prepare_data(
     """
     folder = _folder_of(dataset, cache_dir)
     if folder.is_dir():
-        arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
-        if _checksum(arrays) == dataset.checksum:
+        cached = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+        if _checksum(cached) == dataset.checksum:
             return folder
         shutil.rmtree(folder)  # a cache that was damaged is made anew
     arrays = _read_arrays(dataset, data_dir, download=download)
@@ -118,7 +117,7 @@ def _write_arrays(arrays: Mapping[str, Bytes], folder: Path) -> None:
     try:
         for name, array in arrays.items():
             np.save(staging / f"{name}.npy", array)
-        os.rename(staging, folder)
+        staging.rename(folder)
     except OSError:
         shutil.rmtree(staging, ignore_errors=True)
         if not folder.is_dir():  # unless another process wrote the same arrays meanwhile

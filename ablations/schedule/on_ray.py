@@ -17,7 +17,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning o
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def run_on_ray(job: Job, observe: Observer) -> None:
 class _TrialActor(tune.Trainable):
     """One warm worker."""
 
-    def setup(self, config: dict[str, Any], job: Job, gpus: float) -> None:
+    def setup(self, config: dict[str, Any], *, job: Job, gpus: float) -> None:  # type: ignore[override]  # Ray passes its parameters so
         self._job = job
         self._specs = {spec.key: spec for spec in job.specs}
         self._device = torch.device("cuda" if gpus else "cpu")
@@ -83,7 +83,7 @@ class _TrialActor(tune.Trainable):
         return {"record": record, "environment": self._environment, "done": record.is_last}
 
 
-class _Relay(tune.Callback):  # type: ignore[misc]  # Ray leaves it unannotated
+class _Relay(tune.Callback):
     """Hands Tune's results to the observer, and remembers what ended."""
 
     def __init__(self, observe: Observer) -> None:
@@ -111,7 +111,7 @@ class _Relay(tune.Callback):  # type: ignore[misc]  # Ray leaves it unannotated
         self._tell(TrialFailed(key=trial.config["trial"], reason=reason, details=details))
         self.ended.add(trial.config["trial"])
 
-    def stop(self, _trial: str, _result: dict[str, Any]) -> bool:
+    def stop(self, _trial: str, _result: Mapping[Any, Any]) -> bool:
         """Whether to stop all trials: when the observer could not take a result."""
         return self.error is not None
 
@@ -122,7 +122,7 @@ class _Relay(tune.Callback):  # type: ignore[misc]  # Ray leaves it unannotated
             self.error = self.error or error
 
 
-class _Silent(tune.ProgressReporter):  # type: ignore[misc]  # Ray leaves it unannotated
+class _Silent(tune.ProgressReporter):
     """Prints nothing: progress is shown by the observer."""
 
     def should_report(self, trials: list[Any], done: bool = False) -> bool:
@@ -161,7 +161,7 @@ def _fit(job: Job, relay: _Relay, *, gpus: float, scratch: Path) -> None:
 def _connected() -> Iterator[None]:
     """A connection to the cluster of `RAY_ADDRESS`, or to a Ray of our own."""
     address = os.environ.get("RAY_ADDRESS")
-    own = {
+    own: dict[str, Any] = {
         "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
@@ -193,8 +193,9 @@ def _choose_gpus(gpus_per_trial: float | None) -> float:
     Raises:
         MachineError: If the cluster could never run a trial, which Ray would wait for silently.
     """
-    there = ray.cluster_resources()
-    largest = max((node["Resources"].get("GPU", 0.0) for node in ray.nodes()), default=0.0)
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    there = [node["Resources"] for node in nodes if node["Alive"]]
+    largest = max((resources.get("GPU", 0.0) for resources in there), default=0.0)
     if gpus_per_trial is None:
         gpus_per_trial = min(largest, 1.0)
     if gpus_per_trial > largest:
@@ -202,6 +203,6 @@ def _choose_gpus(gpus_per_trial: float | None) -> float:
             f"--gpus-per-trial must be at most {largest:g}, the GPUs of the best node, got "
             f"{gpus_per_trial:g}. Leave it out to train on what is there."
         )
-    if there.get("CPU", 0.0) < 1:
+    if all(resources.get("CPU", 0.0) < 1 for resources in there):
         raise MachineError("a trial needs one CPU core, got a cluster that has none.")
     return gpus_per_trial

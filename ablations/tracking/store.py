@@ -48,7 +48,7 @@ class Tracker:
             self._experiment = self._find_experiment(uri, artifacts_dir)
             self._parent = self._find_or_create_parent()
         except (MlflowException, OSError) as error:
-            raise MachineError(f"{uri} must be an MLflow store that answers, got {error}.") from error
+            raise MachineError(f"{uri} must be a store that answers, got {error}.") from error
 
     def log_trial(self, trial: PlannedTrial, record: TrialRecord, scales: Scales) -> None:
         """Sends one trial's record, unless it is there whole."""
@@ -167,11 +167,7 @@ def describe_params(trial: PlannedTrial) -> dict[str, Any]:
         "attention": operator.attention,
         "r": operator.reduction,
         "L": operator.min_width,
-        **{
-            key: value
-            for key, value in trial.spec.recipe.model_dump().items()
-            if key != "seeds"
-        },
+        **{key: value for key, value in trial.spec.recipe.model_dump().items() if key != "seeds"},
     }
 
 

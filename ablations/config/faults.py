@@ -1,0 +1,83 @@
+"""Faults of a user's text: where, what must hold, what was found, what to do."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from ablations.config.schema import Experiment, OperatorSettings, Recipe
+from ablations.config.text import Keys
+from sknet.spec import Body, Branch
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that does not hold."""
+
+    keys: Keys
+    """Where it stands."""
+
+    rule: str
+    """What must hold."""
+
+    found: Any = None
+    """What was found; None if the rule says it."""
+
+    hint: str = ""
+    """What to do."""
+
+    def text(self) -> str:
+        """The fault in one line."""
+        found = "" if self.found is None else f", got {str(self.found)[:60]!r}"
+        return f"{'.'.join(self.keys)}: {self.rule}{found}{self.hint}"
+
+
+def describe_faults(path: Path, faults: Iterable[Fault], lines: Mapping[Keys, int]) -> str:
+    """All faults, a line each, in the order in which they stand in the file."""
+    placed = sorted((find_line(lines, fault.keys), fault.text()) for fault in faults)
+    return "\n".join(f"{path}:{line}: {text}" for line, text in placed)
+
+
+def find_line(lines: Mapping[Keys, int], keys: Keys) -> int:
+    """Line of the longest beginning of `keys` that the file holds."""
+    known = (keys[:length] for length in range(len(keys), 0, -1))
+    return next((lines[key] for key in known if key in lines), 1)
+
+
+def parse_fault(fault: Mapping[str, Any], prefix: Keys) -> Fault:
+    """A fault as pydantic tells it."""
+    keys = (*prefix, *(str(key) for key in fault["loc"]))
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return find_unknown_key(keys, fault["input"], _list_schema_keys())
+    rule = fault["msg"].removeprefix("Value error, ")
+    says_itself = fault["type"] == "value_error" or isinstance(fault["input"], dict)
+    return Fault(keys, rule, None if says_itself else fault["input"])
+
+
+def find_unknown_key(keys: Keys, found: Any, known: Iterable[str]) -> Fault:
+    """The fault of a key that nothing reads."""
+    return Fault(keys, "unknown key", found, suggest(keys[-1], known))
+
+
+def find_unknown_name(keys: Keys, name: str, known: Iterable[str]) -> list[Fault]:
+    """The fault of a name that stands for nothing, if it does."""
+    names = sorted(known)
+    if name in names:
+        return []
+    return [Fault(keys, f"must be one of {', '.join(names)}", name, suggest(name, names))]
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A question for the name that was probably meant; empty if none is close."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _list_schema_keys() -> set[str]:
+    models: tuple[type[BaseModel], ...] = (Experiment, Recipe, OperatorSettings)
+    return {name for model in models for name in model.model_fields} | {
+        field.name for cls in (Body, Branch) for field in fields(cls)
+    }

@@ -1,0 +1,189 @@
+"""Reads experiments.yaml and paper.yaml, and changes recipes from the command line."""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from ablations.config.faults import (
+    Fault,
+    describe_faults,
+    find_line,
+    find_unknown_key,
+    find_unknown_name,
+    parse_fault,
+    suggest,
+)
+from ablations.config.schema import Experiment, PaperTable, Recipe
+from ablations.config.text import Keys, read_yaml
+from ablations.errors import InputError
+from sknet.spec import Body
+from sknet.zoo import BODIES
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All that experiments.yaml says."""
+
+    path: Path
+    """The file."""
+
+    bodies: Mapping[str, Body]
+    """The file's own bodies, and those that sknet knows."""
+
+    recipes: Mapping[str, Recipe]
+    """Recipes by name."""
+
+    experiments: Mapping[str, Experiment]
+    """Experiments by name."""
+
+    lines: Mapping[Keys, int]
+    """Line of each key, for messages."""
+
+    def place(self, *keys: str) -> str:
+        """Where `keys` stand, as `file:line: a.b.c`."""
+        return f"{self.path}:{find_line(self.lines, keys)}: {'.'.join(keys)}"
+
+    def experiment(self, name: str) -> Experiment:
+        """The experiment called `name`.
+
+        Raises:
+            InputError: If there is none.
+        """
+        return _choose(name, self.experiments, kind="experiment", where=self.path)
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe called `name`.
+
+        Raises:
+            InputError: If there is none.
+        """
+        return _choose(name, self.recipes, kind="recipe", where=self.path)
+
+
+def find_config(path: Path | None, *, working_dir: Path) -> Path:
+    """The experiments.yaml to use: `path`, else the working directory's, else the package's.
+
+    Raises:
+        InputError: If `path` is given and is no file.
+    """
+    if path is not None:
+        if not path.is_file():
+            raise InputError(f"{path} must be a file of experiments, got no such file.")
+        return path
+    package = Path(__file__).parents[
+        1
+    ]  # an installed package holds the file, a checkout its parent
+    name = "experiments.yaml"
+    candidates = [working_dir / name, package / name, package.parent / name]
+    return next(candidate for candidate in candidates if candidate.is_file())
+
+
+def read_config(path: Path) -> Config:
+    """Parses and checks every body, recipe and experiment of `path`.
+
+    Raises:
+        InputError: With all faults, a line each.
+    """
+    raw, lines = read_yaml(path)
+    known = {"bodies", "recipes", "experiments"}
+    faults = [find_unknown_key((str(key),), key, known) for key in raw if key not in known]
+    bodies = dict(_validate_section(raw, "bodies", Body, faults))
+    recipes = dict(_validate_section(raw, "recipes", Recipe, faults))
+    experiments = dict(_validate_section(raw, "experiments", Experiment, faults))
+    faults += [
+        Fault(("bodies", name), "must not be the name of one of sknet's bodies", name)
+        for name in bodies.keys() & BODIES.keys()
+    ]
+    # A body with a fault of its own is known all the same: one slip is not told twice.
+    known_bodies = BODIES.keys() | _keys_of(raw.get("bodies"))
+    faults += _find_dangling(recipes, experiments, known_bodies)
+    if faults:
+        raise InputError(describe_faults(path, faults, lines))
+    return Config(
+        path=path,
+        bodies={**BODIES, **bodies},
+        recipes=recipes,
+        experiments=experiments,
+        lines=lines,
+    )
+
+
+def read_paper() -> Mapping[str, PaperTable]:
+    """The papers' printed tables, by key."""
+    raw, _ = read_yaml(Path(__file__).parents[1] / "paper.yaml")
+    return TypeAdapter(dict[str, PaperTable]).validate_python(raw)
+
+
+def alter_recipe(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
+    """The recipe with fields set from the command line, their values read as YAML.
+
+    Raises:
+        InputError: If a field does not exist or a value is not possible, with all faults.
+    """
+    faults: list[Fault] = []
+    values: dict[str, Any] = {}
+    for key, text in settings.items():
+        if key not in Recipe.model_fields:
+            faults.append(find_unknown_key((key,), text, Recipe.model_fields))
+            continue
+        try:
+            values[key] = parse_value(text)
+        except yaml.YAMLError:
+            faults.append(Fault((key,), "must be a YAML value", text))
+    if not faults:
+        try:
+            return Recipe.model_validate({**recipe.model_dump(), **values})
+        except ValidationError as error:
+            faults = [parse_fault(fault, ()) for fault in error.errors()]
+    raise InputError("\n".join(f"--set {fault.text()}" for fault in faults))
+
+
+def _validate_section(
+    raw: Mapping[str, Any], section: str, model: type[T], faults: list[Fault]
+) -> Iterator[tuple[str, T]]:
+    """Yields the entries of `section` that are right, and adds the others' faults."""
+    entries = raw.get(section) or {}
+    if not isinstance(entries, dict):
+        faults.append(Fault((section,), "must be a mapping of names", entries))
+        return
+    adapter = TypeAdapter(model)
+    for name, entry in entries.items():
+        try:
+            yield str(name), adapter.validate_python(entry)
+        except ValidationError as error:
+            faults += [parse_fault(fault, (section, str(name))) for fault in error.errors()]
+
+
+def _choose(name: str, known: Mapping[str, T], *, kind: str, where: Path) -> T:
+    if name not in known:
+        hint = suggest(name, known) or f"; choose from {', '.join(known)}."
+        raise InputError(f"{where}: {kind} must be one that the file holds, got {name!r}{hint}")
+    return known[name]
+
+
+def _find_dangling(
+    recipes: Mapping[str, Recipe],
+    experiments: Mapping[str, Experiment],
+    bodies: Set[str],
+) -> list[Fault]:
+    """Faults of names that stand for no body and no table."""
+    faults = []
+    for name, recipe in recipes.items():
+        faults += find_unknown_name(("recipes", name, "body"), recipe.body, bodies)
+    for name, experiment in experiments.items():
+        keys = ("experiments", name)
+        faults += find_unknown_name((*keys, "paper_body"), experiment.paper_body, bodies)
+        if experiment.paper_table is not None:
+            tables = read_paper()
+            faults += find_unknown_name((*keys, "paper_table"), experiment.paper_table, tables)
+    return faults
+
+
+def _keys_of(section: Any) -> set[str]:
+    return {str(key) for key in section} if isinstance(section, dict) else set()

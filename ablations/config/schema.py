@@ -1,0 +1,209 @@
+"""What experiments.yaml and paper.yaml may say: one typed field for each thing."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from ablations.datasets import DATASETS
+from sknet.spec import Attention, Branch
+
+KERNELS: Mapping[str, Branch] = {
+    "K3": Branch(kernel=3, dilation=1),
+    "K5": Branch(kernel=3, dilation=2),
+    "K7": Branch(kernel=3, dilation=3),
+}
+"""The paper's short names of kernels (section 4.4, Table 7)."""
+
+Column = Literal[
+    "kernel", "dilation", "groups", "resulting_kernel", "kernels", "attention", "reduction", "L"
+]
+"""A setting that a table may show; the first four are those of the operator's last branch."""
+
+
+def _expand_kernel(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in KERNELS:
+            raise ValueError(f"must be one of {', '.join(KERNELS)} or a mapping")
+        return KERNELS[value]
+    return value
+
+
+class _Strict(BaseModel):
+    """Immutable, and a misspelt key is an error rather than a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OperatorSettings(_Strict):
+    """Settings of the spatial operator, at the paper's scale; what is left out is inherited."""
+
+    branches: tuple[Annotated[Branch, BeforeValidator(_expand_kernel)], ...] | None = None
+    """The M kernels, as K3, K5, K7 or as mappings of kernel, dilation and groups."""
+
+    attention: Attention | None = None
+    """`softmax` selects among branches, `sum` adds them."""
+
+    reduction: PositiveInt | None = None
+    """Ratio r of the descriptor."""
+
+    min_width: PositiveInt | None = None
+    """Lower bound L of the descriptor's width."""
+
+
+class Experiment(_Strict):
+    """One question, and the variants that answer it."""
+
+    question: str
+    """What the table answers."""
+
+    expect: str
+    """What is expected before it is run."""
+
+    paper_table: str | None = None
+    """Key of the paper's table in paper.yaml; its rows are found by the variants' names."""
+
+    paper_body: str = "imagenet50"
+    """Body of the networks that the paper's cells speak of."""
+
+    columns: tuple[Column, ...] = ()
+    """Settings that the table shows for each variant."""
+
+    base: OperatorSettings = OperatorSettings()
+    """What all variants share."""
+
+    baseline: str
+    """The variant that the others are compared with."""
+
+    variants: Annotated[dict[str, OperatorSettings], Field(min_length=1)]
+    """What each variant changes, in the table's order."""
+
+    @model_validator(mode="after")
+    def _check_baseline(self) -> Self:
+        if self.baseline not in self.variants:
+            raise ValueError(
+                f"baseline must be one of the variants {sorted(self.variants)}, "
+                f"got {self.baseline!r}"
+            )
+        return self
+
+
+class Recipe(_Strict):
+    """How networks are trained; everything that a result depends on besides the network."""
+
+    dataset: str
+    """Name of the dataset."""
+
+    body: str
+    """Name of the body that variants are built on."""
+
+    epochs: PositiveInt
+    """Passes over the training images."""
+
+    batch_size: PositiveInt
+    """Images in a step."""
+
+    learning_rate: PositiveFloat
+    """Largest learning rate, after warm-up."""
+
+    schedule: Literal["cosine", "step"]
+    """How the learning rate falls: along a half cosine to 0, or by `step_factor` at epochs."""
+
+    warmup_epochs: NonNegativeFloat = 0.0
+    """Epochs over which the learning rate rises linearly from 0."""
+
+    step_epochs: tuple[PositiveInt, ...] = ()
+    """Epochs before which the learning rate is multiplied by `step_factor`."""
+
+    step_factor: PositiveFloat = 0.1
+    """Factor of the step schedule."""
+
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD."""
+
+    nesterov: bool = False
+    """Whether the momentum is Nesterov's."""
+
+    weight_decay: NonNegativeFloat = 0.0
+    """L2 penalty's factor."""
+
+    decay_norms_and_biases: bool = False
+    """Whether weight decay also acts on batch normalisation and biases."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that is spread evenly over all labels."""
+
+    crop: Literal["none", "pad", "resized"] = "none"
+    """Random crop: none, of the padded image, or of random size and resized (ImageNet)."""
+
+    crop_padding: NonNegativeInt = 0
+    """Pixels of padding of the crop `pad`."""
+
+    flip: bool = False
+    """Whether images are mirrored at random."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the forward pass: fp32, or bf16 by autocast."""
+
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    """One training of every variant for each."""
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        if self.dataset not in DATASETS:
+            raise ValueError(f"dataset must be one of {sorted(DATASETS)}, got {self.dataset!r}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
+        if (self.schedule == "step") != bool(self.step_epochs):
+            raise ValueError("step_epochs must be given with schedule step, and only then")
+        if list(self.step_epochs) != sorted(set(self.step_epochs)):
+            raise ValueError(f"step_epochs must increase, got {list(self.step_epochs)}")
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be at most epochs, got {self.warmup_epochs} of {self.epochs}"
+            )
+        if (self.crop == "pad") != (self.crop_padding > 0):
+            raise ValueError("crop_padding must be given with crop pad, and only then")
+        return self
+
+
+class PaperRow(_Strict):
+    """Cells that a paper printed for one network."""
+
+    top1_error: float | None = None
+    """Percent."""
+
+    params_m: float | None = None
+    """Millions of parameters."""
+
+    gflops: float | None = None
+    """1e9 multiply-adds."""
+
+    note: str | None = None
+    """What a reader of the cells must know."""
+
+
+class PaperTable(_Strict):
+    """One table of a paper."""
+
+    source: str
+    """Paper and table."""
+
+    recipe: str
+    """How the printed errors came about."""
+
+    provenance: Literal["printed", "secondary", "recomputed", "unverified"]
+    """Where the numbers were read."""
+
+    rows: dict[str, PaperRow]
+    """Cells by row name."""

@@ -1,0 +1,99 @@
+"""YAML without surprises: numbers, booleans, duplicate keys, and the line of every key."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ablations.errors import InputError, MachineError
+
+Keys = tuple[str, ...]
+"""Where a value stands: the keys that lead to it, places in lists among them."""
+
+
+class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
+    """YAML 1.2's numbers and booleans: `1e-4` is a number, `on` and `yes` are texts."""
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_FLOAT = "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOLEAN, _FLOAT)]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(?:true|false)$"), list("tf"))
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$|^[-+]?\.inf$|^\.nan$"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
+    """The file's content and the line of each key.
+
+    Raises:
+        InputError: If it is no YAML mapping, or a key stands twice.
+        MachineError: If it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise MachineError(f"{path} must be readable, got {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} must be a text in UTF-8, got {error}.") from error
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise InputError(f"{path}:1: must hold a mapping, got something else.")
+        lines = _find_lines(root, path)
+        content: dict[str, Any] = loader.construct_document(root)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{path}:{line}: must be YAML, got an error: {error.problem}.") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: must be YAML, got an error: {error}.") from None
+    finally:
+        loader.dispose()
+    return content, lines
+
+
+def parse_value(text: str) -> Any:
+    """One value as experiments.yaml would hold it.
+
+    Raises:
+        yaml.YAMLError: If it is none.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
+def _find_lines(root: yaml.Node, path: Path) -> dict[Keys, int]:
+    """Line of every key; a key that stands twice is an error, since YAML would take the last."""
+    lines: dict[Keys, int] = {}
+    twice = []
+    for keys, line in _walk(root, ()):
+        if keys in lines:
+            twice.append(
+                f"{path}:{line}: {'.'.join(keys)}: must stand once, got it first in line "
+                f"{lines[keys]}; remove one."
+            )
+        lines.setdefault(keys, line)
+    if twice:
+        raise InputError("\n".join(twice))
+    return lines
+
+
+def _walk(node: yaml.Node, prefix: Keys) -> Iterator[tuple[Keys, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = (*prefix, str(key.value))
+            yield path, key.start_mark.line + 1
+            yield from _walk(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            path = (*prefix, str(index))
+            yield path, value.start_mark.line + 1
+            yield from _walk(value, path)
