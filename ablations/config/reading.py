@@ -18,7 +18,7 @@ from ablations.config.faults import (
     suggest,
 )
 from ablations.config.schema import Experiment, PaperTable, Recipe
-from ablations.config.text import Keys, read_yaml
+from ablations.config.text import Keys, parse_value, read_yaml
 from ablations.errors import InputError
 from sknet.spec import Body
 from sknet.zoo import BODIES
