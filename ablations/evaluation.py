@@ -31,15 +31,15 @@ class Outcome:
 def evaluate(network: nn.Module, data: Data, recipe: Recipe, *, device: torch.device) -> Outcome:
     """Measures the network's errors on the test images."""
     network.eval()
-    ranks = []
+    hits = []
     for images, labels in iterate_test_batches(data, batch_size=BATCH_SIZE, device=device):
         with autocast(recipe, device):
             scores = network(images).float()
-        own = scores.gather(1, labels[:, None])
-        ranks.append((scores > own).sum(dim=1))  # 0 if no other label scores higher
-    rank = torch.cat(ranks)
+        best = scores.topk(min(5, scores.shape[1])).indices  # highest first
+        hits.append(best == labels[:, None])
+    hit = torch.cat(hits).cpu()
     return Outcome(
-        top1_error=100 * (rank >= 1).double().mean().item(),
-        top5_error=100 * (rank >= 5).double().mean().item(),
-        correct=(rank == 0).cpu(),
+        top1_error=100 * (1 - hit[:, 0].double().mean().item()),
+        top5_error=100 * (1 - hit.any(dim=1).double().mean().item()),
+        correct=hit[:, 0],
     )

@@ -1,8 +1,24 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and folders that can hold them."""
 
 import os
 import tempfile
 from pathlib import Path
+
+from ablations.errors import MachineError
+
+
+def check_writable(folder: Path, *, flag: str) -> None:
+    """Makes sure that `folder` can be written, or made, without writing anything.
+
+    Raises:
+        MachineError: If it cannot.
+    """
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise MachineError(
+            f"{folder} must be a writable folder, got {existing}, which cannot be written into. "
+            f"Pass another {flag}."
+        )
 
 
 def write_atomically(path: Path, content: str) -> None:

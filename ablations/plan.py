@@ -41,7 +41,7 @@ class TrialSpec:
         return {
             "procedure": PROCEDURE,
             "network": self.network.architecture(),
-            "recipe": self.recipe.model_dump(exclude={"seeds", "body"}),
+            "recipe": self.recipe.model_dump(mode="json", exclude={"seeds", "body"}),
             "dataset": {"name": self.dataset.name, "checksum": self.dataset.checksum},
             "seed": self.seed,
             "replicas": 1,

@@ -12,6 +12,7 @@ from ablations.complexity import Sized, count_complexities
 from ablations.config import Config, Recipe, alter_recipe, read_paper
 from ablations.datasets import DATASETS
 from ablations.errors import InputError
+from ablations.files import check_writable
 from ablations.ledger import Failure, Findings, Ledger
 from ablations.matrix import Variant, build_variants
 from ablations.plan import Plan, PlannedTrial, State, TrialSpec, build_specs
@@ -253,12 +254,15 @@ def check_machine(missing: Mapping[str, PlannedTrial], places: Places, backend: 
     """Makes sure that the machine has what the trials need, and prepares their datasets.
 
     Raises:
-        MachineError: If it lacks a GPU or a dataset; nothing has been written then.
+        MachineError: If it lacks a GPU, a dataset or a folder to write into; nothing has been
+            written then.
     """
     from ablations.data import prepare_data  # these load torch, which plans do without
     from ablations.schedule import check_gpus
 
     check_gpus(backend.name, backend.gpus_per_trial)
+    check_writable(places.runs_dir, flag="--runs-dir")
+    check_writable(places.results_dir, flag="--results-dir")
     for name in sorted({trial.spec.dataset.name for trial in missing.values()}):
         prepare_data(
             DATASETS[name],

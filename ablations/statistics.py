@@ -1,7 +1,6 @@
 """Intervals and paired differences over seeds; the procedure of docs/statistics.md."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -10,6 +9,9 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 """Level of every interval."""
+
+ROUNDING = 1e-9
+"""Spread in points of error below which differences are equal but for rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,8 @@ def compare_with_baseline(
     for name in map(str, differences.columns):
         column = differences[name].dropna()
         guarded = max(2 * mse, variances[name], variances.mean())
-        error = (guarded / len(column)) ** 0.5
+        spread = guarded**0.5 if guarded > ROUNDING**2 else 0.0
+        error = spread / len(column) ** 0.5
         known = len(column) > 1 and df > 0 and not np.isnan(error)
         results[name] = Difference(
             n=len(column),
@@ -143,10 +146,10 @@ def _one_hot(labels: pd.Index) -> NDArray[np.float64]:
 
 
 def _t_quantile(df: int) -> float:
-    return cast(float, stats.t.ppf((1 + CONFIDENCE) / 2, df))
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, df))
 
 
 def _two_sided_p(difference: float, error: float, df: int) -> float:
     if error == 0:
         return float("nan")  # identical outcomes in every seed say nothing of the spread
-    return cast(float, 2 * stats.t.sf(abs(difference) / error, df))
+    return float(2 * stats.t.sf(abs(difference) / error, df))

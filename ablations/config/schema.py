@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -37,6 +38,12 @@ def _expand_kernel(value: Any) -> Any:
             raise ValueError(f"must be one of {', '.join(KERNELS)} or a mapping")
         return KERNELS[value]
     return value
+
+
+def _check_dataset(name: str) -> str:
+    if name not in DATASETS:
+        raise ValueError(f"must be one of {', '.join(DATASETS)}, got {name!r}")
+    return name
 
 
 class _Strict(BaseModel):
@@ -101,7 +108,7 @@ class Experiment(_Strict):
 class Recipe(_Strict):
     """How networks are trained; everything that a result depends on besides the network."""
 
-    dataset: str
+    dataset: Annotated[str, AfterValidator(_check_dataset)]
     """Name of the dataset."""
 
     body: str
@@ -160,8 +167,6 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        if self.dataset not in DATASETS:
-            raise ValueError(f"dataset must be one of {sorted(DATASETS)}, got {self.dataset!r}")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ, got {list(self.seeds)}")
         if (self.schedule == "step") != bool(self.step_epochs):

@@ -34,11 +34,11 @@ def prepare_data(
     folder = _folder_of(dataset, cache_dir)
     if folder.is_dir():
         cached = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
-        if _checksum(cached) == dataset.checksum:
+        if compute_checksum(cached) == dataset.checksum:
             return folder
         shutil.rmtree(folder)  # a cache that was damaged is made anew
     arrays = _read_arrays(dataset, data_dir, download=download)
-    found = _checksum(arrays)
+    found = compute_checksum(arrays)
     if found != dataset.checksum:
         raise MachineError(
             f"{dataset.name} must have the checksum {dataset.checksum}, got {found}. "
@@ -95,7 +95,7 @@ def _read_arrays(dataset: Dataset, data_dir: Path, *, download: bool) -> Mapping
     )
 
 
-def _checksum(arrays: Mapping[str, Bytes]) -> str:
+def compute_checksum(arrays: Mapping[str, Bytes]) -> str:
     """SHA-256 over names, shapes and bytes, so that it does not depend on a file format."""
     digest = hashlib.sha256()
     for name in sorted(arrays):

@@ -16,6 +16,7 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")  # nothing is resto
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on CPU trials
 
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ def run_on_ray(job: Job, observe: Observer) -> None:
         KeyboardInterrupt: If the user stopped the run; ended trials have been reported.
     """
     with _connected():
-        gpus = _choose_gpus(job.gpus_per_trial)
+        gpus = choose_gpus(job.gpus_per_trial)
         relay = _Relay(observe)
         with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
             _fit(job, relay, gpus=gpus, scratch=Path(scratch))
@@ -105,9 +106,8 @@ class _Relay(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         if trial.status != "ERROR":  # an attempt that is tried again
             return
-        error = trial.get_error()
-        details = str(error).strip()
-        reason = details.splitlines()[-1] if details else type(error).__name__
+        details = _read_error(trial)
+        reason = details.splitlines()[-1]
         self._tell(TrialFailed(key=trial.config["trial"], reason=reason, details=details))
         self.ended.add(trial.config["trial"])
 
@@ -130,6 +130,14 @@ class _Silent(tune.ProgressReporter):
 
     def report(self, trials: list[Any], done: bool, *sys_info: Any) -> None:
         pass
+
+
+def _read_error(trial: Any) -> str:
+    """The stack traces of a trial's attempts, as Tune wrote them, without colours."""
+    path = Path(trial.error_file or "")
+    if not path.is_file():
+        return "Tune kept no error"
+    return re.sub(r"\x1b\[[0-9;]*m", "", path.read_text(encoding="utf-8")).strip()
 
 
 def _fit(job: Job, relay: _Relay, *, gpus: float, scratch: Path) -> None:
@@ -187,7 +195,7 @@ def _connected() -> Iterator[None]:
             ray.shutdown()
 
 
-def _choose_gpus(gpus_per_trial: float | None) -> float:
+def choose_gpus(gpus_per_trial: float | None) -> float:
     """A trial's share of a GPU, checked against what the cluster has.
 
     Raises:

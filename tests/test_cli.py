@@ -1,0 +1,338 @@
+"""The commands, as a user meets them: what they print, write and answer."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Answer
+
+from ablations import datasets
+from ablations.cli import parse_seeds
+from ablations.errors import InputError
+
+LOCAL = ("--backend", "local", "--tracking-uri", "off")
+
+
+def list_files(folder: Path) -> set[str]:
+    """Everything below a folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_prints_and_writes_its_table(command: Callable[..., Answer], tmp_path: Path) -> None:
+    """On stdout, and whole under results/; progress goes to stderr."""
+    answer = command("run-ablation", "kernels", *LOCAL)
+
+    assert answer.code == 0
+    assert "Trials: 6 asked = 6 finished." in answer.out
+    assert "20.79" in answer.out
+    assert "[6/6]" in answer.err
+    folder = tmp_path / "results" / "kernels" / "quick"
+    assert {path.name for path in folder.iterdir()} == {"table.md", "table.csv", "trials.csv"}
+    assert "| 3x3 | 2 | 32 | 5x5 | 20.79 | 27.5 | 4.47 |" in (folder / "table.md").read_text()
+
+
+def test_running_again_trains_nothing(command: Callable[..., Answer], tmp_path: Path) -> None:
+    """And prints the same table, byte for byte."""
+    first = command("run-ablation", "kernels", *LOCAL)
+    written = (tmp_path / "results/kernels/quick/table.md").read_text()
+    records = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/trials/*/*")}
+
+    second = command("run-ablation", "kernels", *LOCAL)
+
+    assert "nothing to train" in second.err
+    assert second.out == first.out
+    assert (tmp_path / "results/kernels/quick/table.md").read_text() == written
+    assert {path: path.stat().st_mtime_ns for path in records} == records
+
+
+def test_only_what_is_missing_is_trained(command: Callable[..., Answer], tmp_path: Path) -> None:
+    """After a record was lost, and after seeds were added."""
+    command("run-ablation", "kernels", *LOCAL)
+    table = (tmp_path / "results/kernels/quick/table.csv").read_text()
+    lost = sorted(tmp_path.glob("runs/trials/*"))[0]
+    lost.rename(tmp_path / "lost")
+
+    answer = command("run-ablation", "kernels", *LOCAL)
+
+    assert "1 trials to run" in answer.err
+    assert (tmp_path / "results/kernels/quick/table.csv").read_text() == table
+    answer = command("run-ablation", "kernels", *LOCAL, "--seeds", "0-3")
+    assert "2 trials to run" in answer.err
+
+
+def test_shared_trials_are_trained_once(command: Callable[..., Answer]) -> None:
+    """SK with 3x3 and 5x5 kernels is a row of both experiments."""
+    answer = command("run-ablation", "kernels", "attention", *LOCAL)
+
+    assert answer.code == 0
+    assert "9 trials to run" in answer.err  # 6 + 6 less the 3 that are shared
+    assert answer.out.count("6 asked = 6 finished") == 2
+
+
+def test_a_narrowed_run_leaves_results_alone(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """Its table says what was changed, and goes under runs/."""
+    answer = command(
+        "run-ablation", "kernels", *LOCAL, "--only", "*D=2*", "--set", "epochs=1", "--seeds", "0"
+    )
+
+    assert answer.code == 0
+    assert "Narrowed or altered: --set epochs=1; --seeds 0; --only '*D=2*'." in answer.out
+    assert "2 asked = 1 finished + 1 skipped" in answer.out
+    assert not (tmp_path / "results").exists()
+    assert (tmp_path / "runs/tables/kernels/quick epochs=1/table.md").is_file()
+
+
+def test_a_corrupt_record_is_named_kept_and_trained_again(
+    command: Callable[..., Answer], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A table never rests on a damaged file."""
+    command("run-ablation", "kernels", *LOCAL)
+    table = (tmp_path / "results/kernels/quick/table.csv").read_text()
+    damaged = sorted(tmp_path.glob("runs/trials/*"))[0]
+    (damaged / "record.json").write_text("{")
+
+    status = command("ablations", "status", "kernels")
+    answer = command("run-ablation", "kernels", *LOCAL)
+
+    assert f"{damaged.name} " in status.out
+    assert "its record is corrupt" in status.out
+    assert f"trial {damaged.name}: its record is corrupt" in caplog.text
+    assert "1 trials to run" in answer.err
+    assert len(list(tmp_path.glob(f"runs/corrupt/*/{damaged.name}"))) == 1
+    assert (tmp_path / "results/kernels/quick/table.csv").read_text() == table
+
+
+def test_a_failed_trial_is_told_and_tried_again(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 1, the reason in `status`, and the next run tries it anew."""
+    from ablations.schedule import local
+
+    whole = local.run_trial
+
+    def fail_for_seed_1(spec, **places):  # noqa: ANN001, ANN003, ANN202
+        if spec.seed == 1:
+            raise RuntimeError("out of luck")
+        return whole(spec, **places)
+
+    monkeypatch.setattr(local, "run_trial", fail_for_seed_1)
+    answer = command("run-ablation", "attention", *LOCAL)
+    status = command("ablations", "status", "attention")
+    monkeypatch.setattr(local, "run_trial", whole)
+    again = command("run-ablation", "attention", *LOCAL)
+
+    assert answer.code == 1
+    assert "2 trial(s) failed" in answer.err
+    assert "6 asked = 4 finished + 2 failed" in answer.out
+    assert "RuntimeError: out of luck" in status.out
+    assert again.code == 0
+    assert "2 trials to run" in again.err
+
+
+def test_an_interrupted_run_keeps_what_is_finished(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 130, and the same command goes on."""
+    from ablations.schedule import local
+
+    whole = local.run_trial
+
+    def stop_at_seed_1(spec, **places):  # noqa: ANN001, ANN003, ANN202
+        if spec.seed == 1:
+            raise KeyboardInterrupt
+        return whole(spec, **places)
+
+    monkeypatch.setattr(local, "run_trial", stop_at_seed_1)
+    answer = command("run-ablation", "attention", *LOCAL)
+    monkeypatch.setattr(local, "run_trial", whole)
+    again = command("run-ablation", "attention", *LOCAL)
+
+    assert answer.code == 130
+    assert "2 of 6 trials are finished and kept" in answer.err
+    assert "4 trials to run" in again.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("kernel",), 2, "did you mean kernels?"),
+        (("kernels", "--recipe", "quik"), 2, "did you mean quick?"),
+        (("kernels", "--set", "epoch=1"), 2, "did you mean epochs?"),
+        (("kernels", "--set", "epochs=-1"), 2, "--set epochs: Input should be greater than 0"),
+        (("kernels", "--set", "epochs"), 2, "--set must be key=value, got 'epochs'"),
+        (("kernels", "--set", "body=we"), 2, "--set body: must be one of"),
+        (("kernels", "--seeds", "x"), 2, "--seeds must be a list like 0,2 or 0-4, got 'x'"),
+        (("kernels", "--only", "z*"), 2, "must leave a variant"),
+        (("kernels", "--config", "no.yaml"), 2, "no.yaml must be a file of experiments"),
+        (("kernels", "--gpus-per-trial", "64"), 3, "--gpus-per-trial must be at most"),
+        (("kernels", "--set", "dataset=cifar10"), 3, "must hold CIFAR-10 as a folder"),
+        (("kernels", "--runs-dir", "experiments.yaml"), 3, "must be a writable folder"),
+        (("kernels", "--results-dir", "experiments.yaml"), 3, "Pass another --results-dir"),
+        (("kernels", "--backend", "slurm"), 2, "'slurm' is not one of"),
+        ((), 2, "Missing argument"),
+    ],
+)
+def test_bad_input_gets_one_message_and_writes_nothing(
+    command: Callable[..., Answer],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    """No stack trace, no half-made folders."""
+    before = list_files(tmp_path)
+
+    answer = command("run-ablation", *arguments)
+
+    assert answer.code == code
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+    assert answer.out == ""
+    assert list_files(tmp_path) == before
+
+
+def test_a_plan_trains_nothing_and_needs_no_services(tmp_path: Path) -> None:
+    """Every trial with id, state, complexity and time; neither ray nor mlflow is imported."""
+    code = """
+import sys
+from ablations.cli import main
+try:
+    main()
+finally:
+    print({"ray", "mlflow"} & set(sys.modules), file=sys.stderr)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "plan", "dilation_group", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    [plan] = json.loads(answer.stdout)
+    assert answer.stderr.strip().splitlines()[-1] == "set()"
+    assert len(plan["trials"]) == plan["count"]["to run"] == 15
+    assert plan["trials"][0]["paper_scale"]["params"] == 27_479_784
+    assert plan["trials"][0]["estimated_core_seconds"] > 0
+    assert not (tmp_path / "runs" / "trials").exists()
+
+
+def test_a_dry_run_is_the_plan(command: Callable[..., Answer], tmp_path: Path) -> None:
+    """And a plan for people shows what the one for programs does."""
+    dry, plan = (
+        command("run-ablation", "kernels", "--dry-run"),
+        command("ablations", "plan", "kernels"),
+    )
+
+    assert dry.out == plan.out
+    assert "6 trials asked: 6 to run." in plan.out
+    assert not (tmp_path / "runs" / "trials").exists()
+
+
+def test_imagenet_is_planned(command: Callable[..., Answer]) -> None:
+    """The paper's recipe is declared, with what it would cost."""
+    answer = command(
+        "ablations", "plan", "dilation_group", "--recipe", "imagenet",
+        "--config", str(ROOT / "experiments.yaml"), "--seeds", "0",
+    )  # fmt: skip
+
+    assert answer.code == 0
+    assert "27,479,784" in answer.out
+    assert "years" in answer.out
+
+
+def test_lists_name_everything(command: Callable[..., Answer]) -> None:
+    """Experiments with their questions, recipes, bodies; as JSON too."""
+    text, data = command("ablations", "list"), command("ablations", "list", "--json")
+
+    assert {"kernels", "attention"} == json.loads(data.out)["experiments"].keys()
+    for word in ("Which second kernel?", "quick", "wee", "imagenet50"):
+        assert word in text.out
+
+
+def test_results_as_json(command: Callable[..., Answer]) -> None:
+    """For programs: rows with unrounded numbers, null where nothing is known."""
+    answer = command("run-ablation", "kernels", *LOCAL, "--json")
+
+    [report] = json.loads(answer.out)
+    assert report["count"]["finished"] == 6
+    assert [row["paper_top1_error"] for row in report["rows"]] == [20.79, 20.91]
+    assert report["rows"][0]["difference_half_width"] is None
+
+
+def test_the_user_interface_needs_a_store(command: Callable[..., Answer]) -> None:
+    """There is nothing to show before the first run."""
+    answer = command("ablations", "ui")
+
+    assert answer.code == 2
+    assert "Run something first" in answer.err
+
+
+def test_the_user_interface_is_local(
+    command: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's own server, on the right store, for this machine alone."""
+    (tmp_path / "runs" / "mlflow.db").write_bytes(b"")
+    calls: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _path, arguments: calls.append(arguments))
+
+    command("ablations", "ui", "--port", "5123")
+
+    [call] = calls
+    assert call[1:4] == ["-m", "mlflow", "ui"]
+    assert f"sqlite:///{tmp_path}/runs/mlflow.db" in call
+    assert {"127.0.0.1", "5123"} <= set(call)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("0", (0,)), ("0,2", (0, 2)), ("0-2", (0, 1, 2)), ("7, 1-2", (7, 1, 2))]
+)
+def test_lists_of_seeds(text: str, seeds: tuple[int, ...]) -> None:
+    """Single ones and ranges."""
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "0,0", "2-1", "1;2"])
+def test_impossible_lists_of_seeds(text: str) -> None:
+    """None of them is read as something else."""
+    with pytest.raises(InputError, match="--seeds"):
+        parse_seeds(text)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+    """`kill -9` of the driver costs at most the epochs under way; the table is the same."""
+    command = [
+        *(sys.executable, "-c", "from ablations.cli import main_run; main_run()"),
+        *("dilation_group", "--recipe", "smoke", "--tracking-uri", "off"),
+    ]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    subprocess.run(command, cwd=tmp_path / "a", check=True, capture_output=True)
+    driver = subprocess.Popen(
+        command, cwd=tmp_path / "b", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not list(tmp_path.glob("b/runs/trials/*/record.json")):
+        time.sleep(0.2)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("b/runs/trials/*/*")}
+
+    subprocess.run(command, cwd=tmp_path / "b", check=True, capture_output=True)
+
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    tables = [tmp_path / run / "results/dilation_group/smoke/table.csv" for run in "ab"]
+    assert tables[0].read_text() == tables[1].read_text()
+
+
+def test_every_dataset_of_the_recipes_is_known() -> None:
+    """Facts that a plan needs are there without reading the images."""
+    assert {"multiscale_digits", "cifar10", "imagenet"} <= datasets.DATASETS.keys()

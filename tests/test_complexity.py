@@ -1,0 +1,137 @@
+"""Complexity is the papers', to the printed digit, and agrees with an independent counter."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from torch.utils.flop_counter import FlopCounterMode
+
+from ablations import complexity
+from ablations.complexity import Sized, count_complexities, count_complexity
+from ablations.config import read_config, read_paper
+from ablations.datasets import DATASETS
+from ablations.matrix import Variant, build_variants
+from sknet.resnext import build_network
+from sknet.spec import NetworkSpec
+from sknet.zoo import NETWORKS
+
+PRINTED = read_paper()["sknet.table6_dilation_group"].rows
+
+
+def build_table6() -> tuple[Variant, ...]:
+    """The five rows of Table 6."""
+    return build_variants(
+        read_config(ROOT / "experiments.yaml"),
+        "dilation_group",
+        body_name="tiny",
+        dataset=DATASETS["multiscale_digits"],
+    )
+
+
+@pytest.fixture(scope="module")
+def table6(tmp_path_factory: pytest.TempPathFactory) -> dict[str, complexity.Complexity]:
+    """Complexity of the five rows at the paper's scale."""
+    cache = tmp_path_factory.mktemp("complexity") / "complexity.json"
+    sizes = {variant.name: Sized(variant.paper_network, 224) for variant in build_table6()}
+    counted = count_complexities(sizes.values(), cache_file=cache)
+    return {name: counted[sized] for name, sized in sizes.items()}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_multiply_adds_are_the_printed_ones(
+    table6: dict[str, complexity.Complexity], name: str
+) -> None:
+    """4.47, 4.47, 4.47, 4.56, 4.55 GFLOPs."""
+    assert round(table6[name].macs / 1e9, 2) == PRINTED[name].gflops
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_parameters_are_the_printed_ones(
+    table6: dict[str, complexity.Complexity], name: str
+) -> None:
+    """At the printed digit, with the running statistics where the cell's note says so."""
+    found = table6[name]
+    statistics = found.running_statistics if PRINTED[name].note else 0
+
+    assert round((found.params + statistics) / 1e6, 1) == PRINTED[name].params_m
+    assert round(found.params / 1e6, 1) == pytest.approx(PRINTED[name].params_m, abs=0.1001)
+
+
+def test_known_integers_of_sknet50(table6: dict[str, complexity.Complexity]) -> None:
+    """Independent counts of SKNet-50 at 224x224."""
+    found = table6["3x3, D=2, G=32"]
+
+    assert found.params == 27_479_784
+    assert found.macs - found.rescaling_macs == 4_462_710_784
+    assert round(found.fvcore_total / 1e9, 3) == 4.497
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("size", [32, 64])
+def test_torchs_own_counter_agrees(name: str, size: int) -> None:
+    """It counts two operations for a multiply-add, on the meta device, and nothing else."""
+    spec = NETWORKS[name]
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network = build_network(spec).eval()
+        network(torch.empty(1, spec.in_channels, size, size))
+
+    found = count_complexity(Sized(spec, size))
+
+    assert counter.get_total_flops() == 2 * (found.macs - found.rescaling_macs)
+
+
+def test_rescaling_follows_from_shapes() -> None:
+    """Two branches' elements in each unit of the tiny SKNet at 32x32: 16x16, 8x8, 4x4 maps."""
+    found = count_complexity(Sized(NETWORKS["sknet_tiny"], 32))
+
+    assert found.rescaling_macs == 2 * (16 * 16 * 16 + 32 * 8 * 8 + 64 * 4 * 4)
+    assert count_complexity(Sized(NETWORKS["resnext_tiny"], 32)).rescaling_macs == 0
+
+
+def test_the_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spec is counted once for a source of the networks."""
+    sized, cache = Sized(NETWORKS["sknet_tiny"], 32), tmp_path / "complexity.json"
+    first = count_complexities([sized], cache_file=cache)
+
+    def refuse(_: object) -> None:
+        raise AssertionError("counted again")
+
+    monkeypatch.setattr(complexity, "count_complexity", refuse)
+
+    assert count_complexities([sized], cache_file=cache) == first
+
+
+def test_a_changed_source_is_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of yesterday's code must not stand beside today's."""
+    sized, cache = Sized(NETWORKS["sknet_tiny"], 32), tmp_path / "complexity.json"
+    count_complexities([sized], cache_file=cache)
+    monkeypatch.setattr(complexity, "_hash_source", lambda: "another")
+    count_complexities([sized], cache_file=cache)
+
+    assert len(json.loads(cache.read_text())) == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{"])
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, content: str) -> None:
+    """It only saves time."""
+    cache = tmp_path / "complexity.json"
+    cache.write_text(content)
+
+    count_complexities([Sized(NETWORKS["sknet_tiny"], 32)], cache_file=cache)
+
+    assert len(json.loads(cache.read_text())) == 1
+
+
+def test_unknown_operators_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is taken as free is decided, not overlooked."""
+    monkeypatch.setattr(complexity, "FREE", complexity.FREE - {"aten::softmax"})
+
+    with pytest.raises(RuntimeError, match=r"known as free, got \['aten::softmax'\]"):
+        count_complexity(Sized(NETWORKS["sknet_tiny"], 32))
+
+
+def test_the_network_of_the_paper_is_the_default() -> None:
+    """A spec without settings is SKNet-50."""
+    assert NetworkSpec() == NETWORKS["sknet50"]

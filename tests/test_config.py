@@ -1,0 +1,151 @@
+"""Every fault of a user's text has a place, a rule and what was found."""
+
+from pathlib import Path
+
+import pytest
+from conftest import EXPERIMENTS, ROOT
+
+from ablations.config import Recipe, alter_recipe, find_config, read_config, read_paper
+from ablations.errors import InputError, MachineError
+from sknet.spec import Branch
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    """The experiments of the tests, with a known dataset and other words."""
+    path = tmp_path / "experiments.yaml"
+    path.write_text(text.replace("dataset: synthetic", "dataset: multiscale_digits"))
+    return path
+
+
+def test_our_own_file_is_right() -> None:
+    """The file that travels in the package."""
+    config = read_config(ROOT / "experiments.yaml")
+
+    assert {"quick", "smoke", "cifar10", "imagenet"} <= config.recipes.keys()
+    assert config.experiment("dilation_group").baseline == "3x3, D=2, G=32"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs: 2", "epochs: 0", r"yaml:14: recipes.quick.epochs: .*greater than 0, got '0'"),
+        ("epochs: 2", "epohcs: 2", r"recipes.quick.epohcs: unknown key.*did you mean epochs\?"),
+        ("epochs: 2", "epochs: two", r"recipes.quick.epochs: .*valid integer.*got 'two'"),
+        ("epochs: 2", "epochs: 2\n    epochs: 3", r"yaml:15: recipes.quick.epochs: must stand o"),
+        ("seeds: [0, 1, 2]", "seeds: [0, 1", r"yaml:\d+: must be YAML"),
+        ("seeds: [0, 1, 2]", "seeds: [0, 0]", r"recipes.quick: seeds must differ, got \[0, 0\]"),
+        ("seeds: [0, 1, 2]", "seeds: []", r"recipes.quick.seeds: .*at least 1 item"),
+        ("weight_decay: 1e-4", "weight_decay: -1", r"weight_decay: .*greater than or equal to 0"),
+        ("body: wee", "body: we", r"recipes.quick.body: must be one of .*did you mean wee\?"),
+        ("schedule: cosine", "schedule: step", r"recipes.quick: step_epochs must be given with"),
+        ("schedule: cosine", "schedule: linear", r"quick.schedule: .*'cosine' or 'step'"),
+        ("dataset: synthetic", "dataset: mnist", r"recipes.quick.dataset: must be one of .*'mnist"),
+        ("baseline: sum", "baseline: none", r"experiments.attention: baseline must be one of"),
+        ("branches: [K3, K3]", "branches: [K3, K9]", r"branches.1: must be one of K3, K5, K7"),
+        ("{branches: [K3, K3]}", "{branch: [K3]}", r"unknown key.*did you mean branches\?"),
+        ("[K3, K3]", "[K3, {kernel: 4}]", r"branches.1: kernel must be odd and positive, got 4"),
+        ("attention: sum}", "attention: max}", r"variants.sum.attention: .*'softmax' or 'sum'"),
+        ("sknet.table6_dilation_group", "table6", r"paper_table: must be one of"),
+        ("  wee:", "  tiny:", r"bodies.tiny: must not be the name of one of sknet's bodies"),
+        ("depths: [1]", "depths: [1, 2]", r"bodies.wee: depths, mid_widths and out_widths must"),
+        ("recipes:", "recipe:", r"yaml:10: recipe: unknown key.*did you mean recipes\?"),
+    ],
+)
+def test_faults_are_told(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """Each with its place; no stack trace, no default in its stead."""
+    assert old in EXPERIMENTS
+    path = write(tmp_path, EXPERIMENTS.replace(old, new, 1))
+
+    with pytest.raises(InputError, match=message):
+        read_config(path)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    """Mending one after the other costs a user's patience."""
+    text = EXPERIMENTS.replace("epochs: 2", "epochs: 0").replace("[K3, K3]", "[K9]")
+    path = write(tmp_path, text.replace("learning_rate: 0.1", "learning_rate: -1"))
+
+    with pytest.raises(InputError) as error:
+        read_config(path)
+
+    assert len(str(error.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("content", [b"- a\n", b"", b"just a text\n"])
+def test_a_file_without_a_mapping_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Nothing could be read from it."""
+    path = tmp_path / "experiments.yaml"
+    path.write_bytes(content)
+
+    with pytest.raises(InputError, match="must hold a mapping"):
+        read_config(path)
+
+
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+    """It is no text at all."""
+    path = tmp_path / "experiments.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(InputError, match="UTF-8"):
+        read_config(path)
+
+
+def test_an_unreadable_file_is_the_machines_fault(tmp_path: Path) -> None:
+    """A folder in its place, for instance."""
+    with pytest.raises(MachineError, match="must be readable"):
+        read_config(tmp_path)
+
+
+def test_small_numbers_are_numbers(tmp_path: Path) -> None:
+    """PyYAML alone would read 1e-4 as a text."""
+    config = read_config(write(tmp_path, EXPERIMENTS))
+
+    assert config.recipe("quick").weight_decay == 1e-4
+
+
+def test_short_names_of_kernels(tmp_path: Path) -> None:
+    """K5 is a 3x3 kernel of dilation 2, as in the paper's Table 7."""
+    config = read_config(write(tmp_path, EXPERIMENTS))
+
+    variants = config.experiment("kernels").variants
+    assert variants["3x3, D=2, G=32"].branches == (Branch(3, 1, 32), Branch(3, 2, 32))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epoch": "3"}, r"--set epoch: unknown key.*did you mean epochs\?"),
+        ({"epochs": "-3"}, r"--set epochs: .*greater than 0"),
+        ({"epochs": "[1"}, r"--set epochs: must be a YAML value"),
+        ({"dataset": "mnist"}, r"--set dataset: must be one of"),
+    ],
+)
+def test_faults_of_set_are_told(recipe: Recipe, settings: dict[str, str], message: str) -> None:
+    """As those of the file."""
+    with pytest.raises(InputError, match=message):
+        alter_recipe(recipe, settings)
+
+
+def test_set_reads_values_as_yaml(recipe: Recipe) -> None:
+    """The same words mean the same in the file and on the command line."""
+    altered = alter_recipe(recipe, {"weight_decay": "5e-4", "flip": "false", "seeds": "[4, 5]"})
+
+    assert (altered.weight_decay, altered.flip, altered.seeds) == (5e-4, False, (4, 5))
+
+
+def test_the_file_is_found(tmp_path: Path) -> None:
+    """The one given, else the working directory's, else our own."""
+    assert find_config(None, working_dir=tmp_path) == ROOT / "experiments.yaml"
+    own = write(tmp_path, EXPERIMENTS)
+    assert find_config(None, working_dir=tmp_path) == own
+    with pytest.raises(InputError, match="no such file"):
+        find_config(tmp_path / "other.yaml", working_dir=tmp_path)
+
+
+def test_the_papers_table_is_whole() -> None:
+    """Every variant of dilation_group has its printed cells."""
+    rows = read_paper()["sknet.table6_dilation_group"].rows
+    variants = read_config(ROOT / "experiments.yaml").experiment("dilation_group").variants
+
+    assert list(rows) == list(variants)
+    assert [row.top1_error for row in rows.values()] == [20.97, 20.79, 20.91, 20.80, 21.18]

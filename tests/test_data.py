@@ -1,0 +1,215 @@
+"""Datasets are the expected ones, to the byte, and augmented as they should be."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ablations.data import Data, iterate_train_batches, load_data, prepare_data
+from ablations.data.batches import crop_padded, flip_some, normalise
+from ablations.data.cifar import read_cifar10
+from ablations.data.digits import draw_digits
+from ablations.datasets import DATASETS, Dataset
+from ablations.errors import MachineError
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["multiscale_digits", "multiscale_digits_validation"])
+def test_digits_are_the_pinned_ones(tmp_path: Path, name: str) -> None:
+    """The same bytes with every version of every library, in a cache that is used again."""
+    folder = prepare_data(DATASETS[name], data_dir=tmp_path, cache_dir=tmp_path)
+    written = (folder / "train_images.npy").stat().st_mtime_ns
+
+    prepare_data(DATASETS[name], data_dir=tmp_path, cache_dir=tmp_path)
+    data = load_data(DATASETS[name], cache_dir=tmp_path, device=CPU)
+
+    assert (folder / "train_images.npy").stat().st_mtime_ns == written
+    assert (len(data.train), len(data.test)) == (6000, 2000)
+    images = data.train.images.float() / 255
+    assert images.mean().item() == pytest.approx(DATASETS[name].mean[0], abs=1e-3)
+    assert images.std().item() == pytest.approx(DATASETS[name].std[0], abs=1e-3)
+
+
+def test_digits_span_the_sizes_and_classes() -> None:
+    """From 8 to 28 pixels, every digit about as often."""
+    train, test = draw_digits(600, 300, validation=False)
+
+    for drawn in (train, test):
+        assert (drawn.sizes.min(), drawn.sizes.max()) == (8, 28)
+        assert np.bincount(drawn.labels, minlength=10).min() > 0.05 * len(drawn.labels)
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
+    """It is only a cache."""
+    digits = DATASETS["multiscale_digits"]
+    folder = prepare_data(digits, data_dir=tmp_path, cache_dir=tmp_path)
+    labels = np.load(folder / "test_labels.npy")
+    np.save(folder / "test_labels.npy", labels[::-1])
+
+    prepare_data(digits, data_dir=tmp_path, cache_dir=tmp_path)
+
+    assert (np.load(folder / "test_labels.npy") == labels).all()
+
+
+def write_cifar(folder: Path, layout: str, count: int = 3) -> np.ndarray:
+    """A small CIFAR-10 in one of its authors' layouts; returns the training images."""
+    generator = np.random.default_rng(0)
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+    (folder / f"cifar-10-batches-{layout}").mkdir(parents=True)
+    images = {name: generator.integers(0, 256, (count, 3072), dtype=np.uint8) for name in names}
+    labels = list(range(count))
+    for name in names:
+        path = folder / f"cifar-10-batches-{layout}" / name
+        if layout == "bin":
+            rows = np.column_stack([np.array(labels, np.uint8), images[name]])
+            path.with_suffix(".bin").write_bytes(rows.tobytes())
+        else:
+            content = {b"data": images[name], b"labels": labels, b"batch_label": b"x"}
+            path.write_bytes(pickle.dumps(content, protocol=2))
+    return np.concatenate([images[name] for name in names[:5]]).reshape(-1, 3, 32, 32)
+
+
+@pytest.mark.parametrize("layout", ["bin", "py"])
+def test_both_layouts_of_cifar10_are_read(tmp_path: Path, layout: str) -> None:
+    """The same images come out of either."""
+    expected = write_cifar(tmp_path, layout)
+
+    arrays = read_cifar10(tmp_path)
+
+    assert (arrays["train_images"] == expected).all()
+    assert arrays["train_labels"].tolist() == [0, 1, 2] * 5
+    assert arrays["test_images"].shape == (3, 3, 32, 32)
+
+
+@pytest.mark.parametrize("layout", ["bin", "py"])
+def test_truncated_files_of_cifar10_are_refused(tmp_path: Path, layout: str) -> None:
+    """With the name of the file."""
+    write_cifar(tmp_path, layout)
+    [path] = tmp_path.glob("*/data_batch_3*")
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(MachineError, match="data_batch_3"):
+        read_cifar10(tmp_path)
+
+
+def test_a_missing_file_of_cifar10_is_told(tmp_path: Path) -> None:
+    """With its name."""
+    write_cifar(tmp_path, "bin")
+    (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").unlink()
+
+    with pytest.raises(MachineError, match="test_batch.bin must be a readable file"):
+        read_cifar10(tmp_path)
+
+
+class Malicious:
+    """What a pickle must not be able to do."""
+
+    def __reduce__(self) -> tuple:
+        return (print, ("gotcha",))
+
+
+def test_a_pickle_cannot_run_code(tmp_path: Path) -> None:
+    """A dataset's file is not trusted."""
+    write_cifar(tmp_path, "py")
+    path = tmp_path / "cifar-10-batches-py" / "data_batch_1"
+    path.write_bytes(pickle.dumps({b"data": Malicious(), b"labels": []}))
+
+    with pytest.raises(MachineError, match="refused to load"):
+        read_cifar10(tmp_path)
+
+
+def test_other_images_than_the_published_ones_are_refused(tmp_path: Path) -> None:
+    """A number on another dataset would be called CIFAR-10's."""
+    write_cifar(tmp_path, "bin")
+
+    with pytest.raises(MachineError, match="cifar10 must have the checksum"):
+        prepare_data(DATASETS["cifar10"], data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenet"])
+def test_a_missing_dataset_says_what_to_do(tmp_path: Path, name: str) -> None:
+    """And writes nothing."""
+    with pytest.raises(MachineError, match=r"Unpack its archive there|Choose another recipe"):
+        prepare_data(DATASETS[name], data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.realdata
+def test_the_real_cifar10_is_the_pinned_one(tmp_path: Path) -> None:
+    """The published images, by their checksum."""
+    import os
+
+    data_dir = Path(os.environ["ABLATIONS_DATA_DIR"])
+    prepare_data(DATASETS["cifar10"], data_dir=data_dir, cache_dir=tmp_path)
+    data = load_data(DATASETS["cifar10"], cache_dir=tmp_path, device=CPU)
+
+    assert (len(data.train), len(data.test)) == (50_000, 10_000)
+
+
+def test_crops_are_shifted_copies() -> None:
+    """Every crop is a window of the padded image, and not always the same one."""
+    images = torch.arange(1, 2 * 36 + 1, dtype=torch.uint8).view(2, 1, 6, 6)
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+
+    crops = [crop_padded(images, 2, torch.Generator().manual_seed(s)) for s in range(20)]
+
+    for crop in crops:
+        for image, source in zip(crop, padded, strict=True):
+            windows = source.unfold(1, 6, 1).unfold(2, 6, 1).reshape(-1, 6, 6)
+            assert (windows == image[0]).all(dim=(1, 2)).any()
+    assert len({tuple(crop.flatten().tolist()) for crop in crops}) > 10
+
+
+def test_flips_mirror_about_half() -> None:
+    """Each image is itself or its mirror image."""
+    images = torch.randint(256, (200, 3, 4, 4), dtype=torch.uint8)
+
+    flipped = flip_some(images, torch.Generator().manual_seed(0))
+
+    mirrored = (flipped == images.flip(3)).all(dim=(1, 2, 3))
+    assert ((flipped == images).all(dim=(1, 2, 3)) | mirrored).all()
+    assert 70 < mirrored.sum() < 130
+
+
+def test_normalised_images_have_mean_0_and_deviation_1(dataset: Dataset) -> None:
+    """By the dataset's constants, in channels_last."""
+    images = torch.randint(256, (100, 3, 8, 8), dtype=torch.uint8)
+    means = tuple((images.float() / 255).mean(dim=(0, 2, 3)).tolist())
+    stds = tuple((images.float() / 255).std(dim=(0, 2, 3)).tolist())
+
+    floats = normalise(images, replace(dataset, channels=3, mean=means, std=stds))
+
+    assert floats.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(floats.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(floats.std(dim=(0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
+
+
+def test_an_epoch_shows_every_image_once(dataset: Dataset, cache_dir: Path) -> None:
+    """In an order that the generator alone decides; a smaller last batch is left out."""
+    data = load_data(dataset, cache_dir=cache_dir, device=CPU)
+
+    orders = [collect_labels(data, batch_size=24, seed=seed) for seed in (0, 0, 1)]
+
+    assert [len(order) for order in orders] == [48, 48, 48]  # of 64
+    assert orders[0] == orders[1] != orders[2]
+
+
+def collect_labels(data: Data, *, batch_size: int, seed: int) -> list[int]:
+    """Labels in the order in which an epoch shows them."""
+    batches = iterate_train_batches(
+        data,
+        batch_size=batch_size,
+        crop_padding=0,
+        flip=False,
+        shuffle=torch.Generator().manual_seed(seed),
+        augmentation=torch.Generator(),
+        device=CPU,
+    )
+    return [label for _, labels in batches for label in labels.tolist()]

@@ -1,0 +1,91 @@
+"""The house of the code: imports go one way, and each service has one owner."""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+from conftest import ROOT
+
+ORDER = ["errors", "files", "durations", "datasets", "config", "matrix", "plan", "records", "environment", "complexity", "data", "training", "evaluation", "trial", "schedule", "ledger", "statistics", "tables", "report", "tracking", "progress", "reconcile", "cli"]
+"""Modules of `ablations`; each may import only those before it."""
+
+OWNERS = {
+    "yaml": {"config"},
+    "ray": {"schedule"},
+    "mlflow": {"tracking"},
+    "fvcore": {"complexity"},
+    "typer": {"cli"},
+    "sklearn": {"data"},
+}
+"""The only modules that may import a service."""
+
+
+def module_of(path: str) -> str:
+    """`ablations/data/batches.py` belongs to `data`."""
+    return path.removeprefix("ablations/").split("/")[0].removesuffix(".py")
+
+
+def iterate_imports(package: str) -> Iterator[tuple[str, str]]:
+    """Every file of a package with every module that it imports anywhere, types apart."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        typing_only = {
+            inner
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+        }
+        for node in ast.walk(tree):
+            if node in typing_only:
+                continue
+            if isinstance(node, ast.ImportFrom) and node.module:
+                yield path.relative_to(ROOT).as_posix(), node.module
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield path.relative_to(ROOT).as_posix(), alias.name
+
+
+ABLATIONS = sorted(set(iterate_imports("ablations")))
+SKNET = sorted(set(iterate_imports("sknet")))
+
+
+def test_every_module_has_its_place() -> None:
+    """A new module must be put into the order."""
+    modules = {module_of(path) for path, _ in ABLATIONS} - {"__init__"}
+
+    assert modules <= set(ORDER)
+
+
+@pytest.mark.parametrize(("path", "imported"), [p for p in ABLATIONS if "ablations." in p[1]])
+def test_imports_go_one_way(path: str, imported: str) -> None:
+    """A module never needs one that comes later."""
+    own, other = module_of(path), module_of(imported.replace(".", "/"))
+
+    assert own == other or ORDER.index(other) < ORDER.index(own)
+
+
+def test_networks_know_nothing_of_the_runner() -> None:
+    """`sknet` is useful alone."""
+    outside = {name.split(".")[0] for _, name in SKNET} - {"sknet", "torch"}
+
+    assert not {name for name in outside if name in {"ablations", "pydantic", "numpy", *OWNERS}}
+
+
+@pytest.mark.parametrize("service", OWNERS)
+def test_each_service_has_one_owner(service: str) -> None:
+    """What may break with a service's next version is in one place."""
+    users = {module_of(path) for path, name in ABLATIONS if name.split(".")[0] == service}
+
+    assert users == OWNERS[service]
+
+
+def test_only_the_command_line_prints() -> None:
+    """Everything else returns values, or logs."""
+    printing = [
+        path.name
+        for path in (ROOT / "ablations").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+    ]
+
+    assert printing == []

@@ -1,0 +1,188 @@
+"""The ledger keeps whole records, tells damaged ones, and has one writer."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablations.errors import MachineError
+from ablations.ledger import Failure, Ledger
+from ablations.plan import TrialSpec
+from ablations.records import Environment, TrialRecord
+from ablations.trial import run_trial
+
+ENVIRONMENT = Environment(
+    device="CPU",
+    python="3.11",
+    torch="2",
+    package="0",
+    platform="Linux",
+    commit="0123456789abcdef",
+    dirty=False,
+)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """An empty ledger."""
+    return Ledger(tmp_path / "runs")
+
+
+@pytest.fixture
+def record(ledger: Ledger, spec: TrialSpec, cache_dir: Path) -> TrialRecord:
+    """A trial that was trained, with its checkpoint where the ledger looks for it."""
+    checkpoint = ledger.checkpoint_of(spec.key)
+    device = torch.device("cpu")
+    epochs = run_trial(spec, cache_dir=cache_dir, checkpoint=checkpoint, device=device)
+    return TrialRecord(
+        key=spec.key,
+        facts=dict(spec.facts),
+        epochs=tuple(epochs),
+        environment=ENVIRONMENT,
+        finished_at=1.7e9,
+    )
+
+
+def keep(ledger: Ledger, record: TrialRecord) -> Path:
+    """Adds the record and returns its folder."""
+    with ledger.writing():
+        ledger.add(record)
+    return ledger.runs_dir / "trials" / record.key
+
+
+def test_a_record_is_read_as_it_was_written(ledger: Ledger, record: TrialRecord) -> None:
+    """Every epoch, every image's outcome, time and memory too."""
+    keep(ledger, record)
+
+    [found] = ledger.examine([record.key]).records.values()
+
+    assert found == record
+    assert found.epochs[-1].peak_memory_mb == record.epochs[-1].peak_memory_mb
+    assert found.state == "finished"
+
+
+def test_weights_are_kept_and_the_checkpoint_goes(ledger: Ledger, record: TrialRecord) -> None:
+    """The record holds all that is needed."""
+    folder = keep(ledger, record)
+
+    weights = torch.load(folder / "weights.pt", weights_only=True)
+    assert sum(tensor.numel() for tensor in weights.values()) > 1000
+    assert not ledger.checkpoint_of(record.key).exists()
+
+
+def test_a_record_counts_wherever_it_is_copied_to(
+    ledger: Ledger, record: TrialRecord, tmp_path: Path
+) -> None:
+    """Results of another machine are brought by copying folders."""
+    folder = keep(ledger, record)
+    other = Ledger(tmp_path / "elsewhere")
+    shutil.copytree(folder, tmp_path / "elsewhere" / "trials" / record.key)
+
+    assert other.examine([record.key]).records == {record.key: record}
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("record.json", lambda path: path.write_text(path.read_text()[:-50]), "JSONDecodeError"),
+        ("record.json", lambda path: path.unlink(), "FileNotFoundError"),
+        ("record.json", lambda path: path.write_text("[]"), "TypeError"),
+        ("weights.pt", lambda path: path.write_bytes(b"x"), "weights.pt must have the checksum"),
+        ("correct.npy", lambda path: path.unlink(), "FileNotFoundError"),
+        (
+            "record.json",
+            lambda path: path.write_text(path.read_text().replace('"seed": 0', '"seed": 1')),
+            "the facts must have the key",
+        ),
+    ],
+)
+def test_damage_is_told(
+    ledger: Ledger, record: TrialRecord, name: str, damage: object, message: str
+) -> None:
+    """Whatever was lost or changed; and the record is kept aside, not thrown away."""
+    folder = keep(ledger, record)
+    damage(folder / name)  # type: ignore[operator]
+
+    findings = ledger.examine([record.key])
+    kept = ledger.set_aside(record.key)
+
+    assert message in findings.corrupt[record.key]
+    assert findings.records == {}
+    assert kept.is_dir()
+    assert ledger.examine([record.key]).corrupt == {}
+
+
+def test_a_failure_is_kept_until_the_trial_ends(ledger: Ledger, record: TrialRecord) -> None:
+    """Failed is not done, and done is no longer failed."""
+    failure = Failure(key=record.key, reason="ValueError: no", details="Traceback …")
+    with ledger.writing():
+        ledger.add_failure(failure)
+    assert ledger.examine([record.key]).failures == {record.key: failure}
+
+    keep(ledger, record)
+
+    assert ledger.examine([record.key]).failures == {}
+
+
+def test_a_killed_writer_leaves_no_half_record(ledger: Ledger, record: TrialRecord) -> None:
+    """What it was writing is swept away by the next one."""
+    staging = ledger.runs_dir / "trials" / ".staging-abc"
+    staging.mkdir(parents=True)
+    (staging / "weights.pt").write_bytes(b"half")
+
+    keep(ledger, record)
+
+    assert not staging.exists()
+
+
+def test_there_is_one_writer(ledger: Ledger) -> None:
+    """Two would train the same trials twice, and MLflow's file would suffer."""
+    code = f"""
+from pathlib import Path
+from ablations.errors import MachineError
+from ablations.ledger import Ledger
+try:
+    with Ledger(Path({str(ledger.runs_dir)!r})).writing():
+        pass
+except MachineError as error:
+    print(error)
+"""
+    with ledger.writing():
+        answer = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+
+    assert "must have one writer" in answer.stdout
+
+
+def test_an_impossible_folder_is_told(tmp_path: Path) -> None:
+    """A file stands in its place."""
+    (tmp_path / "file").write_text("")
+
+    with (
+        pytest.raises(MachineError, match="must be a writable folder"),
+        Ledger(tmp_path / "file").writing(),
+    ):
+        pass
+
+
+def test_an_unknown_trial_is_simply_not_there(ledger: Ledger) -> None:
+    """And asking creates nothing."""
+    findings = ledger.examine(["0" * 12])
+
+    assert (findings.records, findings.failures, findings.corrupt) == ({}, {}, {})
+    assert not ledger.runs_dir.joinpath("trials").exists()
+
+
+def test_a_diverged_record_is_done(ledger: Ledger, record: TrialRecord) -> None:
+    """It would diverge again."""
+    last = replace(record.epochs[-1], diverged=True, train_loss=float("nan"))
+
+    keep(ledger, replace(record, epochs=(*record.epochs[:-1], last)))
+
+    [found] = ledger.examine([record.key]).records.values()
+    assert found.state == "diverged"

@@ -1,0 +1,68 @@
+"""A trial's identity is made of facts, and of nothing else."""
+
+from dataclasses import replace
+
+import pytest
+
+from ablations import plan
+from ablations.config import Recipe
+from ablations.plan import TrialSpec, make_key
+
+
+def test_key_is_stable() -> None:
+    """A change here orphans every finished trial: say so in CHANGELOG.md."""
+    facts = {"seed": 0, "network": {"depths": [1, 2]}, "recipe": {"learning_rate": 0.1}}
+
+    assert make_key(facts) == "90f54108cc1f"
+
+
+def test_key_of_a_trial_is_stable(spec: TrialSpec) -> None:
+    """A change here orphans every finished trial: say so in CHANGELOG.md."""
+    assert spec.key == "535398a8aa7a"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"recipe": {"epochs": 3}},
+        {"recipe": {"precision": "bf16"}},
+        {"recipe": {"flip": False}},
+        {"dataset": {"checksum": "0" * 64}},
+        {"network": {"num_classes": 11}},
+    ],
+)
+def test_facts_are_part_of_the_key(spec: TrialSpec, change: dict) -> None:
+    """Everything that the numbers depend on."""
+    [(part, value)] = change.items()
+    if part == "recipe":
+        value = spec.recipe.model_copy(update=value)
+    elif part != "seed":
+        value = replace(getattr(spec, part), **value)
+
+    assert replace(spec, **{part: value}).key != spec.key
+
+
+def test_procedure_is_part_of_the_key(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of an older procedure are not reused."""
+    other = replace(spec)
+    monkeypatch.setattr(plan, "PROCEDURE", plan.PROCEDURE + 1)
+
+    assert other.key != replace(other, seed=1).key
+    assert replace(spec).key != make_key({**spec.facts, "procedure": plan.PROCEDURE - 1})
+
+
+def test_labels_are_no_part_of_the_key(spec: TrialSpec, recipe: Recipe) -> None:
+    """Other seeds of the recipe, the body's name, the dataset's constants."""
+    renamed = recipe.model_copy(update={"seeds": (7, 8), "body": "wee"})
+    same = replace(spec, recipe=renamed, dataset=replace(spec.dataset, mean=(0.1,)))
+
+    assert same.key == spec.key
+
+
+def test_the_same_network_otherwise_described_has_the_same_key(spec: TrialSpec) -> None:
+    """A ratio below the floor changes nothing that is built."""
+    operator = replace(spec.network.operator, reduction=64)
+    same = replace(spec, network=replace(spec.network, operator=operator))
+
+    assert same.key == spec.key

@@ -1,0 +1,233 @@
+"""The selective kernel convolution, against its definition and against timm's."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.layers import SelectiveKernel as TimmSelectiveKernel
+from torch import nn
+
+from sknet import Branch, SKConv, create_model
+
+THREE = (Branch(), Branch(dilation=2), Branch(kernel=5, groups=64))
+
+
+def randomise(module: nn.Module) -> nn.Module:
+    """Weights and statistics away from their starting values, where mistakes could hide."""
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_floating_point():
+            scale = 0.5 if "var" in name else 0.0
+            tensor.data.uniform_(-0.1 + scale, 0.1 + scale, generator=generator)
+    return module.eval()
+
+
+@pytest.mark.parametrize("attention", ["softmax", "sum"])
+@pytest.mark.parametrize("branches", [THREE[:1], THREE[:2], THREE])
+@pytest.mark.parametrize(("stride", "size_out"), [(1, 7), (2, 4), (3, 3)])
+def test_output_shape(
+    branches: tuple[Branch, ...], attention: str, stride: int, size_out: int
+) -> None:
+    """Odd sizes are rounded up, whatever the branches."""
+    conv = SKConv(64, branches=branches, attention=attention, stride=stride)
+
+    assert conv(torch.randn(2, 64, 7, 7)).shape == (2, 64, size_out, size_out)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_equals_timm(stride: int) -> None:
+    """The same weights give the same output as timm's unit, which splits nothing."""
+    torch.manual_seed(0)
+    theirs = randomise(
+        TimmSelectiveKernel(64, stride=stride, groups=32, rd_channels=32, split_input=False)
+    )
+    ours = SKConv(64, stride=stride).eval()
+    copy_in_order(theirs, ours)
+    x = torch.randn(2, 64, 9, 9)
+
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def test_sknet50_equals_timm() -> None:
+    """The same weights give the same output as timm's skresnext50_32x4d."""
+    import timm
+
+    theirs = timm.create_model("skresnext50_32x4d", num_classes=10).eval()
+    statistics = torch.Generator().manual_seed(1)
+    for name, buffer in theirs.named_buffers():
+        if "running" in name:
+            buffer.uniform_(0.5, 1.5, generator=statistics)
+    ours = create_model("sknet50", num_classes=10).eval()
+    copy_in_order(theirs, ours)
+    x = torch.randn(2, 3, 64, 64)
+
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def copy_in_order(source: nn.Module, target: nn.Module) -> None:
+    """Both declare their layers in the order of the data's flow, so tensors pair up."""
+    values = list(source.state_dict().values())
+    names = list(target.state_dict())
+    assert len(values) == len(names)
+    state = {
+        name: value.reshape(target.state_dict()[name].shape)
+        for name, value in zip(names, values, strict=True)
+    }
+    target.load_state_dict(state)
+
+
+@given(
+    data=st.data(),
+    count=st.integers(1, 4),
+    batch=st.integers(2, 4),
+    size=st.integers(1, 9),
+)
+@settings(max_examples=25, deadline=None)
+def test_weights_are_a_choice(data: st.DataObject, count: int, batch: int, size: int) -> None:
+    """Over branches the weights are positive and sum to one, for any kernels."""
+    branch = st.builds(
+        Branch,
+        kernel=st.sampled_from([1, 3, 5]),
+        dilation=st.integers(1, 3),
+        groups=st.sampled_from([1, 2, 8]),
+    )
+    branches = data.draw(st.lists(branch, min_size=count, max_size=count))
+    conv = SKConv(8, branches=branches, min_width=4)
+
+    weights = conv.weigh([torch.randn(batch, 8, size, size) for _ in branches])
+
+    assert weights.shape == (batch, count, 8)
+    assert weights.min() >= 0
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(batch, 8))
+
+
+def test_weights_follow_the_input() -> None:
+    """Otherwise it would be a fixed mixture, not attention."""
+    conv = SKConv(64).eval()
+    first, second = (conv.weigh([torch.rand(1, 64, 5, 5) for _ in range(2)]) for _ in range(2))
+
+    assert not torch.allclose(first, second)
+
+
+def test_sum_is_the_plain_sum_of_branches() -> None:
+    """Summation has no fully connected layer at all."""
+    conv = SKConv(64, branches=THREE, attention="sum").eval()
+    x = torch.randn(2, 64, 6, 6)
+
+    assert not [m for m in conv.modules() if isinstance(m, nn.Linear)]
+    torch.testing.assert_close(conv(x), sum(branch(x) for branch in conv.branches))
+
+
+def test_one_summed_branch_is_the_plain_convolution() -> None:
+    """It is the grouped convolution of ResNeXt."""
+    conv = SKConv(64, branches=[Branch(dilation=2)], attention="sum").eval()
+    x = torch.randn(2, 64, 6, 6)
+    plain = nn.functional.conv2d(x, conv.branches[0][0].weight, padding=2, dilation=2, groups=32)
+
+    torch.testing.assert_close(conv(x), torch.relu(conv.branches[0][1](plain)))
+
+
+@pytest.mark.parametrize("branches", [THREE[:2], THREE])
+@pytest.mark.parametrize("attention", ["softmax", "sum"])
+def test_channels_last_stays(branches: tuple[Branch, ...], attention: str) -> None:
+    """A copy into another layout would cost more than the unit itself."""
+    conv = SKConv(64, branches=branches, attention=attention)
+    conv = conv.to(memory_format=torch.channels_last)
+    x = torch.randn(2, 64, 6, 6).to(memory_format=torch.channels_last)
+
+    assert conv(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("branches", [THREE[:2], THREE])
+def test_branches_are_never_stacked(
+    branches: tuple[Branch, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tensor of all branches would double the memory traffic and drop the layout."""
+    biggest = 0
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+            nonlocal biggest
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                biggest = max(biggest, result.numel())
+            return result
+
+    conv, x = SKConv(64, branches=branches), torch.randn(2, 64, 16, 16)
+    with Watch():
+        conv(x)
+
+    assert biggest == x.numel()
+
+
+def test_gradients_reach_every_parameter() -> None:
+    """A parameter without gradient is one that does nothing."""
+    conv = SKConv(64, branches=THREE)
+    conv(torch.randn(4, 64, 6, 6)).square().sum().backward()
+
+    assert [name for name, p in conv.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"channels": 64, "branches": [Branch(7, 1, 128)]}, "multiple of groups, got 64 channels"),
+        ({"channels": 64, "branches": []}, "at least 1 kernel"),
+        ({"channels": 64, "attention": "max"}, "softmax or sum, got 'max'"),
+        ({"channels": 64, "reduction": 0}, "reduction must be at least 1, got 0"),
+        ({"channels": 64, "min_width": 0}, "min_width must be at least 1, got 0"),
+        ({"channels": 64, "stride": 0}, "stride must be at least 1, got 0"),
+    ],
+)
+def test_impossible_units_are_refused(arguments: dict, message: str) -> None:
+    """One clear message each."""
+    with pytest.raises(ValueError, match=message):
+        SKConv(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kernel": 4}, "kernel must be odd and positive, got 4"),
+        ({"dilation": 0}, "dilation must be at least 1, got 0"),
+        ({"groups": 0}, "groups must be at least 1, got 0"),
+    ],
+)
+def test_impossible_branches_are_refused(arguments: dict[str, int], message: str) -> None:
+    """One clear message each."""
+    with pytest.raises(ValueError, match=message):
+        Branch(**arguments)
+
+
+def test_summed_branches_have_no_weights_to_read() -> None:
+    """Asking for them is a mistake of the caller's."""
+    conv = SKConv(64, attention="sum")
+
+    with pytest.raises(TypeError, match="sums its branches"):
+        conv.weigh([torch.randn(2, 64, 4, 4)] * 2)
+
+
+def test_unknown_network_is_refused_with_a_suggestion() -> None:
+    """A typo is the likeliest reason."""
+    with pytest.raises(ValueError, match="did you mean sknet50"):
+        create_model("sknet5O")
+
+
+def test_importing_sknet_loads_no_torch() -> None:
+    """Plans and help must stay fast."""
+    code = "import sys, sknet; sknet.list_models(); sys.exit('torch' in sys.modules)"
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["sknet_tiny", "resnext_tiny"])
+@pytest.mark.parametrize("size", [32, 45])
+def test_tiny_networks_take_any_size(name: str, size: int) -> None:
+    """Sizes need not be divisible by 32, and a batch of one is enough in evaluation."""
+    network = create_model(name, in_channels=1).eval()
+
+    assert network(torch.randn(1, 1, size, size)).shape == (1, 10)

@@ -1,0 +1,246 @@
+"""The table says what was asked, what became of it, and what is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ablations.complexity import Complexity
+from ablations.config import PaperRow, PaperTable, Recipe
+from ablations.datasets import Dataset
+from ablations.matrix import Variant
+from ablations.plan import Plan, PlannedTrial, State, build_specs
+from ablations.records import Environment, EpochRecord, TrialRecord
+from ablations.tables import (
+    Scales,
+    Table,
+    build_table,
+    format_cells,
+    list_trials,
+    render_csv,
+    render_markdown,
+)
+from sknet.spec import Branch, NetworkSpec, SelectiveKernel
+
+COMPLEXITY = Complexity(
+    params=1_234_567,
+    running_statistics=100,
+    macs=2_345_000_000,
+    rescaling_macs=5,
+    fvcore_total=3,
+    uncounted=(),
+)
+PAPER = PaperTable(
+    source="A paper, Table 1",
+    recipe="ImageNet",
+    provenance="printed",
+    rows={
+        "base": PaperRow(top1_error=20.79, params_m=27.5, gflops=4.47),
+        "other": PaperRow(top1_error=20.8, note="Counted otherwise."),
+    },
+)
+
+
+def make_variant(name: str, dilation: int) -> Variant:
+    """A variant whose second kernel has a dilation."""
+    network = NetworkSpec(operator=SelectiveKernel(branches=(Branch(), Branch(3, dilation))))
+    return Variant(
+        name=name, settings={"dilation": dilation}, network=network, paper_network=network
+    )
+
+
+VARIANTS = tuple(make_variant(name, d) for d, name in enumerate(("base", "other", "extra"), 1))
+
+
+def make_plan(recipe: Recipe, dataset: Dataset, *, states: dict[str, State] | None = None) -> Plan:
+    """Three variants with two seeds; all finished but where `states` says otherwise."""
+    trials = tuple(
+        PlannedTrial(
+            variant=variant,
+            spec=spec,
+            state=(states or {}).get(variant.name, "finished"),
+            reason="a reason" if variant.name in (states or {}) else "",
+        )
+        for variant, spec in build_specs(VARIANTS, recipe, dataset)
+    )
+    return Plan(
+        experiment="e", recipe_name="quick", recipe=recipe, variants=VARIANTS, trials=trials
+    )
+
+
+def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, TrialRecord]:
+    """Errors of 4 and 5 for the baseline's two seeds, 3 and 5 for the next, 2 and 5."""
+    records = {}
+    for trial in plan.trials:
+        position = [variant.name for variant in VARIANTS].index(trial.variant.name)
+        epoch = EpochRecord(
+            epoch=0,
+            is_last=True,
+            diverged=trial.variant.name in diverged,
+            learning_rate=0.1,
+            train_loss=1.0,
+            top1_error=5.0 if trial.spec.seed else 4.0 - position,
+            top5_error=0.0,
+            correct=(True,),
+            train_seconds=1.0,
+            test_seconds=1.0,
+            images_per_second=1.0,
+            peak_memory_mb=1.0,
+        )
+        records[trial.spec.key] = TrialRecord(
+            key=trial.spec.key,
+            facts=dict(trial.spec.facts),
+            epochs=(epoch,),
+            environment=Environment(
+                device="CPU x",
+                python="3",
+                torch="2",
+                package="0",
+                platform="Linux",
+                commit="0123456789abcdef",
+                dirty=True,
+            ),
+            finished_at=0.0,
+        )
+    return records
+
+
+def build(plan: Plan, records: dict[str, TrialRecord]) -> Table:
+    """The comparison of the three variants."""
+    return build_table(
+        plan,
+        records,
+        question="Which?",
+        baseline="base",
+        paper_table=PAPER,
+        scales={v.name: Scales(paper=COMPLEXITY, trained=COMPLEXITY) for v in VARIANTS},
+    )
+
+
+def test_rows_are_in_the_papers_order(recipe: Recipe, dataset: Dataset) -> None:
+    """With the printed cells beside ours, and nothing where nothing was printed."""
+    plan = make_plan(recipe, dataset)
+
+    rows = build(plan, make_records(plan)).rows
+
+    assert list(rows.index) == ["base", "other", "extra"]
+    assert rows["paper_top1_error"].tolist()[:2] == [20.79, 20.8]
+    assert np.isnan(rows.loc["extra", "paper_top1_error"])
+    assert rows["top1_error"].tolist() == [4.5, 4.0, 3.5]
+    assert rows["difference"].tolist() == [0.0, -0.5, -1.0]
+    assert (rows["n"] == 2).all()
+
+
+def test_cells_are_rounded_and_carry_their_interval(recipe: Recipe, dataset: Dataset) -> None:
+    """Unrounded numbers are in the CSV."""
+    plan = make_plan(recipe, dataset)
+    table = build(plan, make_records(plan))
+
+    [baseline, other, extra] = format_cells(table)
+
+    assert baseline[1:6] == ["20.79", "27.5", "4.47", "1.23", "2.35"]
+    assert baseline[-1] == "baseline"
+    assert other[-3].startswith("4.00 ± 12.71")
+    assert other[-1].startswith("-0.50 ± ")
+    assert extra[1:4] == ["–", "–", "–"]
+    assert "2.345" in render_csv(table)
+
+
+def test_the_foot_adds_up(recipe: Recipe, dataset: Dataset) -> None:
+    """Asked = finished + failed + diverged + skipped, with reasons."""
+    plan = make_plan(recipe, dataset, states={"other": "failed", "extra": "skipped"})
+    records = {
+        trial.spec.key: record
+        for trial, record in zip(plan.trials, make_records(plan).values(), strict=True)
+        if trial.state == "finished"
+    }
+
+    table = build(plan, records)
+
+    assert table.notes[0] == "Trials: 6 asked = 2 finished + 2 failed + 2 skipped."
+    assert "other, seed 0: failed, a reason." in table.notes
+    assert list(table.rows.index) == ["base", "other"]
+    assert table.rows.loc["other", "n"] == 0
+
+
+def test_a_skipped_row_belongs_to_the_family(recipe: Recipe, dataset: Dataset) -> None:
+    """Its finished trials narrow the intervals of the rows that are shown."""
+    whole, narrowed = (
+        make_plan(recipe, dataset),
+        make_plan(recipe, dataset, states={"extra": "skipped"}),
+    )
+    records = make_records(whole)
+
+    shown = build(narrowed, records).rows
+
+    assert list(shown.index) == ["base", "other"]
+    expected = build(whole, records).rows.loc["other", "difference_half_width"]
+    assert shown.loc["other", "difference_half_width"] == pytest.approx(expected)
+
+
+def test_a_diverged_trial_has_no_error(recipe: Recipe, dataset: Dataset) -> None:
+    """The number of its last epoch means nothing."""
+    plan = make_plan(recipe, dataset, states={"other": "diverged"})
+
+    table = build(plan, make_records(plan, diverged=("other",)))
+
+    assert table.rows.loc["other", "n"] == 0
+    assert np.isnan(table.rows.loc["other", "top1_error"])
+    assert "other, seed 0: diverged" in render_markdown(table)
+
+
+def test_notes_say_where_numbers_come_from(recipe: Recipe, dataset: Dataset) -> None:
+    """Device, commit, checksum, and the paper's cells that were counted otherwise."""
+    plan = make_plan(recipe, dataset)
+
+    text = render_markdown(build(plan, make_records(plan)))
+
+    assert "Trained on CPU x; torch 2; commit 0123456789ab with changes" in text
+    assert f"SHA-256 {dataset.checksum[:12]}" in text
+    assert "other: Counted otherwise." in text
+    assert "Printed: A paper, Table 1; ImageNet." in text
+
+
+def test_mixed_devices_are_told(recipe: Recipe, dataset: Dataset) -> None:
+    """A difference might be the device's."""
+    plan = make_plan(recipe, dataset)
+    records = make_records(plan)
+    first = next(iter(records))
+    environment = replace(records[first].environment, device="GPU y")
+    records[first] = replace(records[first], environment=environment)
+
+    assert "Trained on CPU x, GPU y (mixed" in render_markdown(build(plan, records))
+
+
+def test_changes_are_told(recipe: Recipe, dataset: Dataset) -> None:
+    """A table of a narrowed run must not pass for the whole."""
+    plan = replace(make_plan(recipe, dataset), changes=("--set epochs=1",))
+
+    notes = build(plan, make_records(plan)).notes
+
+    assert "Narrowed or altered: --set epochs=1." in notes
+
+
+def test_a_number_leads_back_to_its_trials(recipe: Recipe, dataset: Dataset) -> None:
+    """One row for each trial that was asked for, with its id."""
+    plan = make_plan(recipe, dataset)
+
+    trials = list_trials(plan, make_records(plan))
+
+    assert trials["trial"].tolist() == [trial.spec.key for trial in plan.trials]
+    means = trials.groupby("variant", sort=False)["top1_error"].mean()
+    pd.testing.assert_series_equal(
+        means, build(plan, make_records(plan)).rows["top1_error"], check_names=False
+    )
+
+
+def test_markdown_is_a_table(recipe: Recipe, dataset: Dataset) -> None:
+    """Every line has as many cells as the heading."""
+    plan = make_plan(recipe, dataset)
+
+    lines = render_markdown(build(plan, make_records(plan))).splitlines()
+
+    body = [line for line in lines if line.startswith("|")]
+    assert len(body) == 2 + 3
+    assert len({line.count("|") for line in body}) == 1
