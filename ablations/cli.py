@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -388,7 +389,8 @@ def _report(
     table, records = compare(config, plan, ledger, scales=scales)
     _send_records([plan], records, {plan.experiment: scales}, mirror)
     if plan.changes:
-        folder = places.runs_dir / "tables" / plan.experiment / plan.recipe_name.replace("/", "_")
+        label = re.sub(r"[^\w.=,+-]+", "_", plan.recipe_name)
+        folder = places.runs_dir / "tables" / plan.experiment / label
     else:
         folder = places.results_dir / plan.experiment / plan.recipe_name
     write_results(table, list_trials(plan, records), folder)

@@ -87,7 +87,7 @@ def test_a_narrowed_run_leaves_results_alone(
     assert "Narrowed or altered: --set epochs=1; --seeds 0; --only '*D=2*'." in answer.out
     assert "2 asked = 1 finished + 1 skipped" in answer.out
     assert not (tmp_path / "results").exists()
-    assert (tmp_path / "runs/tables/kernels/quick epochs=1/table.md").is_file()
+    assert (tmp_path / "runs/tables/kernels/quick_epochs=1/table.md").is_file()
 
 
 def test_a_corrupt_record_is_named_kept_and_trained_again(

@@ -101,7 +101,7 @@ def test_a_missing_file_of_cifar10_is_told(tmp_path: Path) -> None:
     write_cifar(tmp_path, "bin")
     (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").unlink()
 
-    with pytest.raises(MachineError, match="test_batch.bin must be a readable file"):
+    with pytest.raises(MachineError, match=r"test_batch\.bin must be a readable file"):
         read_cifar10(tmp_path)
 
 

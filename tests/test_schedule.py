@@ -57,7 +57,7 @@ def test_an_observer_that_raises_ends_the_run(
 ) -> None:
     """A full disk must not be taken for a finished run."""
 
-    def observe(event: Event) -> None:
+    def observe(_: Event) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):

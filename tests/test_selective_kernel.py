@@ -143,9 +143,7 @@ def test_channels_last_stays(branches: tuple[Branch, ...], attention: str) -> No
 
 
 @pytest.mark.parametrize("branches", [THREE[:2], THREE])
-def test_branches_are_never_stacked(
-    branches: tuple[Branch, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_branches_are_never_stacked(branches: tuple[Branch, ...]) -> None:
     """One tensor of all branches would double the memory traffic and drop the layout."""
     biggest = 0
 

@@ -1,0 +1,75 @@
+"""The README says what is so: its commands, keys and figures."""
+
+import re
+from dataclasses import fields
+
+import pytest
+import yaml
+from conftest import ROOT
+from typer.main import get_command
+
+from ablations.cli import app
+from ablations.config import Experiment, OperatorSettings, Recipe, read_config
+from sknet.spec import Body, Branch, Stem
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+KEYS = sorted(
+    {
+        *(name for model in (Experiment, OperatorSettings, Recipe) for name in model.model_fields),
+        *(field.name for cls in (Body, Branch, Stem) for field in fields(cls)),
+    }
+)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_of_the_yaml_is_named(key: str) -> None:
+    """A key that nobody can find is not there."""
+    assert f"`{key}`" in README
+
+
+@pytest.mark.parametrize("verb", sorted(get_command(app).commands))  # type: ignore[attr-defined]
+def test_every_command_is_named(verb: str) -> None:
+    """As a user would type it."""
+    assert re.search(rf"\b(ablations {verb}|run-ablation)\b", README)
+
+
+def test_every_option_of_a_run_is_named() -> None:
+    """In the paragraph on options."""
+    options = {
+        name
+        for parameter in get_command(app).commands["run"].params  # type: ignore[attr-defined]
+        for name in parameter.opts
+        if name.startswith("--")
+    }
+
+    assert {option for option in options if f"`{option}" not in README} == set()
+
+
+def test_there_are_two_one_line_commands() -> None:
+    """Each makes its environment, installs, and works."""
+    commands = re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
+
+    assert [command.split("/")[-1] for command in commands] == [
+        "run-ablation dilation_group",
+        "pytest",
+    ]
+    assert all("pip install -q -c constraints.txt -e" in command for command in commands)
+
+
+def test_the_table_is_the_one_that_was_printed() -> None:
+    """Byte for byte what the command wrote into results/."""
+    shown = README.partition("table.md -->\n")[2].partition("<!-- end of table")[0]
+    written = (ROOT / "results/dilation_group/quick/table.md").read_text(encoding="utf-8")
+
+    assert shown.strip() == written.partition("\n\n")[2].strip()
+
+
+def test_the_example_is_right(tmp_path: object) -> None:
+    """It can be copied."""
+    [example] = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    path = tmp_path / "experiments.yaml"  # type: ignore[operator]
+    path.write_text(example)
+
+    config = read_config(path)
+
+    assert yaml.safe_load(example)["experiments"].keys() == config.experiments.keys()
