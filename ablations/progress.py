@@ -13,7 +13,7 @@ from rich.text import Text
 from ablations.durations import format_duration
 from ablations.plan import PlannedTrial
 from ablations.records import EpochRecord
-from ablations.schedule import EpochDone, Event, TrialFailed
+from ablations.schedule import EpochDone, Event, TrialFailed, TrialStarted
 
 
 class Progress:
@@ -27,6 +27,7 @@ class Progress:
     def __init__(self, trials: Sequence[PlannedTrial], console: Console) -> None:
         self._trials = {trial.spec.key: trial for trial in trials}
         self._console = console
+        self._started_keys: list[str] = []
         self._latest: dict[str, EpochRecord] = {}
         self._epochs = 0
         self._failed: set[str] = set()
@@ -51,7 +52,9 @@ class Progress:
 
     def observe(self, event: Event) -> None:
         """Takes what a backend reports."""
-        if isinstance(event, EpochDone):
+        if isinstance(event, TrialStarted) and event.key not in self._started_keys:
+            self._started_keys.append(event.key)
+        elif isinstance(event, EpochDone):
             earlier = self._latest.get(event.key)
             self._epochs += earlier is None or earlier.epoch < event.record.epoch
             self._latest[event.key] = event.record
@@ -78,24 +81,26 @@ class Progress:
         for heading in ("trial", "variant", "seed", "epoch", "error %", "loss"):
             table.add_column(heading)
         ended = self._ended()
-        running = [key for key in self._latest if key not in ended]
+        running = [key for key in self._started_keys if key not in ended]
         for key in running:
-            record, trial = self._latest[key], self._trials[key]
-            table.add_row(
-                key,
-                trial.variant.name,
-                str(trial.spec.seed),
-                f"{record.epoch + 1}/{trial.spec.recipe.epochs}",
-                f"{record.top1_error:.2f}",
-                f"{record.train_loss:.3f}",
-            )
+            table.add_row(*self._describe_running(key))
         summary = Text(
             f"{len(ended) - len(self._failed)} of {len(self._trials)} trials done, "
-            f"{len(running)} past their first epoch, {len(self._failed)} failed; "
-            f"{self._time_left()}",
+            f"{len(running)} running, {len(self._failed)} failed; {self._time_left()}",
             style="bold",
         )
         return Group(summary, table) if running else summary
+
+    def _describe_running(self, key: str) -> list[str]:
+        """Cells of a trial that is under way; nothing is known before its first epoch's end."""
+        trial, record = self._trials[key], self._latest.get(key)
+        measured = ["0", "", ""]
+        if record:
+            error, loss = f"{record.top1_error:.2f}", f"{record.train_loss:.3f}"
+            measured = [str(record.epoch + 1), error, loss]
+        epochs, *rest = measured
+        of = f"{epochs}/{trial.spec.recipe.epochs}"
+        return [key, trial.variant.name, str(trial.spec.seed), of, *rest]
 
     def _ended(self) -> set[str]:
         return {key for key, record in self._latest.items() if record.is_last} | self._failed

@@ -8,7 +8,15 @@ import pytest
 from ablations.errors import MachineError
 from ablations.plan import TrialSpec
 from ablations.records import EpochRecord
-from ablations.schedule import EpochDone, Event, Job, TrialFailed, check_gpus, run_job
+from ablations.schedule import (
+    EpochDone,
+    Event,
+    Job,
+    TrialFailed,
+    TrialStarted,
+    check_gpus,
+    run_job,
+)
 from ablations.schedule.backends import BackendName
 
 
@@ -18,10 +26,13 @@ class Notes:
     def __init__(self) -> None:
         self.records: dict[str, list[EpochRecord]] = {}
         self.failed: dict[str, TrialFailed] = {}
+        self.started: set[str] = set()
 
     def observe(self, event: Event) -> None:
         """Takes an event."""
-        if isinstance(event, EpochDone):
+        if isinstance(event, TrialStarted):
+            self.started.add(event.key)
+        elif isinstance(event, EpochDone):
             self.records.setdefault(event.key, []).append(event.record)
         else:
             self.failed[event.key] = event
@@ -44,6 +55,7 @@ def test_a_failing_trial_is_reported_and_the_others_finish(
 
     run_job(backend, job, notes.observe)
 
+    assert notes.started == {impossible_spec.key, spec.key, other.key}
     assert notes.records.keys() == {spec.key, other.key}
     assert notes.records[spec.key] == undisturbed.records[spec.key]
     assert notes.failed.keys() == {impossible_spec.key}

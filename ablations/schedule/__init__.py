@@ -1,7 +1,7 @@
 """A plan's trials -> every one of them run, in this process or by Ray Tune."""
 
 from ablations.schedule.backends import BackendName, check_gpus, run_job
-from ablations.schedule.events import EpochDone, Event, Job, Observer, TrialFailed
+from ablations.schedule.events import EpochDone, Event, Job, Observer, TrialFailed, TrialStarted
 
 __all__ = [
     "BackendName",
@@ -10,6 +10,7 @@ __all__ = [
     "Job",
     "Observer",
     "TrialFailed",
+    "TrialStarted",
     "check_gpus",
     "run_job",
 ]

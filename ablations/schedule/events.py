@@ -33,6 +33,14 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialStarted:
+    """A worker takes a trial; after a failed attempt it is told again."""
+
+    key: str
+    """The trial."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EpochDone:
     """A trial has an epoch's record; after a retry or a restart earlier ones come again."""
 
@@ -60,6 +68,6 @@ class TrialFailed:
     """The stack trace."""
 
 
-Event = EpochDone | TrialFailed
+Event = TrialStarted | EpochDone | TrialFailed
 Observer = Callable[[Event], None]
 """Called by the backend in the driver's process, one event at a time."""

@@ -6,7 +6,7 @@ import torch
 
 from ablations.environment import describe_environment
 from ablations.plan import TrialSpec
-from ablations.schedule.events import EpochDone, Job, Observer, TrialFailed
+from ablations.schedule.events import EpochDone, Job, Observer, TrialFailed, TrialStarted
 from ablations.trial import run_trial
 
 
@@ -18,6 +18,7 @@ def run_locally(job: Job, observe: Observer) -> None:
     use_gpu = torch.cuda.is_available() and job.gpus_per_trial != 0
     device = torch.device("cuda" if use_gpu else "cpu")
     for spec in job.specs:
+        observe(TrialStarted(key=spec.key))
         for attempt in range(job.retries + 1):
             try:
                 _run_one(job, spec, observe, device=device)

@@ -30,7 +30,7 @@ from ray import tune
 from ablations.environment import describe_environment
 from ablations.errors import MachineError
 from ablations.plan import TrialSpec
-from ablations.schedule.events import EpochDone, Job, Observer, TrialFailed
+from ablations.schedule.events import EpochDone, Event, Job, Observer, TrialFailed, TrialStarted
 from ablations.trial import run_trial
 
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -95,6 +95,9 @@ class _Relay(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune saves its callbacks for a restore that never happens
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._tell(TrialStarted(key=trial.config["trial"]))
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
@@ -115,7 +118,7 @@ class _Relay(tune.Callback):
         """Whether to stop all trials: when the observer could not take a result."""
         return self.error is not None
 
-    def _tell(self, event: EpochDone | TrialFailed) -> None:
+    def _tell(self, event: Event) -> None:
         try:
             self._observe(event)
         except Exception as error:  # noqa: BLE001 - raised again outside Tune, which would hide it
