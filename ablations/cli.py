@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table as RichTable
 
-from ablations.config import Config, find_config, read_config
+from ablations.complexity import count_complexities
+from ablations.config import Config, PaperTable, find_config, read_config, read_paper
 from ablations.durations import format_duration
 from ablations.errors import AblationError, IncompleteError, InputError, InterruptedRunError
 from ablations.ledger import Ledger
@@ -39,6 +41,7 @@ from ablations.records import TrialRecord
 from ablations.report import write_results
 from ablations.tables import Scales, Table, format_cells, list_trials
 from ablations.tracking import Mirror, choose_uri
+from ablations.verification import Check, check_tables, list_networks
 
 app = typer.Typer(
     name="ablations",
@@ -241,6 +244,34 @@ def status(
 
 
 @app.command()
+def verify(
+    table: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only tables whose key holds NAME.")
+    ] = None,
+    as_json: AsJson = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Hold every complexity that the papers print against our count of the network."""
+    known = read_paper()
+    tables = {k: t for k, t in known.items() if not table or any(name in k for name in table)}
+    if not tables:
+        raise InputError(f"--table must be part of one of {', '.join(known)}, got {table}.")
+    counted = count_complexities(
+        list_networks(tables), cache_file=runs_dir / Places.COMPLEXITY_NAME
+    )
+    checks = list(check_tables(tables, counted))
+    totals = Counter(check.verdict for check in checks)
+    if as_json:
+        _print_json({"totals": totals, "checks": [asdict(check) for check in checks]})
+    else:
+        _print_checks(tables, checks)
+        parts = ", ".join(f"{number} {verdict}" for verdict, number in totals.items())
+        stdout.print(f"{len(checks)} cells: {parts}.")
+    if totals["DIFFERS"]:
+        raise IncompleteError(f"{totals['DIFFERS']} cell(s) differ from the papers without reason.")
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
     runs_dir: RunsDir = Path("runs"),
@@ -436,6 +467,17 @@ def _fill(table: Table, keys: list[str]) -> RichTable:
     for cells in format_cells(table):
         filled.add_row(*(cells[position] for position in positions))
     return filled
+
+
+def _print_checks(tables: Mapping[str, PaperTable], checks: list[Check]) -> None:
+    for key, table in tables.items():
+        stdout.print(f"\n[bold]{key}[/bold]: {table.source} ({table.provenance})\n", soft_wrap=True)
+        shown = _make_table("row", "cell", "printed", "ours", "difference", "verdict", "reason")
+        for check in checks:
+            if check.table == key:
+                cells = (check.printed, check.ours or "–", check.difference or "")
+                shown.add_row(check.row, check.column, *cells, check.verdict, check.reason)
+        stdout.print(shown)
 
 
 def _print_plans(

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ablations.files import write_atomically
 from sknet.spec import NetworkSpec
@@ -56,10 +56,24 @@ class Complexity:
 
 
 @dataclass(frozen=True)
+class TorchvisionNetwork:
+    """A network that sknet does not build, to be counted as torchvision builds it."""
+
+    name: str
+    """torchvision's name."""
+
+    in_channels: ClassVar[int] = 3
+
+    def architecture(self) -> dict[str, str]:
+        """What tells it from others in the cache."""
+        return {"torchvision": self.name}
+
+
+@dataclass(frozen=True)
 class Sized:
     """A network and the side of the square images that it is counted on."""
 
-    network: NetworkSpec
+    network: NetworkSpec | TorchvisionNetwork
     """The architecture."""
 
     image_size: int
@@ -97,9 +111,7 @@ def count_complexity(sized: Sized) -> Complexity:
     import torch
     from torch import nn
 
-    from sknet.resnext import build_network
-
-    network = build_network(sized.network).eval()
+    network = _build(sized.network).eval()
     image = torch.zeros(1, sized.network.in_channels, sized.image_size, sized.image_size)
     by_operator, uncounted = _analyse(network, image)
     unknown = (by_operator.keys() - COUNTED - COUNTED_BY_FVCORE_ONLY) | (uncounted - FREE)
@@ -147,6 +159,16 @@ def count_rescaling(network: Any, image: Any) -> int:
     for hook in hooks:
         hook.remove()
     return sum(counts)
+
+
+def _build(network: NetworkSpec | TorchvisionNetwork) -> Any:
+    if isinstance(network, TorchvisionNetwork):
+        from torchvision.models import get_model  # only where one is asked for: it takes seconds
+
+        return get_model(network.name, weights=None)
+    from sknet.resnext import build_network
+
+    return build_network(network)
 
 
 def _analyse(network: Any, image: Any) -> tuple[dict[str, int], set[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ablations.complexity import Sized, count_complexities
 from ablations.config import Config, Recipe, alter_recipe, read_paper
@@ -37,6 +37,9 @@ class Places:
     runs_dir: Path
     """Working state: ledger, checkpoints, prepared datasets, MLflow's file."""
 
+    COMPLEXITY_NAME: ClassVar[str] = "complexity.json"
+    """Name of the cache of complexities in `runs_dir`."""
+
     results_dir: Path
     """Tables of whole experiments."""
 
@@ -51,7 +54,7 @@ class Places:
     @property
     def complexity_file(self) -> Path:
         """Cache of complexities."""
-        return self.runs_dir / "complexity.json"
+        return self.runs_dir / self.COMPLEXITY_NAME
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -177,8 +178,8 @@ def _describe_paper(printed: PaperRow | None) -> dict[str, Any]:
     }
 
 
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
+def _or_nan(value: Decimal | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def _describe_complexity(scales: Scales) -> dict[str, Any]:
@@ -290,11 +291,21 @@ def _collect_notes(
     )
     if paper_table:
         notes.append(f"Printed: {paper_table.source}; {paper_table.recipe}.")
-        for name, row in paper_table.rows.items():
-            if row.note and any(v.name == name for v in plan.variants):
-                notes.append(f"{name}: {row.note}")
+        notes += _explain_cells(plan, paper_table)
     notes.append(_describe_origin(plan, records))
     return notes
+
+
+def _explain_cells(plan: Plan, paper_table: PaperTable) -> list[str]:
+    """Why printed complexities differ from ours, cells of the same reason together."""
+    cells: dict[str, list[str]] = {}
+    for variant in plan.variants:
+        row = paper_table.rows.get(variant.name, PaperRow())
+        for column, explanation in row.explained.items():
+            heading = {"params_m": "params", "gflops": "GFLOPs"}[column]
+            cell = f"{variant.name}: {heading} {getattr(row, column)}"
+            cells.setdefault(explanation.reason, []).append(cell)
+    return [f"Printed {'; '.join(names)}: {reason}." for reason, names in cells.items()]
 
 
 def _describe_origin(plan: Plan, records: Mapping[str, TrialRecord]) -> str:

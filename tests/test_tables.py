@@ -1,13 +1,14 @@
 """The table says what was asked, what became of it, and what is known."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ablations.complexity import Complexity
-from ablations.config import PaperRow, PaperTable, Recipe
+from ablations.config import Explanation, PaperRow, PaperTable, Recipe
 from ablations.datasets import Dataset
 from ablations.matrix import Variant
 from ablations.plan import Plan, PlannedTrial, State, build_specs
@@ -36,8 +37,14 @@ PAPER = PaperTable(
     recipe="ImageNet",
     provenance="printed",
     rows={
-        "base": PaperRow(top1_error=20.79, params_m=27.5, gflops=4.47),
-        "other": PaperRow(top1_error=20.8, note="Counted otherwise."),
+        "base": PaperRow(
+            top1_error=Decimal("20.79"), params_m=Decimal("27.5"), gflops=Decimal("4.47")
+        ),
+        "other": PaperRow(
+            top1_error=Decimal("20.80"),
+            params_m=Decimal("1.3"),
+            explained={"params_m": Explanation(ours=Decimal("1.2"), reason="counted otherwise")},
+        ),
     },
 )
 
@@ -198,7 +205,7 @@ def test_notes_say_where_numbers_come_from(recipe: Recipe, dataset: Dataset) -> 
 
     assert "Trained on CPU x; torch 2; commit 0123456789ab with changes" in text
     assert f"SHA-256 {dataset.checksum[:12]}" in text
-    assert "other: Counted otherwise." in text
+    assert "Printed other: params 1.3: counted otherwise." in text
     assert "Printed: A paper, Table 1; ImageNet." in text
 
 

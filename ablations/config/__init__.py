@@ -4,6 +4,7 @@ from ablations.config.reading import Config, alter_recipe, find_config, read_con
 from ablations.config.schema import (
     Column,
     Experiment,
+    Explanation,
     OperatorSettings,
     PaperRow,
     PaperTable,
@@ -14,6 +15,7 @@ __all__ = [
     "Column",
     "Config",
     "Experiment",
+    "Explanation",
     "OperatorSettings",
     "PaperRow",
     "PaperTable",

@@ -76,9 +76,7 @@ def find_config(path: Path | None, *, working_dir: Path) -> Path:
         if not path.is_file():
             raise InputError(f"{path} must be a file of experiments, got no such file.")
         return path
-    package = Path(__file__).parents[
-        1
-    ]  # an installed package holds the file, a checkout its parent
+    package = Path(__file__).parents[1]  # if installed it holds the file, in a checkout its parent
     name = "experiments.yaml"
     candidates = [working_dir / name, package / name, package.parent / name]
     return next(candidate for candidate in candidates if candidate.is_file())
@@ -116,7 +114,7 @@ def read_config(path: Path) -> Config:
 
 def read_paper() -> Mapping[str, PaperTable]:
     """The papers' printed tables, by key."""
-    raw, _ = read_yaml(Path(__file__).parents[1] / "paper.yaml")
+    raw, _ = read_yaml(Path(__file__).parents[1] / "paper.yaml", exact=True)
     return TypeAdapter(dict[str, PaperTable]).validate_python(raw)
 
 

@@ -1,6 +1,7 @@
 """What experiments.yaml and paper.yaml may say: one typed field for each thing."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -182,20 +183,60 @@ class Recipe(_Strict):
         return self
 
 
-class PaperRow(_Strict):
-    """Cells that a paper printed for one network."""
+class Explanation(_Strict):
+    """Why our count is not the printed one."""
 
-    top1_error: float | None = None
+    ours: Decimal
+    """What our count is, at the printed precision: the explanation holds for no other."""
+
+    reason: str
+    """The reason, in words."""
+
+
+class PaperRow(_Strict):
+    """Cells that a paper printed for one network, with the precision that they have there."""
+
+    network: str | None = None
+    """The network of sknet that the row speaks of."""
+
+    torchvision: str | None = None
+    """Of a network that sknet does not build: torchvision's."""
+
+    image_size: PositiveInt = 224
+    """Side in pixels of the images that multiply-adds are counted on."""
+
+    top1_error: Decimal | None = None
+    """Percent, of a 224x224 crop."""
+
+    top1_error_320: Decimal | None = None
+    """Percent, of a 320x320 crop."""
+
+    top5_error: Decimal | None = None
+    """Percent, of a 224x224 crop."""
+
+    cifar10_error: Decimal | None = None
     """Percent."""
 
-    params_m: float | None = None
+    cifar100_error: Decimal | None = None
+    """Percent."""
+
+    params_m: Decimal | None = None
     """Millions of parameters."""
 
-    gflops: float | None = None
+    gflops: Decimal | None = None
     """1e9 multiply-adds."""
 
-    note: str | None = None
-    """What a reader of the cells must know."""
+    depths: tuple[PositiveInt, ...] | None = None
+    """Blocks of each stage."""
+
+    mid_widths: tuple[PositiveInt, ...] | None = None
+    """Channels of the spatial operator, by stage."""
+
+    out_widths: tuple[PositiveInt, ...] | None = None
+    """Output channels, by stage."""
+
+    explained: dict[Literal["params_m", "gflops"], Explanation] = {}
+    """Cells where our count differs, with the reason."""
 
 
 class PaperTable(_Strict):
@@ -204,7 +245,7 @@ class PaperTable(_Strict):
     source: str
     """Paper and table."""
 
-    recipe: str
+    recipe: str = ""
     """How the printed errors came about."""
 
     provenance: Literal["printed", "secondary", "recomputed", "unverified"]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,19 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
+class _ExactLoader(_Loader):
+    """Fractions as they are written: 8.00 keeps its two decimals."""
+
+
+_ExactLoader.add_constructor(_FLOAT, lambda _, node: Decimal(node.value))
+
+
+def read_yaml(path: Path, *, exact: bool = False) -> tuple[dict[str, Any], dict[Keys, int]]:
     """The file's content and the line of each key.
+
+    Args:
+        path: The file.
+        exact: Whether fractions become decimals with the precision of the text.
 
     Raises:
         InputError: If it is no YAML mapping, or a key stands twice.
@@ -44,7 +56,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
         raise MachineError(f"{path} must be readable, got {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} must be a text in UTF-8, got {error}.") from error
-    loader = _Loader(text)
+    loader = (_ExactLoader if exact else _Loader)(text)
     try:
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
