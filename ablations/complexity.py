@@ -19,7 +19,6 @@ COUNTED_BY_FVCORE_ONLY = frozenset({"batch_norm", "adaptive_avg_pool2d"})
 FREE = frozenset(
     {
         "aten::add",
-        "aten::addcmul",
         "aten::amax",
         "aten::hardtanh_",
         "aten::lerp",

@@ -187,7 +187,7 @@ def interleave(first: Tensor, second: Tensor) -> Tensor:
     Shapes:
         first, second: (N, C, H, W) -> (N, 2 * C, H, W)
     """
-    if second.is_contiguous(memory_format=torch.channels_last):
+    if second.stride(1) == 1:  # channels last, be it whole or a slice of more channels
         pair = (first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1))
         return torch.stack(pair, dim=-1).flatten(3).permute(0, 3, 1, 2)
     return torch.stack((first, second), dim=2).flatten(1, 2)

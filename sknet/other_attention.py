@@ -92,7 +92,7 @@ class BAMUnit(nn.Module):
         channels = self.channel_layers(x.mean(dim=(2, 3), keepdim=True))  # (N, C, 1, 1)
         places = self.place_layers(x)  # (N, 1, H, W)
         weights: Tensor = (channels * places).sigmoid()
-        return torch.addcmul(x, x, weights)
+        return x + x * weights  # addcmul would drop the memory format
 
     def count_rescaling(self, output: Tensor) -> int:
         """Multiplications of the rescaling: one for each element of `output`."""

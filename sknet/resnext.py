@@ -134,6 +134,8 @@ def build_network(spec: NetworkSpec, *, generator: torch.Generator | None = None
 def initialise(network: nn.Module, *, generator: torch.Generator | None = None) -> None:
     """Draws all weights anew: He's normal for convolutions, uniform for linear layers.
 
+    Convolutions' biases start at 0.
+
     Reference:
         He et al., Delving Deep into Rectifiers, ICCV 2015; PyTorch's default for nn.Linear.
     """
@@ -142,6 +144,8 @@ def initialise(network: nn.Module, *, generator: torch.Generator | None = None) 
             nn.init.kaiming_normal_(
                 module.weight, mode="fan_out", nonlinearity="relu", generator=generator
             )
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             bound = 1 / math.sqrt(module.in_features)
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)

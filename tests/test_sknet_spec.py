@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -159,10 +160,7 @@ def test_blocks_follow_one_another(body: Body | ShuffleNetV2Body | MobileNetV2Bo
     """A block is given what the one before it gives."""
     blocks = [block for stage in body.stages() for block in stage]
 
-    assert all(
-        first.out_width == second.in_width
-        for first, second in zip(blocks, blocks[1:], strict=False)
-    )
+    assert all(first.out_width == second.in_width for first, second in pairwise(blocks))
 
 
 @given(
@@ -322,7 +320,7 @@ def test_operators_that_do_not_scale_say_so(
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     """A slip of the pen is the usual reason."""
-    with pytest.raises(ValueError, match="got 'sknet5'; did you mean sknet50?"):
+    with pytest.raises(ValueError, match=r"got 'sknet5'; did you mean sknet50\?"):
         create_model("sknet5")
     with pytest.raises(ValueError, match=r"got 'vgg'; sknet\.list_models\(\) names all"):
         create_model("vgg")
