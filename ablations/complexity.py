@@ -19,11 +19,15 @@ COUNTED_BY_FVCORE_ONLY = frozenset({"batch_norm", "adaptive_avg_pool2d"})
 FREE = frozenset(
     {
         "aten::add",
+        "aten::amax",
+        "aten::hardtanh_",
         "aten::lerp",
         "aten::max_pool2d",
         "aten::mean",
         "aten::mul",
+        "aten::sigmoid",
         "aten::softmax",
+        "aten::tanh",
         "aten::unbind",
         "aten::unsqueeze",
     }

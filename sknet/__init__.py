@@ -1,35 +1,58 @@
 """Selective Kernel Networks; torch is loaded when a network is asked for, not before."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sknet.spec import Body, Branch, NetworkSpec, SelectiveKernel, Stem
+from sknet.spec import (
+    Body,
+    BottleneckAttention,
+    Branch,
+    ConvolutionalAttention,
+    MobileNetV2Body,
+    NetworkSpec,
+    SelectiveKernel,
+    ShuffleNetV2Body,
+    SqueezeExcitation,
+    Stem,
+)
 from sknet.zoo import create_model, list_models
 
 if TYPE_CHECKING:
     from sknet.resnext import build_network
+    from sknet.selection import record_selection
     from sknet.selective_kernel import SKConv
+    from sknet.weights import load_weights
 
 __all__ = [
     "Body",
+    "BottleneckAttention",
     "Branch",
+    "ConvolutionalAttention",
+    "MobileNetV2Body",
     "NetworkSpec",
     "SKConv",
     "SelectiveKernel",
+    "ShuffleNetV2Body",
+    "SqueezeExcitation",
     "Stem",
     "build_network",
     "create_model",
     "list_models",
+    "load_weights",
+    "record_selection",
 ]
+
+_NEEDS_TORCH = {
+    "SKConv": "selective_kernel",
+    "build_network": "resnext",
+    "load_weights": "weights",
+    "record_selection": "selection",
+}
+"""What is loaded on first use, and the module that holds it."""
 
 
 def __getattr__(name: str) -> Any:
     """Loads what needs torch on first use."""
-    if name == "SKConv":
-        from sknet.selective_kernel import SKConv
-
-        return SKConv
-    if name == "build_network":
-        from sknet.resnext import build_network
-
-        return build_network
+    if name in _NEEDS_TORCH:
+        return getattr(import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,26 @@
-"""Bottleneck, stages and body: every ResNeXt and SKNet, for ImageNet and for small images."""
+"""Bottleneck, stages and body: every ResNet, ResNeXt, SENet and SKNet; and the builder of all."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from sknet.selective_kernel import SKConv
-from sknet.spec import Body, NetworkSpec, SelectiveKernel, Stem
+from sknet.lightweight import MobileNetV2, ShuffleNetV2
+from sknet.other_attention import build_attention
+from sknet.selective_kernel import build_operator
+from sknet.spec import (
+    Block,
+    BlockAttention,
+    Body,
+    MobileNetV2Body,
+    NetworkSpec,
+    Position,
+    SelectiveKernel,
+    ShuffleNetV2Body,
+    Stem,
+    StridePlace,
+    attended_widths,
+)
 
 
 class Bottleneck(nn.Module):
@@ -16,11 +30,10 @@ class Bottleneck(nn.Module):
         x: (N, in_width, H, W) -> (N, out_width, ceil(H / stride), ceil(W / stride))
 
     Args:
-        in_width: Channels of the input.
-        mid_width: Channels of the spatial operator.
-        out_width: Channels of the output.
-        operator: The spatial operator, as built.
-        stride: Stride of the operator, and of the shortcut's projection.
+        block: Widths and stride.
+        operator: What the spatial operator is.
+        attention: What is added to the block, at its `position`; nothing if None.
+        stride_place: Which convolution has the stride; the shortcut's projection has it, too.
 
     Reference:
         Li et al., Selective Kernel Networks, CVPR 2019, Table 1.
@@ -28,41 +41,50 @@ class Bottleneck(nn.Module):
 
     def __init__(
         self,
-        in_width: int,
-        mid_width: int,
-        out_width: int,
+        block: Block,
         *,
         operator: SelectiveKernel,
-        stride: int = 1,
+        attention: BlockAttention | None = None,
+        stride_place: StridePlace = "operator",
     ) -> None:
         super().__init__()
+        reduce_stride = block.stride if stride_place == "reduce" else 1
         self.reduce = nn.Sequential(
-            nn.Conv2d(in_width, mid_width, 1, bias=False),
-            nn.BatchNorm2d(mid_width),
+            nn.Conv2d(block.in_width, block.mid_width, 1, stride=reduce_stride, bias=False),
+            nn.BatchNorm2d(block.mid_width),
             nn.ReLU(inplace=True),
         )
-        self.operator = SKConv(
-            mid_width,
-            operator.branches,
-            attention=operator.attention,
-            reduction=operator.reduction,
-            min_width=operator.min_width,
-            stride=stride,
+        self.operator = build_operator(
+            operator, block.mid_width, stride=block.stride // reduce_stride
         )
         self.expand = nn.Sequential(
-            nn.Conv2d(mid_width, out_width, 1, bias=False),
-            nn.BatchNorm2d(out_width),
+            nn.Conv2d(block.mid_width, block.out_width, 1, bias=False),
+            nn.BatchNorm2d(block.out_width),
         )
         self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_width != out_width:
+        if block.stride != 1 or block.in_width != block.out_width:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_width, out_width, 1, stride=stride, bias=False),
-                nn.BatchNorm2d(out_width),
+                nn.Conv2d(block.in_width, block.out_width, 1, stride=block.stride, bias=False),
+                nn.BatchNorm2d(block.out_width),
             )
+        self.attention: nn.Module | None = None
+        if attention is not None and attention.position != "between":
+            self.attention = build_attention(attention, block.attended_width(attention.position))
+            self.position = attention.position
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.expand(self.operator(self.reduce(x)))
-        return torch.relu_(y + self.shortcut(x))
+        y = self.reduce(self._attend("pre", x))
+        y = self._attend("inside", self.operator(y))
+        y = self._attend("standard", self.expand(y))
+        y = torch.relu_(y + self._attend("identity", self.shortcut(x)))
+        return self._attend("post", y)
+
+    def _attend(self, position: Position, x: Tensor) -> Tensor:
+        """Applies the attention if this is the place where it sits."""
+        if self.attention is None or self.position != position:
+            return x
+        attended: Tensor = self.attention(x)
+        return attended
 
 
 class ResNeXt(nn.Module):
@@ -73,17 +95,18 @@ class ResNeXt(nn.Module):
 
     Args:
         spec: The architecture.
+        body: The spec's body.
 
     Reference:
         Li et al., Selective Kernel Networks, CVPR 2019, Table 1.
     """
 
-    def __init__(self, spec: NetworkSpec) -> None:
+    def __init__(self, spec: NetworkSpec, body: Body) -> None:
         super().__init__()
         self.spec = spec
-        self.stem = _build_stem(spec.body.stem, spec.in_channels)
-        self.stages = _build_stages(spec.body, spec.operator)
-        self.classifier = nn.Linear(spec.body.out_widths[-1], spec.num_classes)
+        self.stem = _build_stem(body.stem, spec.in_channels)
+        self.stages = _build_stages(body, spec.operator, spec.attention)
+        self.classifier = nn.Linear(body.out_widths[-1], spec.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.stages(self.stem(x))
@@ -91,14 +114,18 @@ class ResNeXt(nn.Module):
         return logits
 
 
-def build_network(spec: NetworkSpec, *, generator: torch.Generator | None = None) -> ResNeXt:
+Network = ResNeXt | ShuffleNetV2 | MobileNetV2
+"""What `build_network` builds; all have `spec`, `stem`, `stages` and `classifier`."""
+
+
+def build_network(spec: NetworkSpec, *, generator: torch.Generator | None = None) -> Network:
     """Builds and initialises the network of `spec`, on the CPU, in fp32.
 
     Args:
         spec: The architecture.
         generator: Source of the initial weights; PyTorch's global one if None.
     """
-    network = ResNeXt(spec)
+    network = _build(spec)
     initialise(network, generator=generator)
     return network
 
@@ -106,6 +133,8 @@ def build_network(spec: NetworkSpec, *, generator: torch.Generator | None = None
 @torch.no_grad()
 def initialise(network: nn.Module, *, generator: torch.Generator | None = None) -> None:
     """Draws all weights anew: He's normal for convolutions, uniform for linear layers.
+
+    Convolutions' biases start at 0.
 
     Reference:
         He et al., Delving Deep into Rectifiers, ICCV 2015; PyTorch's default for nn.Linear.
@@ -115,11 +144,21 @@ def initialise(network: nn.Module, *, generator: torch.Generator | None = None) 
             nn.init.kaiming_normal_(
                 module.weight, mode="fan_out", nonlinearity="relu", generator=generator
             )
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             bound = 1 / math.sqrt(module.in_features)
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)
             if module.bias is not None:
                 nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+
+
+def _build(spec: NetworkSpec) -> Network:
+    if isinstance(spec.body, ShuffleNetV2Body):
+        return ShuffleNetV2(spec, spec.body)
+    if isinstance(spec.body, MobileNetV2Body):
+        return MobileNetV2(spec, spec.body)
+    return ResNeXt(spec, spec.body)
 
 
 def _build_stem(stem: Stem, in_channels: int) -> nn.Sequential:
@@ -140,18 +179,23 @@ def _build_stem(stem: Stem, in_channels: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _build_stages(body: Body, operator: SelectiveKernel) -> nn.Sequential:
-    """One Sequential of bottlenecks a stage; the first of stages 2, 3, ... has stride 2."""
+def _build_stages(
+    body: Body, operator: SelectiveKernel, attention: BlockAttention | None
+) -> nn.Sequential:
+    """One Sequential of bottlenecks a stage; an attention between stages ends it."""
+    widths = [[]] * len(body.depths) if attention is None else attended_widths(body, attention)
     stages: list[nn.Module] = []
-    in_width = body.stem.width
-    shapes = zip(body.depths, body.mid_widths, body.out_widths, strict=True)
-    for index, (depth, mid_width, out_width) in enumerate(shapes):
-        blocks: list[nn.Module] = []
-        for position in range(depth):
-            stride = 2 if index > 0 and position == 0 else 1
-            blocks.append(
-                Bottleneck(in_width, mid_width, out_width, operator=operator, stride=stride)
+    for blocks, attended in zip(body.stages(), widths, strict=True):
+        layers: list[nn.Module] = [
+            Bottleneck(
+                block,
+                operator=operator,
+                attention=attention if attended else None,
+                stride_place=body.stride_place,
             )
-            in_width = out_width
-        stages.append(nn.Sequential(*blocks))
+            for block in blocks
+        ]
+        if attention is not None and attention.position == "between":
+            layers += [build_attention(attention, width) for width in attended]
+        stages.append(nn.Sequential(*layers))
     return nn.Sequential(*stages)

@@ -1,11 +1,15 @@
 """The selective kernel convolution: split, fuse, select; or split and fuse by a plain sum."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sknet.spec import Attention, Branch, SelectiveKernel
+
+Activation = Literal["relu", "relu6", "none"]
+"""What follows a branch's batch normalisation: ReLU in the paper, less in lightweight networks."""
 
 
 class SKConv(nn.Module):
@@ -27,6 +31,7 @@ class SKConv(nn.Module):
         reduction: Ratio r; the descriptor is max(C // r, min_width) wide.
         min_width: Lower bound L of the descriptor's width.
         stride: Stride of every branch.
+        activation: What follows every branch's batch normalisation.
 
     Raises:
         ValueError: If a branch's groups do not divide `channels`, or a setting is out of range.
@@ -44,6 +49,7 @@ class SKConv(nn.Module):
         reduction: int = 16,
         min_width: int = 32,
         stride: int = 1,
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
         operator = SelectiveKernel(
@@ -55,7 +61,8 @@ class SKConv(nn.Module):
         if stride < 1:
             raise ValueError(f"stride must be at least 1, got {stride}")
         self.branches = nn.ModuleList(
-            _build_branch(branch, channels, stride=stride) for branch in operator.branches
+            _build_branch(branch, channels, stride=stride, activation=activation)
+            for branch in operator.branches
         )
         self.squeeze: nn.Sequential | None = None
         self.score: nn.Linear | None = None
@@ -87,12 +94,35 @@ class SKConv(nn.Module):
         if self.squeeze is None or self.score is None:
             raise TypeError("weigh needs attention='softmax'; this unit sums its branches")
         descriptor = self.squeeze(pooled_sum(features))  # (N, width)
-        scores: Tensor = self.score(descriptor)  # (N, M * C), branch by branch
-        return scores.view(len(scores), len(features), -1).softmax(dim=1)
+        return normalise_scores(self.score(descriptor), len(features))
 
     def count_rescaling(self, output: Tensor) -> int:
         """Multiplications of Select for `output`: one for each element of every branch."""
         return 0 if self.squeeze is None else len(self.branches) * output.numel()
+
+
+def build_operator(
+    operator: SelectiveKernel, channels: int, *, stride: int = 1, activation: Activation = "relu"
+) -> SKConv:
+    """Builds the spatial operator that the spec describes."""
+    return SKConv(
+        channels,
+        operator.branches,
+        attention=operator.attention,
+        reduction=operator.reduction,
+        min_width=operator.min_width,
+        stride=stride,
+        activation=activation,
+    )
+
+
+def normalise_scores(scores: Tensor, num_branches: int) -> Tensor:
+    """Softmax over branches of the fully connected layers' outputs.
+
+    Shapes:
+        scores: (N, M * C), branch by branch -> (N, M, C)
+    """
+    return scores.view(len(scores), num_branches, -1).softmax(dim=1)
 
 
 def pooled_sum(features: Sequence[Tensor]) -> Tensor:
@@ -124,11 +154,13 @@ def _sum(tensors: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _build_branch(branch: Branch, channels: int, *, stride: int) -> nn.Sequential:
-    if channels % branch.groups:
+def _build_branch(
+    branch: Branch, channels: int, *, stride: int, activation: Activation
+) -> nn.Sequential:
+    groups = channels if branch.groups is None else branch.groups
+    if channels % groups:
         raise ValueError(
-            f"channels must be a multiple of groups, got {channels} channels "
-            f"and {branch.groups} groups"
+            f"channels must be a multiple of groups, got {channels} channels and {groups} groups"
         )
     convolution = nn.Conv2d(
         channels,
@@ -137,7 +169,23 @@ def _build_branch(branch: Branch, channels: int, *, stride: int) -> nn.Sequentia
         stride=stride,
         padding=branch.extent // 2,
         dilation=branch.dilation,
-        groups=branch.groups,
+        groups=groups,
         bias=False,
     )
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), *build_activation(activation))
+
+
+def build_activation(activation: Activation) -> list[nn.Module]:
+    """The layer that `activation` names, if it names one.
+
+    Raises:
+        ValueError: If there is no such activation.
+    """
+    layers: dict[str, list[nn.Module]] = {
+        "relu": [nn.ReLU(inplace=True)],
+        "relu6": [nn.ReLU6(inplace=True)],
+        "none": [],
+    }
+    if activation not in layers:
+        raise ValueError(f"activation must be one of {', '.join(layers)}, got {activation!r}")
+    return layers[activation]

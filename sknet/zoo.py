@@ -6,10 +6,22 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from sknet.spec import Body, Branch, NetworkSpec, SelectiveKernel, Stem
+from sknet.spec import (
+    BlockAttention,
+    Body,
+    BottleneckAttention,
+    Branch,
+    ConvolutionalAttention,
+    MobileNetV2Body,
+    NetworkSpec,
+    SelectiveKernel,
+    ShuffleNetV2Body,
+    SqueezeExcitation,
+    Stem,
+)
 
 if TYPE_CHECKING:
-    from sknet.resnext import ResNeXt
+    from sknet.resnext import Network
 
 BODIES: dict[str, Body] = {
     "imagenet50": Body(),
@@ -25,18 +37,192 @@ BODIES: dict[str, Body] = {
 """`imagenet50` is SKNet's Table 1; `tiny` is ours: an eighth of its widths, three stages, for
 images of 32x32 pixels on a CPU."""
 
-GROUPED_CONVOLUTION = SelectiveKernel(branches=(Branch(),), attention="sum")
+KERNELS = {f"k{2 * dilation + 1}": Branch(dilation=dilation) for dilation in (1, 2, 3)}
+"""K3, K5 and K7 of SKNet's Table 7: 3x3 with dilation 1, 2, 3 and 32 groups."""
+
+GROUPED_CONVOLUTION = SelectiveKernel(branches=(KERNELS["k3"],), attention="sum")
 """The operator of ResNeXt: one 3x3 kernel of 32 groups."""
 
-NETWORKS: dict[str, NetworkSpec] = {
-    "resnext50_32x4d": NetworkSpec(operator=GROUPED_CONVOLUTION),
+DENSE_CONVOLUTION = SelectiveKernel(branches=(Branch(groups=1),), attention="sum")
+"""The operator of ResNet."""
+
+DEPTHWISE_CONVOLUTION = SelectiveKernel(branches=(Branch(groups=None),), attention="sum")
+"""The operator of ShuffleNetV2 and MobileNetV2."""
+
+DEPTHWISE_SELECTION = SelectiveKernel(
+    branches=(Branch(groups=None), Branch(groups=None, dilation=2))
+)
+"""SK in place of a depthwise 3x3. SKNet's Table 4 does not state M and r: these are Table 2's."""
+
+SE_WITH_BIASES = SqueezeExcitation(bias=True)
+"""SE as the public SE-ResNeXt checkpoints have it; the SENet paper's own counts have no biases."""
+
+DEPTHS: dict[int, tuple[int, ...]] = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+"""Blocks by stage of the ImageNet bodies, by number of layers."""
+
+RESNET_WIDTHS = (64, 128, 256, 512)
+"""Widths of ResNet's 3x3 convolutions: half of ResNeXt's."""
+
+RESNET50 = NetworkSpec(body=Body(mid_widths=RESNET_WIDTHS), operator=DENSE_CONVOLUTION)
+"""ResNet-50 with the stride on the 3x3 convolution, as today's libraries build it."""
+
+RESNET50_SENET = replace(RESNET50, body=Body(mid_widths=RESNET_WIDTHS, stride_place="reduce"))
+"""ResNet-50 as the SENet paper counts it: the stride is on the first 1x1 of a stage."""
+
+
+def _kernels(*branches: Branch, attention: str = "softmax") -> NetworkSpec:
+    """SKNet-50 with the given kernels, selected or summed (Tables 6 and 7)."""
+    if attention == "sum":
+        return NetworkSpec(operator=SelectiveKernel(branches=branches, attention="sum"))
+    return NetworkSpec(operator=SelectiveKernel(branches=branches))
+
+
+def _resnext(
+    depth: int, *, operator: SelectiveKernel, attention: BlockAttention | None = None
+) -> NetworkSpec:
+    return NetworkSpec(body=Body(depths=DEPTHS[depth]), operator=operator, attention=attention)
+
+
+def _resnext29(
+    cardinality: int, width: int, *, attention: BlockAttention | None = None
+) -> NetworkSpec:
+    """ResNeXt-29 for images of 32x32 pixels, of CIFAR's 10 classes (ResNeXt paper, section 5.3)."""
+    mid_width = cardinality * width
+    body = Body(
+        stem=Stem(width=64, kernel=3, stride=1, pool=False),
+        depths=(3, 3, 3),
+        mid_widths=(mid_width, 2 * mid_width, 4 * mid_width),
+        out_widths=(256, 512, 1024),
+        input_size=32,
+    )
+    operator = SelectiveKernel(branches=(Branch(groups=cardinality),), attention="sum")
+    return NetworkSpec(body=body, operator=operator, attention=attention, num_classes=10)
+
+
+def _insight(depth: int) -> NetworkSpec:
+    """SK-ResNet of the authors' later PyTorch release, which is not the paper's SK unit.
+
+    A dense and a grouped 3x3 kernel, without dilation, on ResNet's widths; r=16 without floor.
+    """
+    return NetworkSpec(
+        body=Body(depths=DEPTHS[depth], mid_widths=RESNET_WIDTHS),
+        operator=SelectiveKernel(branches=(Branch(groups=1), Branch(groups=32)), min_width=1),
+    )
+
+
+BASELINES = {
+    "resnet50": RESNET50,
+    "resnet50_senet": RESNET50_SENET,
+    "resnext50_32x4d": _resnext(50, operator=GROUPED_CONVOLUTION),
+    "resnext101_32x4d": _resnext(101, operator=GROUPED_CONVOLUTION),
+    # 17/16 of every width but the stem's; Table 3 of SKNet, as are the next two.
+    "resnext50_wider": NetworkSpec(
+        body=Body(mid_widths=(136, 272, 544, 1088), out_widths=(272, 544, 1088, 2176)),
+        operator=SelectiveKernel(branches=(Branch(groups=34),), attention="sum"),
+    ),
+    "resnext56_deeper": NetworkSpec(body=Body(depths=(3, 4, 8, 3)), operator=GROUPED_CONVOLUTION),
+    "resnext50_36x4d": NetworkSpec(
+        body=Body(mid_widths=(144, 288, 576, 1152)),
+        operator=SelectiveKernel(branches=(Branch(groups=36),), attention="sum"),
+    ),
+}
+"""Networks without any attention, on ImageNet bodies."""
+
+ATTENTION_NETWORKS = {
+    f"{name}{depth}{suffix}": _resnext(depth, operator=GROUPED_CONVOLUTION, attention=attention)
+    for name, suffix, attention in (
+        ("senet", "", SE_WITH_BIASES),
+        ("resnext", "_bam", BottleneckAttention()),
+        ("resnext", "_cbam", ConvolutionalAttention()),
+    )
+    for depth in (50, 101)
+}
+"""ResNeXt 32x4d with SE, BAM and CBAM: Table 2 of SKNet."""
+
+SKNETS = {f"sknet{depth}": _resnext(depth, operator=SelectiveKernel()) for depth in DEPTHS}
+"""Table 1 of SKNet."""
+
+KERNEL_COMBINATIONS = {
+    **{f"sknet50_{name}_sum": _kernels(KERNELS[name], attention="sum") for name in KERNELS},
+    **{
+        f"sknet50_{''.join(names)}{suffix}": _kernels(
+            *(KERNELS[name] for name in names), attention=attention
+        )
+        for names in (("k3", "k5"), ("k3", "k7"), ("k5", "k7"), ("k3", "k5", "k7"))
+        for suffix, attention in (("", "softmax"), ("_sum", "sum"))
+    },
+    "sknet50_k3k3": _kernels(KERNELS["k3"], KERNELS["k3"]),
+    "sknet50_5x5_g64": _kernels(KERNELS["k3"], Branch(kernel=5, groups=64)),
+    "sknet50_7x7_g128": _kernels(KERNELS["k3"], Branch(kernel=7, groups=128)),
+}
+"""Tables 7 and, in the last three, 6 of SKNet; K3+K5 with SK is SKNet-50 itself."""
+
+SENET_VARIANTS = {
+    f"se_resnet50_{name}": replace(RESNET50_SENET, attention=attention)
+    for name, attention in {
+        **{f"r{ratio}": SqueezeExcitation(reduction=ratio) for ratio in (2, 4, 8, 16, 32)},
+        # The stages' names are the paper's, which counts the stem as stage 1.
+        **{f"stage{stage}": SqueezeExcitation(stages=(stage - 1,)) for stage in (2, 3, 4)},
+        "max": SqueezeExcitation(squeeze="max"),
+        "no_squeeze": SqueezeExcitation(squeeze="none"),
+        "relu": SqueezeExcitation(excitation="relu"),
+        "tanh": SqueezeExcitation(excitation="tanh"),
+        "pre": SqueezeExcitation(position="pre"),
+        "post": SqueezeExcitation(position="post"),
+        "identity": SqueezeExcitation(position="identity"),
+        "3x3": SqueezeExcitation(position="inside"),
+    }.items()
+}
+"""Tables 10 to 16 of SENet; r16 is the paper's SE, with average, sigmoid and all stages."""
+
+LIGHTWEIGHT_BODIES: dict[str, ShuffleNetV2Body | MobileNetV2Body] = {
+    "shufflenet_v2_x0_5": ShuffleNetV2Body(),
+    "shufflenet_v2_x1_0": ShuffleNetV2Body(out_widths=(116, 232, 464)),
+    "mobilenet_v2": MobileNetV2Body(),
+}
+"""Bodies whose operator is depthwise."""
+
+LIGHTWEIGHT_NETWORKS = {
+    f"{name}{suffix}": NetworkSpec(body=body, operator=operator, attention=attention)
+    for name, body in LIGHTWEIGHT_BODIES.items()
+    for suffix, operator, attention in (
+        ("", DEPTHWISE_CONVOLUTION, None),
+        ("_se", DEPTHWISE_CONVOLUTION, SqueezeExcitation()),
+        ("_sk", DEPTHWISE_SELECTION, None),
+    )
+}
+"""Table 4 of SKNet, and MobileNetV2 in the same way."""
+
+SMALL_IMAGE_NETWORKS = {
+    "resnext29_16x32d": _resnext29(16, 32),
+    "resnext29_8x64d": _resnext29(8, 64),
+    "resnext29_16x64d": _resnext29(16, 64),
+    "senet29": _resnext29(16, 32, attention=SqueezeExcitation()),
+    # The count printed for SKNet-29 follows from kernels 1x1 and 3x3 with r=32, not from Table 2's.
+    "sknet29": replace(
+        _resnext29(16, 32),
+        operator=SelectiveKernel(
+            branches=(Branch(kernel=1, groups=16), Branch(groups=16)), reduction=32
+        ),
+    ),
     "resnext_tiny": NetworkSpec(
         body=BODIES["tiny"], operator=GROUPED_CONVOLUTION.scaled_down(8), num_classes=10
     ),
-    "sknet50": NetworkSpec(),
     "sknet_tiny": NetworkSpec(
         body=BODIES["tiny"], operator=SelectiveKernel().scaled_down(8), num_classes=10
     ),
+}
+"""Table 5 of SKNet; and the networks of the tiny body."""
+
+NETWORKS: dict[str, NetworkSpec] = {
+    **BASELINES,
+    **ATTENTION_NETWORKS,
+    **SKNETS,
+    **KERNEL_COMBINATIONS,
+    **SENET_VARIANTS,
+    **LIGHTWEIGHT_NETWORKS,
+    **SMALL_IMAGE_NETWORKS,
+    **{f"sk_resnet{depth}_insight": _insight(depth) for depth in (50, 101)},
 }
 """Every network that `create_model` knows."""
 
@@ -44,15 +230,15 @@ NETWORKS: dict[str, NetworkSpec] = {
 def list_models() -> list[str]:
     """Names of all networks, sorted.
 
-    >>> list_models()
-    ['resnext50_32x4d', 'resnext_tiny', 'sknet50', 'sknet_tiny']
+    >>> [name for name in list_models() if name.startswith("sknet2")]
+    ['sknet26', 'sknet29']
     """
     return sorted(NETWORKS)
 
 
 def create_model(
     name: str, *, num_classes: int | None = None, in_channels: int | None = None
-) -> ResNeXt:
+) -> Network:
     """Builds the network called `name`, initialised from PyTorch's global generator.
 
     Args:
@@ -67,7 +253,7 @@ def create_model(
 
     if name not in NETWORKS:
         close = get_close_matches(name, NETWORKS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(list_models())}."
+        hint = f"did you mean {close[0]}?" if close else "sknet.list_models() names all."
         raise ValueError(f"name must be a network of the zoo, got {name!r}; {hint}")
     spec = NETWORKS[name]
     return build_network(

@@ -1,0 +1,306 @@
+"""Loads published checkpoints: torchvision's, timm's, the authors' PyTorch release, and ours."""
+
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Size, Tensor
+
+from sknet.resnext import Network
+from sknet.spec import AnyBody, Body, ShuffleNetV2Body
+
+EXAMPLES = 5
+"""How many keys of a kind an error names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a library names what we name otherwise; patterns match the beginning of our keys."""
+
+    name: str
+    """The library, and the network if it names several in several ways."""
+
+    outside: Mapping[str, str]
+    """Replacements for what lies before and after the stages."""
+
+    block: str
+    """A block's place, made of `stage` (the first is 1), `stage_after_stem` (the first is 2),
+    `position` in the stage (from 0) and `index` among all blocks (from 1)."""
+
+    inside: Mapping[str, str]
+    """Replacements for what lies in a block."""
+
+    inside_narrow: Mapping[str, str] = field(default_factory=dict)
+    """The same for a MobileNetV2 block whose operator is no wider than its input, if it differs."""
+
+    def rename(self, key: str, body: AnyBody) -> str:
+        """The library's name for our `key`."""
+        match = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(.+)", key)
+        if match is None:
+            return _replace_beginning(key, self.outside)
+        stage, position, rest = int(match[1]), int(match[2]), match[3]
+        stages = body.stages()
+        if position == len(stages[stage]):  # an attention between stages: no library has it
+            return key
+        place = self.block.format(
+            stage=stage + 1,
+            stage_after_stem=stage + 2,
+            position=position,
+            index=sum(map(len, stages[:stage])) + position + 1,
+        )
+        block = stages[stage][position]
+        narrow = self.inside_narrow and block.mid_width == block.in_width
+        return f"{place}.{_replace_beginning(rest, self.inside_narrow if narrow else self.inside)}"
+
+
+_RESNET = {r"stem\.0": "conv1", r"stem\.1": "bn1", "classifier": "fc"}
+
+RESNEXT_LAYOUTS = (
+    Layout(
+        name="torchvision or timm",
+        outside=_RESNET,
+        block="layer{stage}.{position}",
+        inside={
+            r"reduce\.0": "conv1",
+            r"reduce\.1": "bn1",
+            r"operator\.branches\.0\.0": "conv2",
+            r"operator\.branches\.0\.1": "bn2",
+            r"expand\.0": "conv3",
+            r"expand\.1": "bn3",
+            r"attention\.reduce": "se.fc1",
+            r"attention\.expand": "se.fc2",
+            "shortcut": "downsample",
+        },
+    ),
+    Layout(
+        name="timm's SK networks",
+        outside=_RESNET,
+        block="layer{stage}.{position}",
+        inside={
+            r"reduce\.0": "conv1.conv",
+            r"reduce\.1": "conv1.bn",
+            r"operator\.branches\.(\d+)\.0": r"conv2.paths.\1.conv",
+            r"operator\.branches\.(\d+)\.1": r"conv2.paths.\1.bn",
+            r"operator\.squeeze\.0": "conv2.attn.fc_reduce",
+            r"operator\.squeeze\.1": "conv2.attn.bn",
+            r"operator\.score": "conv2.attn.fc_select",
+            r"expand\.0": "conv3.conv",
+            r"expand\.1": "conv3.bn",
+            "shortcut": "downsample",
+        },
+    ),
+    Layout(
+        name="PytorchInsight",
+        outside=_RESNET,
+        block="layer{stage}.{position}",
+        inside={
+            r"reduce\.0": "conv1",
+            r"reduce\.1": "bn1",
+            r"operator\.branches\.0\.0": "conv2",
+            r"operator\.branches\.0\.1": "bn2",
+            r"operator\.branches\.1\.0": "conv2g",
+            r"operator\.branches\.1\.1": "bn2g",
+            r"operator\.squeeze\.0": "conv_fc1",
+            r"operator\.squeeze\.1": "bn_fc1",
+            r"operator\.score": "conv_fc2",
+            r"expand\.0": "conv3",
+            r"expand\.1": "bn3",
+            "shortcut": "downsample",
+        },
+    ),
+)
+"""Names of ResNets and what grew from them."""
+
+SHUFFLENET_LAYOUTS = (
+    Layout(
+        name="torchvision",
+        outside={r"stem\.0": "conv1", "head": "conv5", "classifier": "fc"},
+        block="stage{stage_after_stem}.{position}",
+        inside={
+            r"shortcut\.0\.0": "branch1.0",
+            r"shortcut\.0\.1": "branch1.1",
+            r"shortcut\.1\.0": "branch1.2",
+            r"shortcut\.1\.1": "branch1.3",
+            r"reduce\.0": "branch2.0",
+            r"reduce\.1": "branch2.1",
+            r"operator\.branches\.0\.0": "branch2.3",
+            r"operator\.branches\.0\.1": "branch2.4",
+            r"expand\.0": "branch2.5",
+            r"expand\.1": "branch2.6",
+        },
+    ),
+)
+"""Names of ShuffleNetV2."""
+
+MOBILENET_LAYOUTS = (
+    Layout(
+        name="torchvision",
+        outside={"stem": "features.0", "head": "features.18", "classifier": "classifier.1"},
+        block="features.{index}.conv",
+        inside={
+            "expand": "0",
+            r"operator\.branches\.0": "1",
+            r"project\.0": "2",
+            r"project\.1": "3",
+        },
+        inside_narrow={
+            r"operator\.branches\.0": "0",
+            r"project\.0": "1",
+            r"project\.1": "2",
+        },
+    ),
+)
+"""Names of MobileNetV2."""
+
+
+def load_weights(network: Network, path: Path | str) -> None:
+    """Loads the checkpoint at `path` into `network`, whichever library wrote it.
+
+    Known are the checkpoints of torchvision (ResNet, ResNeXt, ShuffleNetV2, MobileNetV2), of timm
+    (the same ResNets and ResNeXts, SE-ResNeXt, SK-ResNeXt), of the SK authors' later PyTorch
+    release (for `sk_resnet50_insight` and `sk_resnet101_insight`), and this package's own. The
+    tensors may lie in an entry `state_dict` or `model`, and behind `module.`. Everything is
+    checked before anything is loaded.
+
+    Args:
+        network: The network, as built; its number of classes must be the checkpoint's.
+        path: A file of `torch.save`, opened without running code from it, or a safetensors file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If it is a safetensors file, and safetensors is not installed.
+        ValueError: If the file is no checkpoint, or the checkpoint does not fit: the message says
+            which keys are missing, left over, or of another shape.
+    """
+    path = Path(path)
+    tensors = read_checkpoint(path)
+    ours = network.state_dict()
+    body = network.spec.body
+    names_by_layout = {
+        layout.name: {key: layout.rename(key, body) for key in ours}
+        for layout in _list_layouts(body)
+    }
+    names_by_layout["sknet"] = {key: key for key in ours}
+    # The checkpoint is of the library that would give the most of its keys.
+    library, names = max(
+        names_by_layout.items(), key=lambda item: len(tensors.keys() & set(item[1].values()))
+    )
+    faults = find_faults(ours, tensors, names=names)
+    if faults:
+        raise ValueError(
+            f"{path}: checkpoint, read as {library}, must fit the network; {'; '.join(faults)}"
+        )
+    network.load_state_dict(
+        {
+            key: tensors[theirs].reshape(ours[key].shape) if theirs in tensors else ours[key]
+            for key, theirs in names.items()
+        }
+    )
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, whatever they are wrapped in.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If it is a safetensors file, and safetensors is not installed.
+        ValueError: If the file holds no mapping of names to tensors.
+    """
+    values = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    for wrapper in ("state_dict", "model"):
+        if isinstance(values, Mapping) and isinstance(values.get(wrapper), Mapping):
+            values = values[wrapper]
+    if not isinstance(values, Mapping) or not values:
+        raise ValueError(
+            f"{path}: must hold a mapping of names to tensors, got {_describe(values)}"
+        )
+    strange = [key for key, value in values.items() if not isinstance(value, Tensor)]
+    if strange:
+        raise ValueError(
+            f"{path}: must hold tensors only, got {strange[0]}: {_describe(values[strange[0]])}"
+        )
+    return {str(key).removeprefix("module."): value for key, value in values.items()}
+
+
+def find_faults(
+    ours: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, names: Mapping[str, str]
+) -> list[str]:
+    """What keeps the checkpoint from fitting, one entry a kind; nothing if it fits.
+
+    Counts of the batches seen may be missing, as they are in old checkpoints. A fully connected
+    layer's weights may be those of a 1x1 convolution, and the reverse.
+
+    Args:
+        ours: The network's tensors.
+        tensors: The checkpoint's.
+        names: The checkpoint's name of each of ours.
+    """
+    keys = {theirs: key for key, theirs in names.items()}
+    missing = [
+        theirs
+        for theirs in keys
+        if theirs not in tensors and not theirs.endswith("num_batches_tracked")
+    ]
+    misshapen = [
+        f"{theirs} {tuple(tensors[theirs].shape)} for {tuple(ours[key].shape)}"
+        for theirs, key in keys.items()
+        if theirs in tensors
+        and _drop_places(tensors[theirs].shape) != _drop_places(ours[key].shape)
+    ]
+    kinds = {
+        "missing": missing,
+        "left over": [theirs for theirs in tensors if theirs not in keys],
+        "of another shape": misshapen,
+    }
+    return [f"{kind}: {_shorten(found)}" for kind, found in kinds.items() if found]
+
+
+def _list_layouts(body: AnyBody) -> tuple[Layout, ...]:
+    if isinstance(body, Body):
+        return RESNEXT_LAYOUTS
+    return SHUFFLENET_LAYOUTS if isinstance(body, ShuffleNetV2Body) else MOBILENET_LAYOUTS
+
+
+def _replace_beginning(key: str, replacements: Mapping[str, str]) -> str:
+    for pattern, replacement in replacements.items():
+        renamed, count = re.subn(rf"^{pattern}(?=\.)", replacement, key)
+        if count:
+            return renamed
+    return key
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: must be a checkpoint of tensors, got {reason!r}") from error
+
+
+def _read_safetensors(path: Path) -> Any:
+    # Late, and not required: only files of this format need it.
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: must be a safetensors file, got {str(error)!r}") from error
+
+
+def _drop_places(shape: Size) -> tuple[int, ...]:
+    """The shape without the two sides of a 1x1 kernel."""
+    return tuple(shape[:2]) if len(shape) == 4 and shape[2:] == (1, 1) else tuple(shape)
+
+
+def _shorten(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - EXAMPLES} more" if len(keys) > EXAMPLES else ""
+    return ", ".join(keys[:EXAMPLES]) + more
+
+
+def _describe(value: Any) -> str:
+    return "an empty mapping" if value == {} else type(value).__name__

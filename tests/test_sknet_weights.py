@@ -1,0 +1,293 @@
+"""Checkpoints: equal outputs to the published implementations, and refusals that say why."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from timm.layers.selective_kernel import SelectiveKernel as TimmSelectiveKernel
+from torch import Tensor, nn
+
+from sknet import Branch, SKConv, create_model, load_weights
+
+TORCHVISION = [
+    "resnet50",
+    "resnext50_32x4d",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "mobilenet_v2",
+]
+TIMM = {
+    "resnet50": "resnet50",
+    "resnext50_32x4d": "resnext50_32x4d",
+    "resnext101_32x4d": "resnext101_32x4d",
+    "seresnext50_32x4d": "senet50",
+    "skresnext50_32x4d": "sknet50",
+}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvisions_weights_give_its_outputs(name: str, tmp_path: Path) -> None:
+    """The plain networks are the published ones, not lookalikes."""
+    theirs = torchvision.models.get_model(name, weights=None)
+
+    assert_same_outputs(theirs, name, tmp_path)
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_timms_weights_give_its_outputs(name: str, tmp_path: Path) -> None:
+    """SE and SK are wired as in an implementation that was written without ours."""
+    theirs = timm.create_model(name, pretrained=False)
+
+    assert_same_outputs(theirs, TIMM[name], tmp_path)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_timms_unit_gives_its_outputs(stride: int) -> None:
+    """The unit alone agrees, too, with its gradients; timm's splits nothing here."""
+    theirs = TimmSelectiveKernel(64, stride=stride, groups=8, rd_divisor=32, split_input=False)
+    ours = SKConv(64, (Branch(groups=8), Branch(groups=8, dilation=2)), stride=stride)
+    randomise(theirs, seed=0)
+    tensors = theirs.state_dict()
+    ours.load_state_dict(
+        {
+            ours_name: tensors[theirs_name].reshape(value.shape)
+            for (ours_name, value), theirs_name in zip(
+                ours.state_dict().items(), tensors, strict=True
+            )
+        }
+    )
+    images = torch.randn(4, 64, 9, 11, generator=torch.Generator().manual_seed(1))
+
+    outputs = []
+    for unit in (theirs, ours):
+        x = images.clone().requires_grad_()
+        y = unit(x)
+        y.square().sum().backward()
+        outputs.append((y.detach(), x.grad))
+
+    torch.testing.assert_close(outputs[1], outputs[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_authors_release_loads(depth: int, wrapped: bool, tmp_path: Path) -> None:
+    """Its keys are torchvision's but in the unit, sometimes behind `module.` in an entry."""
+    network = create_model(f"sk_resnet{depth}_insight").eval()
+    randomise(network, seed=0)
+    tensors = name_as_insight(network.state_dict())
+    if wrapped:
+        tensors = {"state_dict": {f"module.{key}": value for key, value in tensors.items()}}
+    torch.save(tensors, tmp_path / "insight.pth")
+    fresh = create_model(f"sk_resnet{depth}_insight").eval()
+
+    load_weights(fresh, tmp_path / "insight.pth")
+
+    for key, value in network.state_dict().items():
+        torch.testing.assert_close(fresh.state_dict()[key], value, atol=0, rtol=0)
+
+
+def test_the_authors_unit_weighs_as_released() -> None:
+    """Dense kernel first, then the grouped: the second layer's outputs are branch by branch."""
+    network = create_model("sk_resnet50_insight").eval()
+    randomise(network, seed=0)
+    unit = network.stages[1][1].operator
+    x = torch.randn(2, 128, 10, 10, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        dense, grouped = (branch(x) for branch in unit.branches)
+        descriptor = dense.mean((2, 3)) + grouped.mean((2, 3))
+        scores = unit.score(unit.squeeze(descriptor)).view(2, 2, 128, 1, 1).softmax(dim=1)
+
+        y = unit(x)
+
+    assert [branch[0].groups for branch in unit.branches] == [1, 32]
+    torch.testing.assert_close(y, dense * scores[:, 0] + grouped * scores[:, 1])
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_our_own_weights_load(suffix: str, tmp_path: Path) -> None:
+    """A record's final weights can be used again, from either kind of file."""
+    path = tmp_path / f"weights{suffix}"
+    network = create_model("sknet_tiny")
+    randomise(network, seed=0)
+    if suffix == ".safetensors":
+        safetensors = pytest.importorskip("safetensors.torch")
+        safetensors.save_file(network.state_dict(), path)
+    else:
+        torch.save(network.state_dict(), path)
+    fresh = create_model("sknet_tiny")
+
+    load_weights(fresh, path)
+
+    assert all(torch.equal(fresh.state_dict()[k], v) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["resnext50_bam", "resnext50_cbam", "shufflenet_v2_x0_5_sk"])
+def test_networks_that_no_library_has_load_their_own(name: str, tmp_path: Path) -> None:
+    """Recognising other formats must not get in the way of ours."""
+    network = create_model(name, num_classes=2)
+    randomise(network, seed=0)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    fresh = create_model(name, num_classes=2)
+
+    load_weights(fresh, tmp_path / "weights.pth")
+
+    assert all(torch.equal(fresh.state_dict()[k], v) for k, v in network.state_dict().items())
+
+
+def test_counts_of_batches_may_be_missing(tmp_path: Path) -> None:
+    """Checkpoints older than PyTorch 0.4.1 have none, and inference needs none."""
+    network = create_model("sknet_tiny")
+    tensors = {k: v for k, v in network.state_dict().items() if "num_batches" not in k}
+    torch.save(tensors, tmp_path / "old.pth")
+    fresh = create_model("sknet_tiny")
+
+    load_weights(fresh, tmp_path / "old.pth")
+
+    assert all(torch.equal(fresh.state_dict()[key], value) for key, value in tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop("fc.bias"), r"missing: fc\.bias$"),
+        (lambda tensors: tensors.update(extra=torch.zeros(1)), "left over: extra$"),
+        (
+            lambda tensors: tensors.update({"fc.weight": torch.zeros(5, 2048)}),
+            r"of another shape: fc\.weight \(5, 2048\) for \(1000, 2048\)$",
+        ),
+        (
+            lambda tensors: [tensors.pop(key) for key in list(tensors) if "bn1.bias" in key],
+            r"missing: bn1\.bias, layer1\.0\.bn1\.bias, .* and 12 more$",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_loaded(
+    change: Any, message: str, tmp_path: Path
+) -> None:
+    """A network loaded by half gives numbers that look like numbers."""
+    tensors = torchvision.models.resnet50(weights=None).state_dict()
+    change(tensors)
+    torch.save(tensors, tmp_path / "weights.pth")
+    network = create_model("resnet50")
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+
+    with pytest.raises(ValueError, match=message):
+        load_weights(network, tmp_path / "weights.pth")
+
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
+
+
+def test_another_networks_checkpoint_is_refused(tmp_path: Path) -> None:
+    """ResNeXt's weights are no SKNet's, although most of their keys agree."""
+    torch.save(create_model("resnext_tiny").state_dict(), tmp_path / "weights.pth")
+
+    with pytest.raises(ValueError, match=r"read as sknet, must fit the network; missing: stages"):
+        load_weights(create_model("sknet_tiny"), tmp_path / "weights.pth")
+
+
+class Payload:
+    """What must not be run when a file is opened."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("run",))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Payload(), "must be a checkpoint of tensors, got 'Weights only load failed"),
+        ([1, 2], "must hold a mapping of names to tensors, got list"),
+        ({}, "must hold a mapping of names to tensors, got an empty mapping"),
+        ({"fc.weight": 1}, r"must hold tensors only, got fc\.weight: int"),
+    ],
+)
+def test_files_that_hold_no_tensors_are_refused(
+    value: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Code within a file is not run."""
+    torch.save(value, tmp_path / "weights.pth")
+
+    with pytest.raises(ValueError, match=message):
+        load_weights(create_model("sknet_tiny"), tmp_path / "weights.pth")
+
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("weights.pth", "must be a checkpoint"), ("weights.safetensors", "must be a safetensors")],
+)
+@pytest.mark.parametrize("content", [b"", b"no weights at all"])
+def test_damaged_files_are_refused(name: str, message: str, content: bytes, tmp_path: Path) -> None:
+    """An interrupted download is a message, not a traceback from a library."""
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(ValueError, match=message):
+        load_weights(create_model("sknet_tiny"), tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_files_that_are_not_there_say_so(name: str, tmp_path: Path) -> None:
+    """As any function that opens a file."""
+    with pytest.raises(FileNotFoundError, match=name):
+        load_weights(create_model("sknet_tiny"), tmp_path / name)
+
+
+def assert_same_outputs(theirs: nn.Module, name: str, folder: Path) -> None:
+    randomise(theirs, seed=0)
+    torch.save(theirs.state_dict(), folder / "weights.pth")
+    ours = create_model(name)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+    load_weights(ours, folder / "weights.pth")
+
+    with torch.inference_mode():
+        expected = theirs.eval()(images)
+        assert expected.std() > 0.05  # dead networks would agree, too
+        torch.testing.assert_close(ours.eval()(images), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def randomise(network: nn.Module, *, seed: int) -> None:
+    """Draws statistics and shifts anew, which fresh networks have at 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            for tensor in (module.weight, module.running_var):
+                tensor.uniform_(0.7, 1.1, generator=generator)
+            for tensor in (module.bias, module.running_mean):
+                tensor.normal_(0, 0.1, generator=generator)
+
+
+def name_as_insight(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as the authors' release names and shapes them, written down apart from ours."""
+    names = {
+        "reduce.0": "conv1",
+        "reduce.1": "bn1",
+        "operator.branches.0.0": "conv2",
+        "operator.branches.0.1": "bn2",
+        "operator.branches.1.0": "conv2g",
+        "operator.branches.1.1": "bn2g",
+        "operator.squeeze.0": "conv_fc1",
+        "operator.squeeze.1": "bn_fc1",
+        "operator.score": "conv_fc2",
+        "expand.0": "conv3",
+        "expand.1": "bn3",
+        "shortcut.0": "downsample.0",
+        "shortcut.1": "downsample.1",
+    }
+    outside = {"stem.0": "conv1", "stem.1": "bn1", "classifier": "fc"}
+    renamed = {}
+    for key, value in tensors.items():
+        module, _, kind = key.rpartition(".")
+        if key.startswith("stages."):
+            _, stage, position, rest = module.split(".", 3)
+            module = f"layer{int(stage) + 1}.{position}.{names[rest]}"
+        else:
+            module = outside[module]
+        is_layer = module.endswith(("conv_fc1", "conv_fc2"))
+        renamed[f"{module}.{kind}"] = value[..., None, None] if is_layer else value
+    return renamed
