@@ -20,6 +20,7 @@ FREE = frozenset(
     {
         "aten::add",
         "aten::amax",
+        "aten::avg_pool2d",
         "aten::hardtanh_",
         "aten::lerp",
         "aten::max_pool2d",
@@ -169,7 +170,9 @@ def _build(network: NetworkSpec | TorchvisionNetwork) -> Any:
     if isinstance(network, TorchvisionNetwork):
         from torchvision.models import get_model  # only where one is asked for: it takes seconds
 
-        return get_model(network.name, weights=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # on how Inception will be initialised
+            return get_model(network.name, weights=None)
     from sknet.resnext import build_network
 
     return build_network(network)

@@ -83,7 +83,7 @@ def describe_setting(operator: SelectiveKernel, column: Column) -> str | int:
     values: dict[Column, str | int] = {
         "kernel": f"{last.kernel}x{last.kernel}",
         "dilation": last.dilation,
-        "groups": last.groups,
+        "groups": "depthwise" if last.groups is None else last.groups,
         "resulting_kernel": f"{last.extent}x{last.extent}",
         "kernels": " + ".join(f"{branch.extent}x{branch.extent}" for branch in operator.branches),
         "attention": "SK" if operator.attention == "softmax" else "-",

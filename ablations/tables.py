@@ -302,7 +302,7 @@ def _explain_cells(plan: Plan, paper_table: PaperTable) -> list[str]:
     for variant in plan.variants:
         row = paper_table.rows.get(variant.name, PaperRow())
         for column, explanation in row.explained.items():
-            heading = {"params_m": "params", "gflops": "GFLOPs"}[column]
+            heading = {"params_m": "params", "gflops": "GFLOPs", "mflops": "MFLOPs"}[column]
             cell = f"{variant.name}: {heading} {getattr(row, column)}"
             cells.setdefault(explanation.reason, []).append(cell)
     return [f"Printed {'; '.join(names)}: {reason}." for reason, names in cells.items()]

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Literal
+from typing import Literal, TypedDict
 
 from ablations.complexity import Complexity, Sized, TorchvisionNetwork
-from ablations.config import PaperRow, PaperTable
-from sknet.spec import Body
+from ablations.config import Complexities, PaperRow, PaperTable
 from sknet.zoo import NETWORKS
 
 Verdict = Literal["exact", "explained", "published only", "DIFFERS"]
@@ -16,6 +15,9 @@ build; or different without a reason, which must not be."""
 
 SHAPES = ("depths", "mid_widths", "out_widths")
 """Cells that hold a body's shape."""
+
+UNITS: Mapping[Complexities, int] = {"params_m": 10**6, "gflops": 10**9, "mflops": 10**6}
+"""Cells that hold a complexity, with their unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,15 @@ class Check:
     """Why it differs."""
 
 
+class _Judged(TypedDict):
+    """The part of a check that is judged."""
+
+    ours: str | None
+    difference: str | None
+    verdict: Verdict
+    reason: str
+
+
 def list_networks(tables: Mapping[str, PaperTable]) -> list[Sized]:
     """Every network that the tables' cells speak of and that can be counted."""
     return [
@@ -71,22 +82,19 @@ def check_tables(
     """
     for key, table in tables.items():
         for name, row in table.rows.items():
-            for column in (*SHAPES, "params_m", "gflops"):
-                printed = getattr(row, column)
-                if printed is None:
-                    continue
-                ours, verdict, reason = _judge(row, column, complexities)
-                yield Check(
-                    table=key,
-                    row=name,
-                    column=column,
-                    provenance=table.provenance,
-                    printed=_format(printed),
-                    ours=None if ours is None else _format(ours),
-                    difference=_subtract(ours, printed),
-                    verdict=verdict,
-                    reason=reason,
-                )
+            judged = {column: _judge_shape(row, column) for column in SHAPES}
+            judged |= {column: _judge_complexity(row, column, complexities) for column in UNITS}
+            for column, verdict in judged.items():
+                if verdict is not None:
+                    printed = _format(getattr(row, column))
+                    yield Check(
+                        table=key,
+                        row=name,
+                        column=column,
+                        provenance=table.provenance,
+                        printed=printed,
+                        **verdict,
+                    )
 
 
 def _find_network(row: PaperRow) -> Sized | None:
@@ -97,43 +105,63 @@ def _find_network(row: PaperRow) -> Sized | None:
     return None
 
 
-def _judge(
-    row: PaperRow, column: str, complexities: Mapping[Sized, Complexity]
-) -> tuple[Decimal | tuple[int, ...] | None, Verdict, str]:
-    """Our value of a cell, what comes of it, and why."""
-    if column in SHAPES:
-        ours = _find_shape(row, column)
-        return ours, "exact" if ours == getattr(row, column) else "DIFFERS", ""
+def _judge_shape(row: PaperRow, column: str) -> _Judged | None:
+    """What comes of a body's shape; None if nothing is printed."""
+    if getattr(row, column) is None:
+        return None
+    body = NETWORKS[row.network].body if row.network else None
+    ours: tuple[int, ...] | None = getattr(body, column, None)
+    return {
+        "ours": None if ours is None else _format(ours),
+        "difference": None,
+        "verdict": "exact" if ours == getattr(row, column) else "DIFFERS",
+        "reason": "",
+    }
+
+
+def _judge_complexity(
+    row: PaperRow, column: Complexities, complexities: Mapping[Sized, Complexity]
+) -> _Judged | None:
+    """What comes of a count; None if nothing is printed."""
+    printed: Decimal | None = getattr(row, column)
+    if printed is None:
+        return None
     sized = _find_network(row)
     if sized is None:
-        return None, "published only", ""
+        return {"ours": None, "difference": None, "verdict": "published only", "reason": ""}
     found = complexities[sized]
-    counted = Decimal(found.params) / 10**6 if column == "params_m" else Decimal(found.macs) / 10**9
+    counted = found.params if column == "params_m" else found.macs
+    rounded = _round(counted, column, printed)
+    verdict, reason = _explain(row, column, rounded=rounded, found=found)
+    return {
+        "ours": str(_round(counted, column, printed.scaleb(-1))),
+        "difference": f"{rounded - printed:+}",
+        "verdict": verdict,
+        "reason": reason,
+    }
+
+
+def _explain(
+    row: PaperRow, column: Complexities, *, rounded: Decimal, found: Complexity
+) -> tuple[Verdict, str]:
+    """What comes of a cell that was counted, and why."""
     printed: Decimal = getattr(row, column)
-    rounded = counted.quantize(printed, rounding=ROUND_HALF_UP)
-    shown = counted.quantize(printed / 10, rounding=ROUND_HALF_UP)
     if row.network is None:
-        return shown, "published only", "torchvision's network, by our count"
-    explanation = row.explained.get("params_m" if column == "params_m" else "gflops")
+        return "published only", "torchvision's network, by our count"
+    explanation = row.explained.get(column)
     if explanation is None:
-        return shown, "exact" if rounded == printed else "DIFFERS", ""
-    if rounded == explanation.ours != printed:
-        return shown, "explained", explanation.reason
-    return shown, "DIFFERS", f"the explanation holds for {explanation.ours} alone"
+        return ("exact" if rounded == printed else "DIFFERS"), ""
+    with_statistics = _round(found.params + found.running_statistics, column, printed)
+    if not rounded == explanation.ours != printed:
+        return "DIFFERS", f"the explanation holds for {explanation.ours} alone"
+    if explanation.running_statistics and with_statistics != printed:
+        return "DIFFERS", f"with running statistics it is {with_statistics}"
+    return "explained", explanation.reason
 
 
-def _find_shape(row: PaperRow, column: str) -> tuple[int, ...] | None:
-    body = NETWORKS[row.network].body if row.network else None
-    if not isinstance(body, Body):
-        return None
-    shape: tuple[int, ...] = getattr(body, column)
-    return shape
-
-
-def _subtract(ours: Decimal | tuple[int, ...] | None, printed: object) -> str | None:
-    if not (isinstance(ours, Decimal) and isinstance(printed, Decimal)):
-        return None
-    return f"{ours.quantize(printed, rounding=ROUND_HALF_UP) - printed:+}"
+def _round(count: int, column: Complexities, like: Decimal) -> Decimal:
+    """A count in the column's unit, with as many decimals as `like`."""
+    return (Decimal(count) / UNITS[column]).quantize(like, rounding=ROUND_HALF_UP)
 
 
 def _format(value: Decimal | tuple[int, ...]) -> str:

@@ -3,6 +3,7 @@
 from ablations.config.reading import Config, alter_recipe, find_config, read_config, read_paper
 from ablations.config.schema import (
     Column,
+    Complexities,
     Experiment,
     Explanation,
     OperatorSettings,
@@ -13,6 +14,7 @@ from ablations.config.schema import (
 
 __all__ = [
     "Column",
+    "Complexities",
     "Config",
     "Experiment",
     "Explanation",

@@ -183,6 +183,10 @@ class Recipe(_Strict):
         return self
 
 
+Complexities = Literal["params_m", "gflops", "mflops"]
+"""Printed cells that can be counted."""
+
+
 class Explanation(_Strict):
     """Why our count is not the printed one."""
 
@@ -191,6 +195,9 @@ class Explanation(_Strict):
 
     reason: str
     """The reason, in words."""
+
+    running_statistics: bool = False
+    """Whether the cell is exact once batch normalisation's running statistics are counted."""
 
 
 class PaperRow(_Strict):
@@ -226,6 +233,9 @@ class PaperRow(_Strict):
     gflops: Decimal | None = None
     """1e9 multiply-adds."""
 
+    mflops: Decimal | None = None
+    """1e6 multiply-adds."""
+
     depths: tuple[PositiveInt, ...] | None = None
     """Blocks of each stage."""
 
@@ -235,7 +245,7 @@ class PaperRow(_Strict):
     out_widths: tuple[PositiveInt, ...] | None = None
     """Output channels, by stage."""
 
-    explained: dict[Literal["params_m", "gflops"], Explanation] = {}
+    explained: dict[Complexities, Explanation] = {}
     """Cells where our count differs, with the reason."""
 
 
