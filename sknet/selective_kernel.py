@@ -122,7 +122,7 @@ def normalise_scores(scores: Tensor, num_branches: int) -> Tensor:
     Shapes:
         scores: (N, M * C), branch by branch -> (N, M, C)
     """
-    return scores.view(len(scores), num_branches, -1).softmax(dim=1)
+    return scores.view(scores.shape[0], num_branches, -1).softmax(dim=1)
 
 
 def pooled_sum(features: Sequence[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablations.complexity import Sized, count_complexity
-from sknet import build_network, list_models
+from sknet import NetworkSpec, SqueezeExcitation, build_network, list_models
 from sknet.zoo import NETWORKS
 
 GOLDEN: dict[str, dict[str, int]] = json.loads(
@@ -139,6 +140,39 @@ def test_params_are_the_printed(name: str) -> None:
 def test_gflops_are_the_printed(name: str) -> None:
     """To the printed digit."""
     assert f"{GOLDEN[name]['macs'] / 1e9:.2f}" == PRINTED_GFLOPS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "printed"),
+    [
+        (
+            "SENet-50: normalised after both layers, statistics counted",
+            replace(NETWORKS["senet50"], attention=SqueezeExcitation(batch_norm=True)),
+            "27.7",
+        ),
+        (
+            "SENet-101: the same",
+            replace(NETWORKS["senet101"], attention=SqueezeExcitation(batch_norm=True)),
+            "49.2",
+        ),
+        (
+            "SENet-29: on 8x64d, not on the stated 16x32d",
+            replace(NETWORKS["resnext29_8x64d"], attention=SqueezeExcitation()),
+            "35.0",
+        ),
+    ],
+)
+def test_contradicting_cells_follow_from_other_networks(
+    name: str, spec: NetworkSpec, printed: str
+) -> None:
+    """What a printed cell counts, where that is not what the paper's text describes."""
+    with torch.device("meta"):
+        network = build_network(spec)
+
+    params = sum(p.numel() for p in network.parameters())
+    statistics = sum(b.numel() for key, b in network.named_buffers() if "running" in key)
+
+    assert f"{(params + statistics) / 1e6:.1f}" == printed, name
 
 
 def _append_rescaling_to(counts: list[int]) -> Callable[[Any, Any, Tensor], None]:

@@ -210,6 +210,20 @@ def test_networks_export(name: str) -> None:
     torch.testing.assert_close(exported(images), network(images))
 
 
+@pytest.mark.parametrize("name", ["sk", "shufflenet_sk"])
+def test_networks_export_for_any_batch(name: str) -> None:
+    """The size of a batch is not part of a network."""
+    network = build(SMALL_NETWORKS[name]).eval()
+    batch = {0: torch.export.Dim("batch", min=2, max=64)}
+
+    exported = torch.export.export(
+        network, (draw_images(2, 3, 32, 32),), dynamic_shapes=(batch,)
+    ).module()
+
+    images = draw_images(5, 3, 32, 32)
+    torch.testing.assert_close(exported(images), network(images))
+
+
 @every_kind
 def test_a_generator_fixes_all_weights(spec: NetworkSpec) -> None:
     """A trial's weights follow from its seed alone, whatever was drawn before."""
