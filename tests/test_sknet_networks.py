@@ -106,10 +106,12 @@ every_kind = pytest.mark.parametrize("spec", SMALL_NETWORKS.values(), ids=SMALL_
 
 
 def build(spec: NetworkSpec, *, seed: int = 0) -> nn.Module:
+    """The network of a spec, the same every time."""
     return build_network(spec, generator=torch.Generator().manual_seed(seed))
 
 
 def draw_images(*shape: int, seed: int = 1) -> Tensor:
+    """Random images, the same every time."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -368,6 +370,7 @@ def test_interleaving_takes_channels_in_turn(memory_format: torch.memory_format)
 
 @st.composite
 def operators(draw: st.DrawFn) -> SelectiveKernel:
+    """Any operator that 8 channels can hold."""
     branch = st.builds(
         Branch,
         kernel=st.sampled_from([1, 3, 5, 7]),
@@ -468,6 +471,7 @@ def test_unknown_activations_are_refused() -> None:
 
 @pytest.fixture
 def sknet() -> Iterator[nn.Module]:
+    """The tiny SKNet, in evaluation."""
     network = build(NETWORKS["sknet_tiny"]).eval()
     with torch.inference_mode():
         yield network

@@ -237,6 +237,7 @@ def test_files_that_are_not_there_say_so(name: str, tmp_path: Path) -> None:
 
 
 def assert_same_outputs(theirs: nn.Module, name: str, folder: Path) -> None:
+    """Ours gives what theirs gives, with their checkpoint."""
     randomise(theirs, seed=0)
     torch.save(theirs.state_dict(), folder / "weights.pth")
     ours = create_model(name)

@@ -1,0 +1,149 @@
+"""The papers' printed complexities are our counts, or differ for a reason that holds."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from conftest import ROOT, Answer
+
+from ablations import cli
+from ablations.complexity import Complexity, Sized
+from ablations.config import Explanation, PaperRow, PaperTable, read_paper
+from ablations.verification import Check, check_tables, list_networks
+from sknet.zoo import NETWORKS
+
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "complexity.json").read_text(encoding="utf-8"))
+OTHER = Complexity(
+    params=27_161_264,
+    running_statistics=0,
+    macs=5_713_000_000,
+    rescaling_macs=0,
+    fvcore_total=0,
+    uncounted=(),
+)
+
+
+def count(sized: Sized) -> Complexity:
+    """The pinned counts, which other tests hold against the networks; torchvision's apart."""
+    for name, spec in NETWORKS.items():
+        if spec == sized.network:
+            return replace(OTHER, **GOLDEN[name])
+    return OTHER
+
+
+def check(tables: dict[str, PaperTable]) -> list[Check]:
+    """All cells of the tables against the pinned counts."""
+    return list(check_tables(tables, {sized: count(sized) for sized in list_networks(tables)}))
+
+
+@pytest.mark.parametrize("found", check(dict(read_paper())), ids=lambda c: f"{c.row}, {c.column}")
+def test_every_printed_cell_is_ours_or_explained(found: Check) -> None:
+    """A cell that nobody can explain would make the networks others than the papers'."""
+    assert found.verdict in ("exact", "explained", "published only")
+    assert (found.verdict == "explained") <= bool(found.reason)
+
+
+def test_the_readme_shows_the_totals() -> None:
+    """As `ablations verify` prints them."""
+    totals = Counter(found.verdict for found in check(dict(read_paper())))
+    parts = ", ".join(f"{number} {verdict}" for verdict, number in totals.items())
+
+    assert f"{totals.total()} cells: {parts}." in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def make_table(**cells: object) -> dict[str, PaperTable]:
+    """A table with one row: SKNet-50, 27.48 million parameters, 27.56 with statistics."""
+    row = PaperRow(network="sknet50", **cells)
+    return {"t": PaperTable(source="A paper", provenance="printed", rows={"r": row})}
+
+
+@pytest.mark.parametrize(
+    ("printed", "explanation", "verdict"),
+    [
+        ("27.5", None, "exact"),
+        ("27.48", None, "exact"),
+        ("27.4", None, "DIFFERS"),
+        ("27.6", {"ours": "27.5", "reason": "why"}, "explained"),
+        ("27.6", {"ours": "27.5", "reason": "why", "running_statistics": True}, "explained"),
+        ("27.7", {"ours": "27.5", "reason": "why", "running_statistics": True}, "DIFFERS"),
+        ("27.6", {"ours": "27.4", "reason": "why"}, "DIFFERS"),
+        ("27.5", {"ours": "27.5", "reason": "no longer needed"}, "DIFFERS"),
+    ],
+)
+def test_an_explanation_holds_for_one_number(
+    printed: str, explanation: dict | None, verdict: str
+) -> None:
+    """If the code changes, yesterday's reason does not excuse today's count."""
+    explained = {"params_m": Explanation.model_validate(explanation)} if explanation else {}
+
+    [found] = check(make_table(params_m=Decimal(printed), explained=explained))
+
+    assert found.verdict == verdict
+
+
+def test_shapes_are_checked() -> None:
+    """Table 1 prints no count but the body itself."""
+    [right] = check(make_table(depths=(3, 4, 6, 3)))
+    [wrong] = check(make_table(depths=(3, 4, 23, 3)))
+
+    assert (right.verdict, wrong.verdict) == ("exact", "DIFFERS")
+    assert (wrong.printed, wrong.ours) == ("3-4-23-3", "3-4-6-3")
+
+
+def test_differences_are_rounded_once() -> None:
+    """4.4682 is 4.47: no difference; and one more digit of ours is shown."""
+    [found] = check(make_table(gflops=Decimal("4.47")))
+
+    assert (found.ours, found.difference) == ("4.468", "+0.00")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ablations verify` with the pinned counts: counting takes a minute."""
+
+    def pinned(networks: list[Sized], **_: object) -> dict[Sized, Complexity]:
+        return {sized: count(sized) for sized in networks}
+
+    monkeypatch.setattr(cli, "count_complexities", pinned)
+
+
+@pytest.mark.usefixtures("counted")
+def test_verify_prints_every_cell(command: Callable[..., Answer]) -> None:
+    """All tables, or those that are named; as JSON too."""
+    everything, one = (
+        command("ablations", "verify"),
+        command("ablations", "verify", "--table", "table6"),
+    )
+    data = json.loads(command("ablations", "verify", "--table", "table6", "--json").out)
+
+    assert (everything.code, one.code) == (0, 0)
+    assert re.search(r"\d+ cells: \d+ exact, \d+ explained, \d+ published only", everything.out)
+    assert "10 cells: 8 exact, 2 explained." in one.out
+    assert data["totals"] == {"exact": 8, "explained": 2}
+    assert len(data["checks"]) == 10
+
+
+@pytest.mark.usefixtures("counted")
+def test_verify_fails_on_a_difference(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 1, and the cell is marked."""
+    monkeypatch.setattr(cli, "read_paper", lambda: make_table(params_m=Decimal("26.0")))
+
+    answer = command("ablations", "verify")
+
+    assert answer.code == 1
+    assert "DIFFERS" in answer.out
+    assert "1 cell(s) differ" in answer.err
+
+
+def test_verify_refuses_an_unknown_table(command: Callable[..., Answer]) -> None:
+    """With the tables that there are."""
+    answer = command("ablations", "verify", "--table", "table99")
+
+    assert answer.code == 2
+    assert "sknet.table6_dilation_group" in answer.err
