@@ -2,8 +2,11 @@
 
 import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
+import timm
+import torch
 import yaml
 from conftest import ROOT
 from typer.main import get_command
@@ -64,10 +67,23 @@ def test_the_table_is_the_one_that_was_printed() -> None:
     assert shown.strip() == written.partition("\n\n")[2].strip()
 
 
-def test_the_example_is_right(tmp_path: object) -> None:
+def test_the_networks_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As printed, with a checkpoint of timm's where it looks for one."""
+    [example] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    torch.save(timm.create_model("seresnext50_32x4d").state_dict(), "seresnext50_32x4d.pth")
+    names: dict[str, object] = {}
+
+    exec(example, names)
+
+    weights = names["weights"]["SK_3_4"]  # type: ignore[index]
+    assert weights.shape == (1, 2, 256)
+
+
+def test_the_example_is_right(tmp_path: Path) -> None:
     """It can be copied."""
     [example] = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
-    path = tmp_path / "experiments.yaml"  # type: ignore[operator]
+    path = tmp_path / "experiments.yaml"
     path.write_text(example)
 
     config = read_config(path)
