@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, Answer
 
 from ablations import datasets
-from ablations.cli import parse_seeds
+from ablations.cli.options import parse_seeds
 from ablations.errors import InputError
 
 LOCAL = ("--backend", "local", "--tracking-uri", "off")

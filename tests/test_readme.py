@@ -11,7 +11,7 @@ import yaml
 from conftest import ROOT
 from typer.main import get_command
 
-from ablations.cli import app
+from ablations.cli.commands import app
 from ablations.config import Experiment, OperatorSettings, Recipe, read_config
 from sknet.spec import Body, Branch, Stem
 
