@@ -1,5 +1,6 @@
 """Datasets are the expected ones, to the byte, and augmented as they should be."""
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -145,15 +146,19 @@ def test_a_missing_dataset_says_what_to_do(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.realdata
-def test_the_real_cifar10_is_the_pinned_one(tmp_path: Path) -> None:
-    """The published images, by their checksum."""
-    import os
-
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
+def test_the_real_images_are_the_pinned_ones(tmp_path: Path, name: str) -> None:
+    """The published images, by their checksum, with the constants that they are normalised by."""
+    dataset = DATASETS[name]
     data_dir = Path(os.environ["ABLATIONS_DATA_DIR"])
-    prepare_data(DATASETS["cifar10"], data_dir=data_dir, cache_dir=tmp_path)
-    data = load_data(DATASETS["cifar10"], cache_dir=tmp_path, device=CPU)
+    prepare_data(dataset, data_dir=data_dir, cache_dir=tmp_path)
+    data = load_data(dataset, cache_dir=tmp_path, device=CPU)
 
-    assert (len(data.train), len(data.test)) == (50_000, 10_000)
+    assert (len(data.train), len(data.test)) == (dataset.train_size, dataset.test_size)
+    for channel, (mean, std) in enumerate(zip(dataset.mean, dataset.std, strict=True)):
+        values = data.train.images[:, channel].numpy()
+        assert values.mean() / 255 == pytest.approx(mean, abs=1e-4)
+        assert values.std() / 255 == pytest.approx(std, abs=1e-4)
 
 
 def test_crops_are_shifted_copies() -> None:

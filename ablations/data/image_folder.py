@@ -177,7 +177,8 @@ def _list_keys(batches: Sequence[Tensor], augmentation: Augmentation | None) -> 
 
 def _choose_context() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # torch is imported once, not by every worker
+    # Imported once, not by every worker; torchvision is what transforms need.
+    context.set_forkserver_preload([__name__, "torchvision.transforms.v2"])
     return context
 
 
