@@ -102,8 +102,8 @@ def scan_images(root: Path) -> Listing:
         }
     except OSError as error:
         raise MachineError(
-            f"{error.filename} must be a readable folder, got {error.strerror}. "
-            "Put your copy of the images there."
+            f"{error.filename} must be there and readable, got {error.strerror}. "
+            f"{root} must hold images as train/CLASS/ and val/CLASS/."
         ) from error
     digest = hashlib.sha256()
     for path, size in sorted([*files["train"], *files["val"]]):

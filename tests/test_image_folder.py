@@ -145,8 +145,8 @@ def remove(root: Path, name: str) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no train": (lambda root: remove(root, "train"), "train must be a readable folder, got No"),
-    "no val": (lambda root: remove(root, "val"), "val must be a readable folder, got No such"),
+    "no train": (lambda root: remove(root, "train"), "train must be there and readable, got No"),
+    "no val": (lambda root: remove(root, "val"), "val must be there and readable, got No such"),
     "no classes": (
         lambda root: [remove(root, f"train/{name}") for name in CLASSES],
         "train must hold a folder for each class, got none",
@@ -156,6 +156,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no images": (
         lambda root: [path.unlink() for path in (root / "val" / "bee").iterdir()],
         "val/bee must hold images, got none",
+    ),
+    "a broken link": (
+        lambda root: (root / "train" / "bee" / "9.jpg").symlink_to(root / "nowhere.jpg"),
+        "9.jpg must be there and readable, got No such",
     ),
     "an empty file": (
         lambda root: (root / "train/ant/2.JPEG").write_bytes(b""),
@@ -303,6 +307,22 @@ def test_interrupted_equals_uninterrupted(folder_spec: TrialSpec, tmp_path: Path
 
     assert run(folder_spec, tmp_path, "cut", workers=0) == whole
     assert_same_weights(tmp_path / "whole.pt", tmp_path / "cut.pt")
+
+
+@pytest.mark.gpu
+def test_a_gpu_sees_the_same_images(folder_spec: TrialSpec, tmp_path: Path) -> None:
+    """Decoded by workers, through pinned memory; results are near those on a CPU."""
+    there = run_trial(
+        folder_spec,
+        cache_dir=tmp_path / "cache",
+        checkpoint=tmp_path / "gpu.pt",
+        device=torch.device("cuda"),
+        loader_workers=2,
+    )
+    [first] = islice(there, 1)
+    here = run(folder_spec, tmp_path, "cpu", workers=0)
+
+    assert first.train_loss == pytest.approx(here[0].train_loss, rel=1e-2)
 
 
 def test_small_images_have_no_error_at_320(spec: TrialSpec, cache_dir: Path) -> None:
