@@ -31,8 +31,32 @@ class Dataset:
     std: tuple[float, ...]
     """Standard deviation of each channel over the training images, in the same unit."""
 
-    checksum: str | None
-    """SHA-256 of the prepared arrays; None for a folder of images, which has no fixed content."""
+    checksum: str | None = None
+    """SHA-256 of the prepared arrays; None for a folder of images, which has no fixed content, and
+    for published files whose arrays nobody has hashed yet (see `published_md5`)."""
+
+    published_md5: tuple[tuple[str, str], ...] = ()
+    """While the checksum is not known: files below the data directory with their published MD5,
+    which are checked instead, and stand for the images in the identity of a trial."""
+
+    unpublished: tuple[str, ...] = ()
+    """The same images in files without a published MD5; read if the others are not there."""
+
+    is_folder: bool = False
+    """Whether it is a folder of images, with a folder for each class in train/ and in val/."""
+
+    found: str | None = None
+    """SHA-256 of what is on this machine, put in by `identify_dataset`: of a folder's sorted paths
+    and sizes, or of the files without a published MD5. None if they are not there."""
+
+    @property
+    def identity(self) -> str:
+        """What stands for the images in the identity of a trial."""
+        if self.checksum is not None:
+            return self.checksum
+        if self.found is not None:
+            return f"found:{self.found}"
+        return " ".join(f"{name}:{md5}" for name, md5 in self.published_md5) or "not found"
 
 
 DATASETS: dict[str, Dataset] = {
@@ -62,6 +86,17 @@ DATASETS: dict[str, Dataset] = {
             checksum="fe5c573d1bb48971ae06f2952e6afe520b84339d154342814027c77d4b521815",
         ),
         Dataset(
+            name="fashion_mnist",
+            channels=1,
+            image_size=28,
+            num_classes=10,
+            train_size=60_000,
+            test_size=10_000,
+            mean=(0.2860,),
+            std=(0.3530,),
+            checksum="3dbcecbb29d9ed5c0576e5ba3f423876bce8da0032f60df01404c0308a7459d3",
+        ),
+        Dataset(
             name="cifar10",
             channels=3,
             image_size=32,
@@ -72,6 +107,25 @@ DATASETS: dict[str, Dataset] = {
             std=(0.2470, 0.2435, 0.2616),
             checksum="97ae52245421cddc4d838dcc082cd1ca9464ae6bd72006d15138907b8b0518c4",
         ),
+        # Nobody has hashed its arrays yet: mean and deviation are those in common use. Once
+        # `prepare_data` has read the published files, the checksum.txt that it leaves beside the
+        # arrays can be pinned here in place of the MD5; the keys of its trials change then.
+        Dataset(
+            name="cifar100",
+            channels=3,
+            image_size=32,
+            num_classes=100,
+            train_size=50_000,
+            test_size=10_000,
+            mean=(0.5071, 0.4865, 0.4409),
+            std=(0.2673, 0.2564, 0.2762),
+            published_md5=(
+                ("cifar-100-python/train", "16019d7e3df5f24257cddd939b257f8d"),
+                ("cifar-100-python/test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
+            ),
+            unpublished=("cifar-100-binary/train.bin", "cifar-100-binary/test.bin"),
+        ),
+        # Classes and sizes are the published ones; `identify_dataset` puts in those of the copy.
         Dataset(
             name="imagenet",
             channels=3,
@@ -81,7 +135,7 @@ DATASETS: dict[str, Dataset] = {
             test_size=50_000,
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),
-            checksum=None,
+            is_folder=True,
         ),
     )
 }

@@ -42,7 +42,7 @@ class TrialSpec:
             "procedure": PROCEDURE,
             "network": self.network.architecture(),
             "recipe": self.recipe.model_dump(mode="json", exclude={"seeds", "body"}),
-            "dataset": {"name": self.dataset.name, "checksum": self.dataset.checksum},
+            "dataset": {"name": self.dataset.name, "checksum": self.dataset.identity},
             "seed": self.seed,
             "replicas": 1,
         }

@@ -13,6 +13,7 @@ from ablations.config import Config, Recipe, alter_recipe, read_paper
 from ablations.datasets import DATASETS
 from ablations.errors import InputError
 from ablations.files import check_writable
+from ablations.identification import identify_dataset
 from ablations.ledger import Failure, Findings, Ledger
 from ablations.matrix import Variant, build_variants
 from ablations.plan import Plan, PlannedTrial, State, TrialSpec, build_specs
@@ -77,14 +78,18 @@ class Selection:
     """Patterns of the variants to leave out."""
 
 
-def draw_plan(config: Config, experiment: str, selection: Selection, ledger: Ledger) -> Plan:
+def draw_plan(
+    config: Config, experiment: str, selection: Selection, ledger: Ledger, *, data_dir: Path
+) -> Plan:
     """The trials that are asked for, each with what the ledger knows of it.
+
+    The user's datasets in `data_dir` need not be there.
 
     Raises:
         InputError: If a name or a setting is wrong, or a variant cannot be built.
     """
     recipe, recipe_name = _choose_recipe(config, selection)
-    dataset = DATASETS[recipe.dataset]
+    dataset = identify_dataset(DATASETS[recipe.dataset], data_dir)
     variants = build_variants(config, experiment, body_name=recipe.body, dataset=dataset)
     skipped = _choose_skipped(variants, selection)
     trials = tuple(
@@ -241,6 +246,9 @@ class Backend:
     download: bool
     """Whether a missing dataset may be downloaded."""
 
+    loader_workers: int = 0
+    """Processes that decode a folder of images, for each trial; 0 for the trial's own."""
+
 
 def find_missing(plans: Iterable[Plan]) -> dict[str, PlannedTrial]:
     """The trials to run, by key: one that several experiments share stands there once."""
@@ -266,9 +274,10 @@ def check_machine(missing: Mapping[str, PlannedTrial], places: Places, backend: 
     check_gpus(backend.name, backend.gpus_per_trial)
     check_writable(places.runs_dir, flag="--runs-dir")
     check_writable(places.results_dir, flag="--results-dir")
-    for name in sorted({trial.spec.dataset.name for trial in missing.values()}):
+    datasets = {trial.spec.dataset.identity: trial.spec.dataset for trial in missing.values()}
+    for dataset in datasets.values():
         prepare_data(
-            DATASETS[name],
+            dataset,
             data_dir=places.data_dir,
             cache_dir=places.cache_dir,
             download=backend.download,
@@ -318,6 +327,7 @@ def train(
         gpus_per_trial=backend.gpus_per_trial,
         retries=backend.retries,
         commit=find_commit(),
+        loader_workers=backend.loader_workers,
     )
     run_job(backend.name, job, record_and_observe)
 

@@ -29,6 +29,9 @@ class EpochRecord:
     top5_error: float
     """Percent, on the test images."""
 
+    top1_error_320: float | None = None
+    """Percent, on the test images at 320x320 pixels; None where they are small."""
+
     correct: tuple[bool, ...] | None = None
     """Of the last epoch: whether each test image is right, in the dataset's order."""
 

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from ablations.config import Recipe
 from ablations.data import Data, iterate_train_batches
+from ablations.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,19 +82,21 @@ def train_epoch(
         shuffle: Source of the images' order.
         augmentation: Source of crops and flips.
         device: Where to compute.
+
+    Raises:
+        InputError: If there are fewer training images than a batch has.
     """
     network.train()
     steps = len(data.train) // recipe.batch_size
+    if steps == 0:
+        raise InputError(
+            f"batch_size must be at most {len(data.train)}, the training images of "
+            f"{data.dataset.name}, got {recipe.batch_size}. Pass --set batch_size=N."
+        )
     total = torch.zeros((), device=device)
     learning_rate = 0.0
     batches = iterate_train_batches(
-        data,
-        batch_size=recipe.batch_size,
-        crop_padding=recipe.crop_padding,
-        flip=recipe.flip,
-        shuffle=shuffle,
-        augmentation=augmentation,
-        device=device,
+        data, recipe, shuffle=shuffle, augmentation=augmentation, device=device
     )
     for step, (images, labels) in enumerate(batches):
         learning_rate = compute_learning_rate(recipe, epoch + (step + 1) / (steps + 1))

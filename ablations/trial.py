@@ -38,7 +38,12 @@ class _State:
 
 
 def run_trial(
-    spec: TrialSpec, *, cache_dir: Path, checkpoint: Path, device: torch.device
+    spec: TrialSpec,
+    *,
+    cache_dir: Path,
+    checkpoint: Path,
+    device: torch.device,
+    loader_workers: int = 0,
 ) -> Iterator[EpochRecord]:
     """Trains one network, an epoch at a time; equal specs give equal records, interrupted or not.
 
@@ -50,12 +55,13 @@ def run_trial(
         cache_dir: Where `prepare_data` wrote the dataset's arrays.
         checkpoint: File of the trial's state.
         device: Where to compute.
+        loader_workers: Processes that decode a folder of images; records do not depend on it.
 
     Raises:
-        MachineError: If the dataset is not prepared.
+        MachineError: If the dataset is not prepared, or an image of a folder is unreadable.
     """
     torch.set_num_threads(1)  # results on a CPU depend on it, and trials run side by side
-    data = load_data(spec.dataset, cache_dir=cache_dir, device=device)
+    data = load_data(spec.dataset, cache_dir=cache_dir, device=device, workers=loader_workers)
     state = _resume_or_start(spec, checkpoint, device=device)
     yield from state.records
     while not (state.records and state.records[-1].is_last):
@@ -124,6 +130,7 @@ def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.devi
         train_loss=trained.loss,
         top1_error=outcome.top1_error,
         top5_error=outcome.top5_error,
+        top1_error_320=outcome.top1_error_320,
         correct=tuple(outcome.correct.tolist()) if is_last else None,
         train_seconds=between - started,
         test_seconds=ended - between,

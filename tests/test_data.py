@@ -1,5 +1,6 @@
 """Datasets are the expected ones, to the byte, and augmented as they should be."""
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from ablations.config import Recipe
 from ablations.data import Data, iterate_train_batches, load_data, prepare_data
 from ablations.data.batches import crop_padded, flip_some, normalise
-from ablations.data.cifar import read_cifar10
+from ablations.data.cifar import CIFAR10, read_cifar
 from ablations.data.digits import draw_digits
 from ablations.datasets import DATASETS, Dataset
 from ablations.errors import MachineError
@@ -78,7 +80,7 @@ def test_both_layouts_of_cifar10_are_read(tmp_path: Path, layout: str) -> None:
     """The same images come out of either."""
     expected = write_cifar(tmp_path, layout)
 
-    arrays = read_cifar10(tmp_path)
+    arrays = read_cifar(CIFAR10, tmp_path)
 
     assert (arrays["train_images"] == expected).all()
     assert arrays["train_labels"].tolist() == [0, 1, 2] * 5
@@ -93,7 +95,7 @@ def test_truncated_files_of_cifar10_are_refused(tmp_path: Path, layout: str) -> 
     path.write_bytes(path.read_bytes()[:-100])
 
     with pytest.raises(MachineError, match="data_batch_3"):
-        read_cifar10(tmp_path)
+        read_cifar(CIFAR10, tmp_path)
 
 
 def test_a_missing_file_of_cifar10_is_told(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_a_missing_file_of_cifar10_is_told(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").unlink()
 
     with pytest.raises(MachineError, match=r"test_batch\.bin must be a readable file"):
-        read_cifar10(tmp_path)
+        read_cifar(CIFAR10, tmp_path)
 
 
 class Malicious:
@@ -119,7 +121,7 @@ def test_a_pickle_cannot_run_code(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({b"data": Malicious(), b"labels": []}))
 
     with pytest.raises(MachineError, match="refused to load"):
-        read_cifar10(tmp_path)
+        read_cifar(CIFAR10, tmp_path)
 
 
 def test_other_images_than_the_published_ones_are_refused(tmp_path: Path) -> None:
@@ -132,25 +134,31 @@ def test_other_images_than_the_published_ones_are_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("name", ["cifar10", "imagenet"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "cifar100", "imagenet"])
 def test_a_missing_dataset_says_what_to_do(tmp_path: Path, name: str) -> None:
     """And writes nothing."""
-    with pytest.raises(MachineError, match=r"Unpack its archive there|Choose another recipe"):
+    with pytest.raises(
+        MachineError, match=r"(Unpack its archive|Put its files|Put your copy) there"
+    ):
         prepare_data(DATASETS[name], data_dir=tmp_path, cache_dir=tmp_path / "cache")
 
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.realdata
-def test_the_real_cifar10_is_the_pinned_one(tmp_path: Path) -> None:
-    """The published images, by their checksum."""
-    import os
-
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
+def test_the_real_images_are_the_pinned_ones(tmp_path: Path, name: str) -> None:
+    """The published images, by their checksum, with the constants that they are normalised by."""
+    dataset = DATASETS[name]
     data_dir = Path(os.environ["ABLATIONS_DATA_DIR"])
-    prepare_data(DATASETS["cifar10"], data_dir=data_dir, cache_dir=tmp_path)
-    data = load_data(DATASETS["cifar10"], cache_dir=tmp_path, device=CPU)
+    prepare_data(dataset, data_dir=data_dir, cache_dir=tmp_path)
+    data = load_data(dataset, cache_dir=tmp_path, device=CPU)
 
-    assert (len(data.train), len(data.test)) == (50_000, 10_000)
+    assert (len(data.train), len(data.test)) == (dataset.train_size, dataset.test_size)
+    for channel, (mean, std) in enumerate(zip(dataset.mean, dataset.std, strict=True)):
+        values = data.train.images[:, channel].numpy()
+        assert values.mean() / 255 == pytest.approx(mean, abs=1e-4)
+        assert values.std() / 255 == pytest.approx(std, abs=1e-4)
 
 
 def test_crops_are_shifted_copies() -> None:
@@ -191,23 +199,22 @@ def test_normalised_images_have_mean_0_and_deviation_1(dataset: Dataset) -> None
     torch.testing.assert_close(floats.std(dim=(0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
 
 
-def test_an_epoch_shows_every_image_once(dataset: Dataset, cache_dir: Path) -> None:
+def test_an_epoch_shows_every_image_once(dataset: Dataset, cache_dir: Path, recipe: Recipe) -> None:
     """In an order that the generator alone decides; a smaller last batch is left out."""
     data = load_data(dataset, cache_dir=cache_dir, device=CPU)
+    recipe = recipe.model_copy(update={"batch_size": 24})
 
-    orders = [collect_labels(data, batch_size=24, seed=seed) for seed in (0, 0, 1)]
+    orders = [collect_labels(data, recipe, seed=seed) for seed in (0, 0, 1)]
 
     assert [len(order) for order in orders] == [48, 48, 48]  # of 64
     assert orders[0] == orders[1] != orders[2]
 
 
-def collect_labels(data: Data, *, batch_size: int, seed: int) -> list[int]:
+def collect_labels(data: Data, recipe: Recipe, *, seed: int) -> list[int]:
     """Labels in the order in which an epoch shows them."""
     batches = iterate_train_batches(
         data,
-        batch_size=batch_size,
-        crop_padding=0,
-        flip=False,
+        recipe,
         shuffle=torch.Generator().manual_seed(seed),
         augmentation=torch.Generator(),
         device=CPU,

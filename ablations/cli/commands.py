@@ -85,6 +85,9 @@ def run(
     ] = None,
     retries: Annotated[int, typer.Option(min=0, help="New attempts of a trial that failed.")] = 1,
     download: Annotated[bool, typer.Option("--download", help="Fetch a missing dataset.")] = False,
+    loader_workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode a folder of images, for each trial.")
+    ] = min(4, os.cpu_count() or 1),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and stop.")] = False,
     as_json: AsJson = False,
     config: ConfigPath = None,
@@ -94,15 +97,19 @@ def run(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Train what is missing of experiments, then print their tables."""
-    experiments, plans, ledger = _draw_plans(
-        names, config, runs_dir, select(recipe, settings, seeds, only, exclude)
-    )
     places = Places(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir)
+    experiments, plans, ledger = _draw_plans(
+        names, config, places, select(recipe, settings, seeds, only, exclude)
+    )
     if dry_run:
         print_plans(experiments, plans, places, ledger, as_json=as_json)
         return
     chosen = Backend(
-        name=backend, gpus_per_trial=gpus_per_trial, retries=retries, download=download
+        name=backend,
+        gpus_per_trial=gpus_per_trial,
+        retries=retries,
+        download=download,
+        loader_workers=loader_workers,
     )
     missing = find_missing(plans)
     if missing:
@@ -151,12 +158,13 @@ def plan(
     as_json: AsJson = False,
     config: ConfigPath = None,
     runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = Path("data"),
 ) -> None:
     """Print every trial of experiments: its state, complexity and time; train nothing."""
+    places = Places(runs_dir=runs_dir, results_dir=Path("results"), data_dir=data_dir)
     experiments, plans, ledger = _draw_plans(
-        names, config, runs_dir, select(recipe, settings, seeds, only, exclude)
+        names, config, places, select(recipe, settings, seeds, only, exclude)
     )
-    places = Places(runs_dir=runs_dir, results_dir=Path("results"), data_dir=Path("data"))
     print_plans(experiments, plans, places, ledger, as_json=as_json)
 
 
@@ -197,12 +205,19 @@ def status(
     as_json: AsJson = False,
     config: ConfigPath = None,
     runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = Path("data"),
 ) -> None:
     """Print what is done of each experiment, and why trials failed."""
     found = _read(config)
     ledger = Ledger(runs_dir)
     plans = [
-        draw_plan(found, name, Selection(recipe_name=recipe_name, settings={}), ledger)
+        draw_plan(
+            found,
+            name,
+            Selection(recipe_name=recipe_name, settings={}),
+            ledger,
+            data_dir=data_dir,
+        )
         for name in names or found.experiments
         for recipe_name in ([recipe] if recipe else found.recipes)
     ]
@@ -277,11 +292,12 @@ def _read(path: Path | None) -> Config:
 
 
 def _draw_plans(
-    names: list[str], config: Path | None, runs_dir: Path, selection: Selection
+    names: list[str], config: Path | None, places: Places, selection: Selection
 ) -> tuple[Config, list[Plan], Ledger]:
     found = _read(config)
-    ledger = Ledger(runs_dir)
-    return found, [draw_plan(found, name, selection, ledger) for name in names], ledger
+    ledger = Ledger(places.runs_dir)
+    plans = [draw_plan(found, name, selection, ledger, data_dir=places.data_dir) for name in names]
+    return found, plans, ledger
 
 
 def _train(

@@ -180,6 +180,11 @@ class Recipe(_Strict):
             )
         if (self.crop == "pad") != (self.crop_padding > 0):
             raise ValueError("crop_padding must be given with crop pad, and only then")
+        if self.crop == ("pad" if DATASETS[self.dataset].is_folder else "resized"):
+            raise ValueError(
+                f"crop must suit the dataset, resized or none for a folder of images, pad or none "
+                f"for small ones, got {self.crop} of {self.dataset}"
+            )
         return self
 
 

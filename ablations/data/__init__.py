@@ -1,9 +1,16 @@
-"""Datasets by name -> uint8 arrays on disk, mapped; batches and augmentation on the device."""
+"""Datasets by name -> arrays mapped from disk, or a folder of images -> batches on the device."""
 
-from ablations.data.batches import Data, Split, iterate_test_batches, iterate_train_batches
+from ablations.data.batches import (
+    ArraySplit,
+    Data,
+    Split,
+    iterate_test_batches,
+    iterate_train_batches,
+)
 from ablations.data.prepare import load_data, prepare_data
 
 __all__ = [
+    "ArraySplit",
     "Data",
     "Split",
     "iterate_test_batches",

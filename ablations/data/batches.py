@@ -1,22 +1,54 @@
 """Whole batches as tensors: picked, augmented and normalised on the training device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ablations.config import Recipe
 from ablations.datasets import Dataset
-
-Crop = Literal["none", "pad", "resized"]
-"""Random crops: none; of the image padded with black; or of random size, resized (ImageNet)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
-    """Images and labels of one part of a dataset."""
+class Augmentation:
+    """How images are varied at random."""
+
+    recipe: Recipe
+    """Says which crops and flips."""
+
+    generator: torch.Generator
+    """Source of all random numbers, on the CPU."""
+
+
+class Split(Protocol):
+    """Images and labels of one part of a dataset, wherever they are."""
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the images that `iterate` yields."""
+
+    def __len__(self) -> int: ...
+
+    def iterate(
+        self,
+        batches: Sequence[Tensor],
+        *,
+        device: torch.device,
+        augmentation: Augmentation | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the images and labels at each batch of indices, on `device`.
+
+        Shapes:
+            (N, C, H, W) uint8, and (N,) int64
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySplit:
+    """A split whose images are one array, in memory or mapped from disk."""
 
     images: Tensor
     """(N, C, H, W), uint8."""
@@ -24,12 +56,17 @@ class Split:
     labels: Tensor
     """(N,), uint8."""
 
+    @property
+    def image_size(self) -> int:
+        """Side in pixels."""
+        return self.images.shape[-1]
+
     def __len__(self) -> int:
         return len(self.labels)
 
-    def to(self, device: torch.device) -> "Split":
+    def to(self, device: torch.device) -> "ArraySplit":
         """The same images on `device`."""
-        return Split(images=self.images.to(device), labels=self.labels.to(device))
+        return ArraySplit(images=self.images.to(device), labels=self.labels.to(device))
 
     def pick(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """The images and labels at `indices`, on `device`."""
@@ -39,6 +76,20 @@ class Split:
             images.to(device, non_blocking=True),
             labels.to(device, non_blocking=True).long(),
         )
+
+    def iterate(
+        self,
+        batches: Sequence[Tensor],
+        *,
+        device: torch.device,
+        augmentation: Augmentation | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `Split` says; images are augmented on the device."""
+        for indices in batches:
+            images, labels = self.pick(indices, device)
+            if augmentation is not None:
+                images = augment(images, augmentation)
+            yield images, labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +105,14 @@ class Data:
     test: Split
     """What errors are measured on."""
 
+    test_320: Split | None = None
+    """The test images once more, at 320x320 pixels, if they are large enough for that."""
+
 
 def iterate_train_batches(
     data: Data,
+    recipe: Recipe,
     *,
-    batch_size: int,
-    crop_padding: int,
-    flip: bool,
     shuffle: torch.Generator,
     augmentation: torch.Generator,
     device: torch.device,
@@ -73,24 +125,34 @@ def iterate_train_batches(
         (N, C, H, W) float32 in channels_last, and (N,) int64
     """
     order = torch.randperm(len(data.train), generator=shuffle)
-    for indices in torch.split(order, batch_size):
-        if len(indices) < batch_size:
-            return
-        images, labels = data.train.pick(indices, device)
-        if crop_padding:
-            images = crop_padded(images, crop_padding, augmentation)
-        if flip:
-            images = flip_some(images, augmentation)
+    batches = torch.split(order, recipe.batch_size)
+    whole = [indices for indices in batches if len(indices) == recipe.batch_size]
+    varied = Augmentation(recipe=recipe, generator=augmentation)
+    for images, labels in data.train.iterate(whole, device=device, augmentation=varied):
         yield normalise(images, data.dataset), labels
 
 
 def iterate_test_batches(
-    data: Data, *, batch_size: int, device: torch.device
+    split: Split, dataset: Dataset, *, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields all test images in order, normalised, as `iterate_train_batches` does."""
-    for indices in torch.split(torch.arange(len(data.test)), batch_size):
-        images, labels = data.test.pick(indices, device)
-        yield normalise(images, data.dataset), labels
+    """Yields all images of a split in order, normalised, as `iterate_train_batches` does."""
+    batches = torch.split(torch.arange(len(split)), batch_size)
+    for images, labels in split.iterate(batches, device=device):
+        yield normalise(images, dataset), labels
+
+
+def augment(images: Tensor, augmentation: Augmentation) -> Tensor:
+    """Crops and flips each image of a batch as the recipe says.
+
+    Shapes:
+        images: (N, C, H, W) -> (N, C, H, W)
+    """
+    recipe = augmentation.recipe
+    if recipe.crop_padding:
+        images = crop_padded(images, recipe.crop_padding, augmentation.generator)
+    if recipe.flip:
+        images = flip_some(images, augmentation.generator)
+    return images
 
 
 def crop_padded(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:

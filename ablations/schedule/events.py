@@ -31,6 +31,9 @@ class Job:
     commit: Commit
     """The code's commit."""
 
+    loader_workers: int = 0
+    """Processes that decode a folder of images, for each trial; 0 for the trial's own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialStarted:

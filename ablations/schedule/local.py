@@ -41,6 +41,7 @@ def _run_one(job: Job, spec: TrialSpec, observe: Observer, *, device: torch.devi
         cache_dir=job.cache_dir,
         checkpoint=job.checkpoint_dir / f"{spec.key}.pt",
         device=device,
+        loader_workers=job.loader_workers,
     )
     for record in records:
         observe(EpochDone(key=spec.key, record=record, environment=environment))

@@ -77,6 +77,7 @@ class _TrialActor(tune.Trainable):
             cache_dir=self._job.cache_dir,
             checkpoint=self._job.checkpoint_dir / f"{spec.key}.pt",
             device=self._device,
+            loader_workers=self._job.loader_workers,
         )
 
     def step(self) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class Tracker:
         dataset = trial.spec.dataset
         entity = Dataset(
             name=dataset.name,
-            digest=(dataset.checksum or "unknown")[:36],
+            digest=dataset.identity[:36],
             source_type="local",
             source=json.dumps({"name": dataset.name}),
             profile=json.dumps(
@@ -187,6 +187,8 @@ def _describe_result(record: TrialRecord, scales: Scales) -> list[Metric]:
         "complexity/paper_scale_params_m": scales.paper.params / 1e6,
         "complexity/paper_scale_gflops": scales.paper.macs / 1e9,
     }
+    if last.top1_error_320 is not None:
+        values["final/top1_error_320"] = last.top1_error_320
     return [Metric(key, value, at, 0) for key, value in values.items()]
 
 
@@ -202,5 +204,7 @@ def _describe_curves(record: TrialRecord, started_ms: int) -> list[Metric]:
             "epoch/top5_error": epoch.top5_error,
             "epoch/images_per_second": epoch.images_per_second,
         }
+        if epoch.top1_error_320 is not None:
+            values["epoch/top1_error_320"] = epoch.top1_error_320
         metrics += [Metric(key, value, int(at), epoch.epoch) for key, value in values.items()]
     return metrics

@@ -1,0 +1,55 @@
+"""Fashion-MNIST as its authors publish it: four idx files, plain or compressed."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from ablations.data.files import Bytes, read_bytes
+from ablations.errors import MachineError
+
+FOLDER = Path("FashionMNIST", "raw")
+PREFIXES = {"train": "train", "test": "t10k"}
+TITLE = "Fashion-MNIST"
+
+
+def read_fashion_mnist(data_dir: Path) -> dict[str, Bytes]:
+    """Reads the images (N, 1, 28, 28) and labels (N,) of both splits.
+
+    Raises:
+        MachineError: If the folder or a file is missing, or a file is truncated or unreadable.
+    """
+    folder = data_dir / FOLDER
+    if not folder.is_dir():
+        raise MachineError(
+            f"{data_dir} must hold {TITLE} as a folder {FOLDER}, got no such folder. "
+            "Put its files there, pass --data-dir, or let --download fetch it."
+        )
+    arrays: dict[str, Bytes] = {}
+    for split, prefix in PREFIXES.items():
+        images = _read_idx(folder / f"{prefix}-images-idx3-ubyte", dimensions=3)
+        arrays[f"{split}_images"] = images[:, None]
+        arrays[f"{split}_labels"] = _read_idx(folder / f"{prefix}-labels-idx1-ubyte", dimensions=1)
+    return arrays
+
+
+def _read_idx(path: Path, *, dimensions: int) -> Bytes:
+    """Two zeros, the type (8 for bytes), the number of sizes, each size in 4 bytes, the values."""
+    if not path.exists():
+        packed = path.with_name(f"{path.name}.gz")
+        path = packed if packed.exists() else path
+    content = read_bytes(path, title=TITLE)
+    start = 4 + 4 * dimensions
+    if content[:4] != bytes((0, 0, 8, dimensions)) or len(content) < start:
+        raise MachineError(
+            f"{path} must be an idx file of bytes in {dimensions} dimension(s), got one that "
+            f"starts with {content[:4].hex(' ') or 'nothing'}. Fetch the file again."
+        )
+    shape = struct.unpack(f">{dimensions}I", content[4:start])
+    values = np.frombuffer(content, np.uint8, offset=start)
+    if values.size != np.prod(shape, dtype=np.int64):
+        raise MachineError(
+            f"{path} must hold {' x '.join(map(str, shape))} bytes as it says, got {values.size}. "
+            "Fetch the file again."
+        )
+    return values.reshape(shape)

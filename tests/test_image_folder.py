@@ -1,0 +1,383 @@
+"""Folders of images: listed, identified, decoded alike by any number of workers, trained on."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Answer
+from PIL import Image
+from test_trial import assert_same_weights
+
+from ablations import datasets, identification
+from ablations.config import Recipe
+from ablations.data import iterate_train_batches, load_data, prepare_data
+from ablations.data.image_folder import build_transform, read_image
+from ablations.datasets import DATASETS, Dataset
+from ablations.errors import MachineError
+from ablations.identification import identify_dataset, look_again, scan_images
+from ablations.plan import TrialSpec
+from ablations.records import EpochRecord
+from ablations.trial import run_trial
+from sknet.zoo import NETWORKS
+
+CPU = torch.device("cpu")
+CLASSES = ("ant", "bee", "cat")
+SMALL = replace(DATASETS["imagenet"], image_size=32)
+"""The same data path with crops of 32 pixels; those of 320 stay."""
+
+
+def write_images(root: Path, *, train: int = 4, test: int = 2) -> Path:
+    """Photographs of noise, with sides of 40 to 90 pixels; returns their folder."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", test)):
+        for label, name in enumerate(CLASSES):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                height, width = generator.integers(40, 90, 2)
+                pixels = generator.integers(0, 120, (height, width, 3), dtype=np.uint8)
+                pixels[..., label] += 120
+                Image.fromarray(pixels).save(folder / f"{index}.{'JPEG' if index else 'png'}")
+    return root
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A data directory with a folder of images."""
+    write_images(tmp_path / "data" / "imagenet")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def folder(images: Path, tmp_path: Path) -> Dataset:
+    """Its facts, prepared."""
+    found = identify_dataset(SMALL, images)
+    prepare_data(found, data_dir=images, cache_dir=tmp_path / "cache")
+    return found
+
+
+@pytest.fixture
+def resized(recipe: Recipe) -> Recipe:
+    """Random crops of random size, two steps an epoch."""
+    changes = {"dataset": "imagenet", "crop": "resized", "crop_padding": 0, "batch_size": 6}
+    return Recipe(**{**recipe.model_dump(), **changes})
+
+
+@pytest.fixture
+def folder_spec(folder: Dataset, resized: Recipe) -> TrialSpec:
+    """A tiny SKNet on the images."""
+    network = replace(NETWORKS["sknet_tiny"], num_classes=folder.num_classes)
+    return TrialSpec(network=network, recipe=resized, dataset=folder, seed=0)
+
+
+def run(spec: TrialSpec, tmp_path: Path, name: str, *, workers: int) -> list[EpochRecord]:
+    """All records of a trial."""
+    return list(start(spec, tmp_path, name, workers=workers))
+
+
+def start(spec: TrialSpec, tmp_path: Path, name: str, *, workers: int) -> Iterator[EpochRecord]:
+    """A trial on the CPU that has not begun."""
+    return run_trial(
+        spec,
+        cache_dir=tmp_path / "cache",
+        checkpoint=tmp_path / f"{name}.pt",
+        device=CPU,
+        loader_workers=workers,
+    )
+
+
+def test_a_folder_is_listed(images: Path) -> None:
+    """Classes in the order of their names; what is no image is passed over."""
+    (images / "imagenet" / "train" / "ant" / "notes.txt").write_text("no image")
+    nested = images / "imagenet" / "val" / "cat" / "more"
+    nested.mkdir()
+    (nested / "9.JPG").write_bytes(b"not decoded")
+
+    listing = scan_images(images / "imagenet")
+
+    assert listing.classes == CLASSES
+    assert listing.train[:5] == (
+        *(f"train/ant/{name}" for name in ("0.png", "1.JPEG", "2.JPEG", "3.JPEG")),
+        "train/bee/0.png",
+    )
+    assert listing.test[-1] == "val/cat/more/9.JPG"
+    assert (len(listing.train), len(listing.test)) == (12, 7)
+
+
+def test_a_folder_is_identified_by_paths_and_sizes(tmp_path: Path) -> None:
+    """Wherever it is, and whenever its files were written."""
+    roots = [write_images(tmp_path / name / "imagenet") for name in ("a", "b", "grown", "renamed")]
+    with (roots[2] / "val" / "bee" / "1.JPEG").open("ab") as file:
+        file.write(b"\0")
+    (roots[3] / "val" / "bee" / "1.JPEG").rename(roots[3] / "val" / "bee" / "2.JPEG")
+
+    first, same, *others = (look_again(SMALL, root.parent) for root in roots)
+
+    assert (first.num_classes, first.train_size, first.test_size) == (3, 12, 6)
+    assert first == same
+    assert first.identity.startswith("found:")
+    assert len({first.identity, *(other.identity for other in others)}) == 3
+
+
+def test_a_plan_needs_no_folder(tmp_path: Path, folder_spec: TrialSpec) -> None:
+    """Its identity says that there is none; with the folder it is another."""
+    absent = identify_dataset(SMALL, tmp_path / "nowhere")
+    planned = replace(folder_spec, dataset=absent)
+
+    assert planned.facts["dataset"] == {"name": "imagenet", "checksum": "not found"}
+    assert absent.num_classes == 1000
+    assert planned.key != folder_spec.key
+    with pytest.raises(MachineError, match=r"must hold images as train/CLASS/ and val/CLASS/"):
+        prepare_data(absent, data_dir=tmp_path / "nowhere", cache_dir=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def remove(root: Path, name: str) -> None:
+    """Removes a folder of images."""
+    for path in sorted((root / name).rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (root / name).rmdir()
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no train": (lambda root: remove(root, "train"), "train must be there and readable, got No"),
+    "no val": (lambda root: remove(root, "val"), "val must be there and readable, got No such"),
+    "no classes": (
+        lambda root: [remove(root, f"train/{name}") for name in CLASSES],
+        "train must hold a folder for each class, got none",
+    ),
+    "a class in val only": (lambda root: remove(root, "train/bee"), "got 1 in one of .*: bee"),
+    "a class in train only": (lambda root: remove(root, "val/cat"), "got 1 in one of .*: cat"),
+    "no images": (
+        lambda root: [path.unlink() for path in (root / "val" / "bee").iterdir()],
+        "val/bee must hold images, got none",
+    ),
+    "a broken link": (
+        lambda root: (root / "train" / "bee" / "9.jpg").symlink_to(root / "nowhere.jpg"),
+        "9.jpg must be there and readable, got No such",
+    ),
+    "an empty file": (
+        lambda root: (root / "train/ant/2.JPEG").write_bytes(b""),
+        "train/ant/2.JPEG must be an image, got an empty file",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_a_folder_are_told(images: Path, tmp_path: Path, fault: str) -> None:
+    """In one line, before anything trains; a plan can still be drawn."""
+    damage, message = FAULTS[fault]
+    damage(images / "imagenet")
+
+    assert identify_dataset(SMALL, images) == SMALL
+    with pytest.raises(MachineError, match=message) as raised:
+        prepare_data(SMALL, data_dir=images, cache_dir=tmp_path / "cache")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_folder_that_changed_after_the_plan_is_refused(images: Path, tmp_path: Path) -> None:
+    """Its numbers would stand under another's name."""
+    found = identify_dataset(SMALL, images)
+    (images / "imagenet" / "train" / "ant" / "1.JPEG").unlink()
+
+    with pytest.raises(MachineError, match=r"must hold what the plan found.* run again"):
+        prepare_data(found, data_dir=images, cache_dir=tmp_path / "cache")
+
+
+def test_a_folder_that_moved_is_found(images: Path, folder: Dataset, tmp_path: Path) -> None:
+    """Its place is no part of what it is."""
+    images.rename(tmp_path / "moved")
+
+    prepare_data(folder, data_dir=tmp_path / "moved", cache_dir=tmp_path / "cache")
+    data = load_data(folder, cache_dir=tmp_path / "cache", device=CPU)
+
+    [(pixels, labels)] = data.test.iterate([torch.arange(6)], device=CPU)
+    assert pixels.shape == (6, 3, 32, 32)
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_image_is_told(
+    images: Path, folder_spec: TrialSpec, tmp_path: Path, workers: int
+) -> None:
+    """In one line with its path, in whatever process it was met."""
+    path = images / "imagenet" / "val" / "bee" / "1.JPEG"
+    path.write_bytes(b"x" * path.stat().st_size)
+
+    with pytest.raises(MachineError, match=r"1\.JPEG must be a readable image, got") as raised:
+        run(folder_spec, tmp_path, "a", workers=workers)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_images_of_any_mode_are_read_as_rgb(tmp_path: Path) -> None:
+    """ImageNet has grey ones and CMYK."""
+    for mode in ("L", "CMYK", "RGB", "1"):
+        Image.new(mode, (5, 4)).save(tmp_path / f"{mode}.jpg")
+
+        assert read_image(tmp_path / f"{mode}.jpg").mode == "RGB"
+
+
+@pytest.mark.parametrize(("size", "shorter"), [(224, 256), (320, 366)])
+def test_the_centre_is_cropped_at_the_papers_scale(size: int, shorter: int) -> None:
+    """224 from a shorter side of 256; 320 at the same scale."""
+    image = Image.new("RGB", (2 * shorter, shorter))
+    image.paste((255, 255, 255), (shorter - size // 2, 0, shorter + size // 2, shorter))
+
+    cropped = build_transform(size, None)(image)
+
+    assert cropped.shape == (3, size, size)
+    assert cropped.dtype == torch.uint8
+    assert cropped.min() == 255  # the white middle, nothing else, no border
+
+
+def collect(
+    folder: Dataset, recipe: Recipe, cache_dir: Path, *, workers: int
+) -> list[torch.Tensor]:
+    """All batches of an epoch, images and labels."""
+    data = load_data(folder, cache_dir=cache_dir, device=CPU, workers=workers)
+    batches = iterate_train_batches(
+        data,
+        recipe,
+        shuffle=torch.Generator().manual_seed(1),
+        augmentation=torch.Generator().manual_seed(2),
+        device=CPU,
+    )
+    return [tensor for batch in batches for tensor in batch]
+
+
+def test_batches_do_not_depend_on_workers(folder: Dataset, resized: Recipe, tmp_path: Path) -> None:
+    """Nor on PyTorch's own generator, which is left as it was."""
+    recipe = resized.model_copy(update={"batch_size": 5})  # the last two images are left out
+    torch.manual_seed(9)
+    state = torch.get_rng_state()
+
+    alone = collect(folder, recipe, tmp_path / "cache", workers=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(10)
+    helped = collect(folder, recipe, tmp_path / "cache", workers=2)
+
+    assert [tensor.shape for tensor in alone] == [(5, 3, 32, 32), (5,)] * 2
+    assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
+    assert alone[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_crops_and_flips_are_the_recipes(folder: Dataset, resized: Recipe, tmp_path: Path) -> None:
+    """Without them an image is its centre crop; each alone makes another."""
+    chosen = {
+        (crop, flip): collect(
+            folder,
+            resized.model_copy(update={"crop": crop, "flip": flip}),
+            tmp_path / "cache",
+            workers=0,
+        )[0]
+        for crop in ("none", "resized")
+        for flip in (False, True)
+    }
+
+    plain, flipped = chosen["none", False], chosen["none", True]
+    mirrored = (flipped == plain.flip(3)).all(dim=(1, 2, 3))
+    assert ((flipped == plain).all(dim=(1, 2, 3)) ^ mirrored).all()
+    assert mirrored.any()
+    assert not torch.equal(plain, chosen["resized", False])
+
+
+def test_equal_trials_are_equal_with_any_workers(folder_spec: TrialSpec, tmp_path: Path) -> None:
+    """To the bit; the error at 320 pixels is told beside the other."""
+    records = [run(folder_spec, tmp_path, name, workers=n) for name, n in (("a", 0), ("b", 2))]
+
+    assert records[0] == records[1]
+    assert_same_weights(tmp_path / "a.pt", tmp_path / "b.pt")
+    assert all(0 <= record.top1_error_320 <= 100 for record in records[0])
+    assert len(records[0][-1].correct) == 6
+
+
+def test_interrupted_equals_uninterrupted(folder_spec: TrialSpec, tmp_path: Path) -> None:
+    """And with other workers after the break."""
+    whole = run(folder_spec, tmp_path, "whole", workers=0)
+    trial = start(folder_spec, tmp_path, "cut", workers=2)
+    list(islice(trial, 1))
+    trial.close()
+
+    assert run(folder_spec, tmp_path, "cut", workers=0) == whole
+    assert_same_weights(tmp_path / "whole.pt", tmp_path / "cut.pt")
+
+
+@pytest.mark.gpu
+def test_a_gpu_sees_the_same_images(folder_spec: TrialSpec, tmp_path: Path) -> None:
+    """Decoded by workers, through pinned memory; results are near those on a CPU."""
+    there = run_trial(
+        folder_spec,
+        cache_dir=tmp_path / "cache",
+        checkpoint=tmp_path / "gpu.pt",
+        device=torch.device("cuda"),
+        loader_workers=2,
+    )
+    [first] = islice(there, 1)
+    here = run(folder_spec, tmp_path, "cpu", workers=0)
+
+    assert first.train_loss == pytest.approx(here[0].train_loss, rel=1e-2)
+
+
+def test_small_images_have_no_error_at_320(spec: TrialSpec, cache_dir: Path) -> None:
+    """And records from before it was told are read."""
+    records = run_trial(spec, cache_dir=cache_dir, checkpoint=cache_dir / "a.pt", device=CPU)
+    [first] = islice(records, 1)
+    older = {**first.__dict__}
+    del older["top1_error_320"]
+
+    assert first.top1_error_320 is None
+    assert EpochRecord(**older) == first
+
+
+def test_crops_must_suit_the_dataset(recipe: Recipe, resized: Recipe) -> None:
+    """A crop that would be passed over in silence."""
+    for faulty, changes in ((resized, {"dataset": "cifar10"}), (recipe, {"dataset": "imagenet"})):
+        with pytest.raises(ValueError, match="crop must suit the dataset"):
+            Recipe(**{**faulty.model_dump(), **changes})
+
+
+FOLDER_RECIPE = """
+  photos: {dataset: imagenet, body: wee, epochs: 1, batch_size: BATCH, learning_rate: 0.1,
+           schedule: cosine, crop: resized, flip: true, seeds: [0]}
+experiments:
+"""
+
+
+@pytest.mark.parametrize("batch_size", [6, 13])
+def test_a_folder_is_trained_on_from_the_command_line(
+    command: Callable[..., Answer],
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batch_size: int,
+) -> None:
+    """With as many classes as it has; once, and again when it changed."""
+    monkeypatch.setitem(datasets.DATASETS, "imagenet", SMALL)
+    path = tmp_path / "experiments.yaml"
+    recipe = FOLDER_RECIPE.replace("BATCH", str(batch_size))
+    path.write_text(path.read_text().replace("\nexperiments:\n", recipe))
+    arguments = ("run-ablation", "attention", "--recipe", "photos", "--tracking-uri", "off",
+                 "--backend", "local", "--loader-workers", "0", "--retries", "0")  # fmt: skip
+
+    first = command(*arguments)
+
+    if batch_size > 12:
+        assert first.code == 1
+        status = command("ablations", "status", "attention", "--recipe", "photos")
+        assert "batch_size must be at most 12, the training images of imagenet" in status.out
+        return
+    assert first.code == 0
+    record = json.loads(next(tmp_path.glob("runs/trials/*/record.json")).read_text())
+    assert record["facts"]["network"]["num_classes"] == 3
+    assert record["epochs"][-1]["top1_error_320"] is not None
+    assert "nothing to train" in command(*arguments).err
+    (images / "imagenet" / "train" / "ant" / "1.JPEG").unlink()
+    identification._look.cache_clear()  # it lives as long as a process
+    assert "2 to run" in command("ablations", "plan", "attention", "--recipe", "photos").out
