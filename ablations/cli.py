@@ -39,7 +39,7 @@ from ablations.reconcile import (
 )
 from ablations.records import TrialRecord
 from ablations.report import write_results
-from ablations.tables import Scales, Table, format_cells, list_trials
+from ablations.tables import Scales, Table, format_cells, list_claims, list_trials
 from ablations.tracking import Mirror, choose_uri
 from ablations.verification import Check, check_tables, list_networks
 
@@ -417,6 +417,7 @@ def _report(
     mirror: Mirror,
 ) -> Table:
     """Writes a plan's table where it belongs, and sends it to MLflow if it is a whole one."""
+    ledger.add_look(plan.experiment, plan.recipe_name, plan.recipe.seeds)
     table, records = compare(config, plan, ledger, scales=scales)
     _send_records([plan], records, {plan.experiment: scales}, mirror)
     if plan.changes:
@@ -435,7 +436,12 @@ def _print_tables(plans: list[Plan], tables: list[Table], *, as_json: bool) -> N
     if as_json:
         _print_json(
             [
-                {**_describe_plan(plan), "rows": _list_rows(table), "notes": table.notes}
+                {
+                    **_describe_plan(plan),
+                    "rows": _list_rows(table),
+                    "claims": [asdict(c) | {"verdict": c.verdict} for c in table.claims],
+                    "notes": table.notes,
+                }
                 for plan, table in zip(plans, tables, strict=True)
             ]
         )
@@ -444,6 +450,8 @@ def _print_tables(plans: list[Plan], tables: list[Table], *, as_json: bool) -> N
         stdout.print(f"\n[bold]{table.title}[/bold]: {table.question}\n", soft_wrap=True)
         for shown in _lay_out(table):
             stdout.print(shown)
+        for claim in list_claims(table):
+            stdout.print(f"Claim: {claim}", markup=False, soft_wrap=True)
         for note in table.notes:
             stdout.print(f"- {note}", markup=False, soft_wrap=True)
 

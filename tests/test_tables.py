@@ -120,6 +120,7 @@ def build(plan: Plan, records: dict[str, TrialRecord]) -> Table:
         records,
         question="Which?",
         baseline="base",
+        margin=0.5,
         paper_table=PAPER,
         scales={v.name: Scales(paper=COMPLEXITY, trained=COMPLEXITY) for v in VARIANTS},
     )
@@ -147,9 +148,10 @@ def test_cells_are_rounded_and_carry_their_interval(recipe: Recipe, dataset: Dat
     [baseline, other, extra] = format_cells(table)
 
     assert baseline[1:6] == ["20.79", "27.5", "4.47", "1.23", "2.35"]
-    assert baseline[-1] == "baseline"
-    assert other[-3].startswith("4.00 ± 12.71")
-    assert other[-1].startswith("-0.50 ± ")
+    assert baseline[-2:] == ["baseline", "–"]
+    assert other[-4].startswith("4.00 ± 12.71")
+    assert other[-2].startswith("-0.50 ± ")
+    assert other[-1] == "undecided"
     assert extra[1:4] == ["–", "–", "–"]
     assert "2.345" in render_csv(table)
 
