@@ -47,11 +47,6 @@ def _check_dataset(name: str) -> str:
     return name
 
 
-def _check_sides(first: str, second: str) -> None:
-    if first == second:
-        raise ValueError(f"must compare two variants, got {first!r} twice")
-
-
 class _Strict(BaseModel):
     """Immutable, and a misspelt key is an error rather than a default."""
 
@@ -74,8 +69,8 @@ class OperatorSettings(_Strict):
     """Lower bound L of the descriptor's width."""
 
 
-class Statement(_Strict):
-    """Something about two variants: `better` `than`, or `equivalent` `to`."""
+class _Sides(_Strict):
+    """Two variants, and what is claimed of them."""
 
     better: str | None = None
     """The variant of which a lower error is claimed."""
@@ -89,6 +84,17 @@ class Statement(_Strict):
     to: str | None = None
     """The variant that it is held against."""
 
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        first, second = self.better or self.equivalent, self.than or self.to
+        if first is not None and first == second:
+            raise ValueError(f"must compare two variants, got {first!r} twice")
+        return self
+
+
+class Statement(_Sides):
+    """Something about two variants: one is `better` `than`, or `equivalent` `to`, the other."""
+
     @property
     def pair(self) -> tuple[str, str]:
         """The variant that the statement is about, and the one it is held against."""
@@ -97,28 +103,15 @@ class Statement(_Strict):
     @model_validator(mode="after")
     def _check_words(self) -> Self:
         if self.model_fields_set not in ({"better", "than"}, {"equivalent", "to"}):
-            raise ValueError("must say `better` and `than`, or `equivalent` and `to`, of variants")
-        _check_sides(*self.pair)
+            raise ValueError("a statement must say either better and than, or equivalent and to")
         return self
 
 
-class Claim(_Strict):
+class Claim(_Sides):
     """A statement of a paper in terms of variants; exactly one of its forms."""
 
     name: str
     """The claim in words."""
-
-    better: str | None = None
-    """The variant of which a lower error is claimed, `than` another."""
-
-    than: str | None = None
-    """The variant that it is held against."""
-
-    equivalent: str | None = None
-    """The variant of which it is claimed that the difference `to` another is within the margin."""
-
-    to: str | None = None
-    """The variant that it is held against."""
 
     for_every: tuple[Statement, ...] = ()
     """Statements that all hold."""
@@ -151,8 +144,6 @@ class Claim(_Strict):
                 "a claim must say one of: better and than, equivalent and to, for_every, "
                 "at_least_one, best"
             )
-        if self.statement is not None:
-            _check_sides(*self.statement.pair)
         return self
 
     @property
