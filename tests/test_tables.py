@@ -256,8 +256,7 @@ def test_the_foot_says_how_words_were_found(recipe: Recipe, dataset: Dataset) ->
     assert "the margin of ±0.5 points" in text
     assert "Undecided: other: n=2: nothing is declared." in text
     assert "Seeds needed to decide, at the observed spread: other: " in text
-    assert "Image noise: " in text
-    assert "over the 1 test images) of other 0.00; extra 0.00." in text
+    assert "bootstrap over the 1 images): other: 0.00; extra: 0.00." in text
 
 
 def test_one_seed_is_two_networks(recipe: Recipe, dataset: Dataset) -> None:
@@ -304,14 +303,16 @@ def test_further_looks_are_told(recipe: Recipe, dataset: Dataset) -> None:
     """In the heading, and in the foot with the reason."""
     plan = make_plan(recipe.model_copy(update={"seeds": (0, 1, 2, 3, 4)}), dataset)
     looks = ((0, 1, 2), (0, 1, 2, 3), (0, 1, 2, 3, 4))
+    claims = (Claim(name="c", better="other", than="base"),)
 
     planned, further = (
         build(plan, make_records(plan), looks=looks[:1]),
-        build(plan, make_records(plan), looks=looks),
+        build(plan, make_records(plan), looks=looks, claims=claims),
     )
 
     assert planned.title == "e, recipe quick"
     assert further.title == "e, recipe quick, exploratory"
+    assert further.claims[0].scope == "quick, exploratory: multiscale_digits, tiny, n=5"
     assert any(note.startswith("Exploratory: ") for note in further.notes)
 
 

@@ -70,7 +70,7 @@ def build_table(
             margin=margin,
             broken=comparison.broken,
             variants=[variant.name for variant in plan.variants],
-            scope=f"{plan.recipe_name}: {recipe.dataset}, {recipe.body}",
+            scope=f"{plan.recipe_name}{exploratory}: {recipe.dataset}, {recipe.body}",
         ),
         notes=tuple(
             collect_notes(

@@ -90,11 +90,13 @@ def _explain_images(comparison: Comparison) -> list[str]:
             f"networks only and not of their retraining, images: {tests}."
         )
     if comparison.image_errors:
-        errors = "; ".join(f"{name} {error:.2f}" for name, error in comparison.image_errors.items())
+        errors = "; ".join(
+            f"{name}: {error:.2f}" for name, error in comparison.image_errors.items()
+        )
         notes.append(
-            "Image noise: had these networks met other test images, a difference would vary by a "
-            f"standard error (points, bootstrap over the {comparison.test_images} test images) of "
-            f"{errors}. More images, not more seeds, make it smaller."
+            "Image noise, the standard error of a difference over test images of these networks "
+            f"(points, bootstrap over the {comparison.test_images} images): {errors}. More images, "
+            "not more seeds, make it smaller."
         )
     return notes
 
