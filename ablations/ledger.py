@@ -61,6 +61,7 @@ class Ledger:
         self.runs_dir = runs_dir
         self._trials = runs_dir / "trials"
         self._failures = runs_dir / "failures"
+        self._read: dict[str, tuple[int, TrialRecord]] = {}
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -98,12 +99,19 @@ class Ledger:
         for key in keys:
             if (self._trials / key).exists():
                 try:
-                    records[key] = read_record(self._trials / key)
+                    records[key] = self._read_once(key)
                 except (OSError, ValueError, KeyError, TypeError) as error:
                     corrupt[key] = f"{type(error).__name__}: {error}"
             elif (failure := self._read_failure(key)) is not None:
                 failures[key] = failure
         return Findings(records=records, failures=failures, corrupt=corrupt)
+
+    def _read_once(self, key: str) -> TrialRecord:
+        """The record of `key`; its weights are hashed again only if it has been rewritten."""
+        written = (self._trials / key / "record.json").stat().st_mtime_ns
+        if self._read.get(key, (None,))[0] != written:
+            self._read[key] = (written, read_record(self._trials / key))
+        return self._read[key][1]
 
     def set_aside(self, key: str) -> Path:
         """Moves a damaged record out of the way, and returns where it is kept."""
@@ -113,14 +121,29 @@ class Ledger:
         return (self._trials / key).rename(target / key)
 
     def add(self, record: TrialRecord) -> None:
-        """Keeps a trial that has ended, with the weights of its checkpoint, which then goes."""
+        """Keeps a trial that has ended, with the weights of its checkpoint, which then goes.
+
+        Raises:
+            MachineError: If the disk does not take it; the checkpoint stays then.
+        """
+        try:
+            self._write(record)
+        except OSError as error:
+            raise MachineError(
+                f"{self.runs_dir} must take the record of trial {record.key}, got "
+                f"{error.strerror or error}. Make room; the same command goes on from there."
+            ) from error
+        self._failure_file(record.key).unlink(missing_ok=True)
+        self.checkpoint_of(record.key).unlink(missing_ok=True)
+
+    def _write(self, record: TrialRecord) -> None:
+        """Writes the record's folder under another name, then renames it."""
         import torch
 
         from ablations.trial import read_final_weights  # loads torch, which reading need not
 
-        checkpoint = self.checkpoint_of(record.key)
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self._trials))
-        torch.save(read_final_weights(checkpoint), staging / "weights.pt")
+        torch.save(read_final_weights(self.checkpoint_of(record.key)), staging / "weights.pt")
         np.save(staging / "correct.npy", np.packbits(np.array(record.last.correct, bool)))
         content = {
             "format": FORMAT,
@@ -136,8 +159,6 @@ class Ledger:
         write_atomically(staging / "record.json", json.dumps(content, indent=1) + "\n")
         staging.chmod(0o755)  # mkdtemp lets only the owner read
         staging.rename(self._trials / record.key)
-        self._failure_file(record.key).unlink(missing_ok=True)
-        checkpoint.unlink(missing_ok=True)
 
     def add_failure(self, failure: Failure) -> None:
         """Keeps why a trial failed; it stays to be done."""

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, Answer
 
 from ablations import datasets
-from ablations.cli import parse_seeds
+from ablations.cli.options import parse_seeds
 from ablations.errors import InputError
 
 LOCAL = ("--backend", "local", "--tracking-uri", "off")
@@ -223,6 +223,29 @@ finally:
     assert plan["trials"][0]["paper_scale"]["params"] == 27_479_784
     assert plan["trials"][0]["estimated_core_seconds"] > 0
     assert not (tmp_path / "runs" / "trials").exists()
+
+
+def test_the_local_backend_needs_no_ray(tmp_path: Path) -> None:
+    """A machine without Ray and MLflow trains; nothing of them is imported."""
+    code = """
+import sys
+from ablations.cli import main_run
+try:
+    main_run()
+finally:
+    print({"ray", "mlflow"} & set(sys.modules), file=sys.stderr)
+"""
+    arguments = ("dilation_group", "--recipe", "smoke", "--only", "*D=2*", *LOCAL)
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "1 finished" in answer.stdout
+    assert answer.stderr.strip().splitlines()[-1] == "set()"
 
 
 def test_a_dry_run_is_the_plan(command: Callable[..., Answer], tmp_path: Path) -> None:

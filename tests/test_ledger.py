@@ -139,6 +139,23 @@ def test_a_killed_writer_leaves_no_half_record(ledger: Ledger, record: TrialReco
     assert not staging.exists()
 
 
+def test_a_full_disk_is_told(
+    ledger: Ledger, record: TrialRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial is not lost: its checkpoint stays, and no half-record is there."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numpy.save", refuse)
+
+    with pytest.raises(MachineError, match=r"No space left on device\. Make room"):
+        keep(ledger, record)
+
+    assert ledger.checkpoint_of(record.key).is_file()
+    assert ledger.examine([record.key]).records == {}
+
+
 def test_there_is_one_writer(ledger: Ledger) -> None:
     """Two would train the same trials twice, and MLflow's file would suffer."""
     code = f"""

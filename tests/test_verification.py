@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 from conftest import ROOT, Answer
 
-from ablations import cli
+from ablations.cli import commands
 from ablations.complexity import Complexity, Sized
 from ablations.config import Explanation, PaperRow, PaperTable, read_paper
 from ablations.verification import Check, check_tables, list_networks
@@ -108,7 +108,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     def pinned(networks: list[Sized], **_: object) -> dict[Sized, Complexity]:
         return {sized: count(sized) for sized in networks}
 
-    monkeypatch.setattr(cli, "count_complexities", pinned)
+    monkeypatch.setattr(commands, "count_complexities", pinned)
 
 
 @pytest.mark.usefixtures("counted")
@@ -132,7 +132,7 @@ def test_verify_fails_on_a_difference(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 1, and the cell is marked."""
-    monkeypatch.setattr(cli, "read_paper", lambda: make_table(params_m=Decimal("26.0")))
+    monkeypatch.setattr(commands, "read_paper", lambda: make_table(params_m=Decimal("26.0")))
 
     answer = command("ablations", "verify")
 

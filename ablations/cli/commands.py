@@ -1,0 +1,354 @@
+"""The commands: each wires the other modules together."""
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ablations.cli.display import (
+    describe_plan,
+    make_table,
+    print_checks,
+    print_json,
+    print_plans,
+    print_tables,
+    stderr,
+    stdout,
+)
+from ablations.cli.options import (
+    AsJson,
+    ConfigPath,
+    DataDir,
+    Exclude,
+    Names,
+    Only,
+    RecipeName,
+    ResultsDir,
+    RunsDir,
+    Seeds,
+    Settings,
+    SomeNames,
+    TrackingUri,
+    select,
+)
+from ablations.complexity import count_complexities
+from ablations.config import Config, find_config, read_config, read_paper
+from ablations.errors import IncompleteError, InputError, InterruptedRunError
+from ablations.ledger import Ledger
+from ablations.plan import Plan, PlannedTrial, State
+from ablations.reconcile import (
+    Backend,
+    Places,
+    Selection,
+    check_machine,
+    compare,
+    count_scales,
+    draw_plan,
+    find_missing,
+    refresh,
+    train,
+)
+from ablations.records import TrialRecord
+from ablations.report import write_results
+from ablations.tables import Scales, Table, list_trials
+from ablations.tracking import Mirror, choose_uri
+from ablations.verification import check_tables, list_networks
+
+app = typer.Typer(
+    name="ablations",
+    help="Tells whether a part of a network earns its place.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def run(
+    names: Names,
+    recipe: RecipeName = "quick",
+    settings: Settings = None,
+    seeds: Seeds = None,
+    only: Only = None,
+    exclude: Exclude = None,
+    backend: Annotated[
+        Literal["ray", "local"], typer.Option(help="Side by side with Ray, or in this process.")
+    ] = "ray",
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(min=0, help="Share of a GPU a trial; else one if there is any.")
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="New attempts of a trial that failed.")] = 1,
+    download: Annotated[bool, typer.Option("--download", help="Fetch a missing dataset.")] = False,
+    loader_workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode a folder of images, for each trial.")
+    ] = min(4, os.cpu_count() or 1),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and stop.")] = False,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    runs_dir: RunsDir = Path("runs"),
+    results_dir: ResultsDir = Path("results"),
+    data_dir: DataDir = Path("data"),
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Train what is missing of experiments, then print their tables."""
+    places = Places(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir)
+    experiments, plans, ledger = _draw_plans(
+        names, config, places, select(recipe, settings, seeds, only, exclude)
+    )
+    if dry_run:
+        print_plans(experiments, plans, places, ledger, as_json=as_json)
+        return
+    chosen = Backend(
+        name=backend,
+        gpus_per_trial=gpus_per_trial,
+        retries=retries,
+        download=download,
+        loader_workers=loader_workers,
+    )
+    missing = find_missing(plans)
+    if missing:
+        check_machine(missing, places, chosen)
+    uri = choose_uri(tracking_uri, os.environ.get("MLFLOW_TRACKING_URI"), runs_dir)
+    with ledger.writing():
+        scales = {plan.experiment: count_scales(experiments, plan, places) for plan in plans}
+        mirror = Mirror(uri, runs_dir=runs_dir)
+        try:
+            if missing:
+                _train(missing, plans, scales, ledger, places, chosen, mirror)
+            else:
+                stderr.print("nothing to train")
+        except KeyboardInterrupt:
+            mirror.close()
+            done = len(missing) - len(find_missing(refresh(plan, ledger) for plan in plans))
+            raise InterruptedRunError(
+                f"interrupted: {done} of {len(missing)} trials are finished and kept. "
+                "The same command goes on from there."
+            ) from None
+        plans = [refresh(plan, ledger) for plan in plans]
+        reports = [
+            _report(experiments, plan, scales[plan.experiment], ledger, places, mirror)
+            for plan in plans
+        ]
+        trouble = mirror.close()
+    print_tables(plans, reports, as_json=as_json)
+    if trouble:
+        stderr.print(f"MLflow: {trouble} The ledger has everything; run again to send it.")
+    failed = sum(plan.count()["failed"] for plan in plans)
+    if failed:
+        raise IncompleteError(
+            f"{failed} trial(s) failed; `ablations status {' '.join(names)}` says why. "
+            "The same command tries them again."
+        )
+
+
+@app.command()
+def plan(
+    names: Names,
+    recipe: RecipeName = "quick",
+    settings: Settings = None,
+    seeds: Seeds = None,
+    only: Only = None,
+    exclude: Exclude = None,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Print every trial of experiments: its state, complexity and time; train nothing."""
+    places = Places(runs_dir=runs_dir, results_dir=Path("results"), data_dir=data_dir)
+    experiments, plans, ledger = _draw_plans(
+        names, config, places, select(recipe, settings, seeds, only, exclude)
+    )
+    print_plans(experiments, plans, places, ledger, as_json=as_json)
+
+
+@app.command(name="list")
+def list_experiments(as_json: AsJson = False, config: ConfigPath = None) -> None:
+    """List experiments, recipes and bodies."""
+    found = _read(config)
+    if as_json:
+        print_json(
+            {
+                "experiments": {n: e.model_dump() for n, e in found.experiments.items()},
+                "recipes": {n: r.model_dump() for n, r in found.recipes.items()},
+                "bodies": {n: asdict(b) for n, b in found.bodies.items()},
+            }
+        )
+        return
+    table = make_table("experiment", "variants", "question")
+    for name, experiment in found.experiments.items():
+        table.add_row(name, str(len(experiment.variants)), experiment.question)
+    stdout.print(table)
+    table = make_table("recipe", "dataset", "body", "epochs", "seeds")
+    for name, recipe in found.recipes.items():
+        seeds = ", ".join(map(str, recipe.seeds))
+        table.add_row(name, recipe.dataset, recipe.body, str(recipe.epochs), seeds)
+    stdout.print(table)
+    table = make_table("body", "input", "depths", "widths", "divisor")
+    for name, body in found.bodies.items():
+        side = f"{body.input_size}x{body.input_size}"
+        depths, widths = (" ".join(map(str, v)) for v in (body.depths, body.mid_widths))
+        table.add_row(name, side, depths, widths, str(body.divisor))
+    stdout.print(table)
+
+
+@app.command()
+def status(
+    names: SomeNames = None,
+    recipe: Annotated[str | None, typer.Option(help="One recipe; all if none.")] = None,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    runs_dir: RunsDir = Path("runs"),
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Print what is done of each experiment, and why trials failed."""
+    found = _read(config)
+    ledger = Ledger(runs_dir)
+    plans = [
+        draw_plan(
+            found,
+            name,
+            Selection(recipe_name=recipe_name, settings={}),
+            ledger,
+            data_dir=data_dir,
+        )
+        for name in names or found.experiments
+        for recipe_name in ([recipe] if recipe else found.recipes)
+    ]
+    if as_json:
+        print_json([describe_plan(plan) for plan in plans])
+        return
+    states: tuple[State, ...] = ("finished", "diverged", "failed", "to run")
+    table = make_table("experiment", "recipe", *states)
+    for plan in plans:
+        count = plan.count()
+        table.add_row(plan.experiment, plan.recipe_name, *(str(count[s]) for s in states))
+    stdout.print(table)
+    for plan in plans:
+        for trial in plan.trials:
+            if trial.reason:
+                stdout.print(
+                    f"{trial.spec.key} ({plan.recipe_name}, {trial.variant.name}, seed "
+                    f"{trial.spec.seed}): {trial.state}, {trial.reason}",
+                    markup=False,
+                    soft_wrap=True,
+                )
+
+
+@app.command()
+def verify(
+    table: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only tables whose key holds NAME.")
+    ] = None,
+    as_json: AsJson = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Hold every complexity that the papers print against our count of the network."""
+    known = read_paper()
+    tables = {k: t for k, t in known.items() if not table or any(name in k for name in table)}
+    if not tables:
+        raise InputError(f"--table must be part of one of {', '.join(known)}, got {table}.")
+    counted = count_complexities(
+        list_networks(tables), cache_file=runs_dir / Places.COMPLEXITY_NAME
+    )
+    checks = list(check_tables(tables, counted))
+    totals = Counter(check.verdict for check in checks)
+    if as_json:
+        print_json({"totals": totals, "checks": [asdict(check) for check in checks]})
+    else:
+        print_checks(tables, checks)
+        parts = ", ".join(f"{number} {verdict}" for verdict, number in totals.items())
+        stdout.print(f"{len(checks)} cells: {parts}.")
+    if totals["DIFFERS"]:
+        raise IncompleteError(f"{totals['DIFFERS']} cell(s) differ from the papers without reason.")
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+    runs_dir: RunsDir = Path("runs"),
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Open MLflow's user interface on the store of the runs."""
+    uri = choose_uri(tracking_uri, os.environ.get("MLFLOW_TRACKING_URI"), runs_dir)
+    if uri.startswith(("http:", "https:")):
+        stdout.print(f"MLflow's user interface is at {uri}")
+        return
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise InputError(f"{uri} must be a store with runs, got no such file. Run something first.")
+    stderr.print(f"MLflow's user interface will be at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    serve = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *serve, "--workers", "1"])
+
+
+def _read(path: Path | None) -> Config:
+    return read_config(find_config(path, working_dir=Path.cwd()))
+
+
+def _draw_plans(
+    names: list[str], config: Path | None, places: Places, selection: Selection
+) -> tuple[Config, list[Plan], Ledger]:
+    found = _read(config)
+    ledger = Ledger(places.runs_dir)
+    plans = [draw_plan(found, name, selection, ledger, data_dir=places.data_dir) for name in names]
+    return found, plans, ledger
+
+
+def _train(
+    missing: Mapping[str, PlannedTrial],
+    plans: list[Plan],
+    scales: Mapping[str, Mapping[str, Scales]],
+    ledger: Ledger,
+    places: Places,
+    backend: Backend,
+    mirror: Mirror,
+) -> None:
+    from ablations.progress import Progress  # loads torch
+
+    def send(record: TrialRecord) -> None:
+        _send_records(plans, {record.key: record}, scales, mirror)
+
+    with Progress(list(missing.values()), stderr) as progress:
+        train(missing, ledger, places, backend, observe=progress.observe, on_end=send)
+
+
+def _send_records(
+    plans: list[Plan],
+    records: Mapping[str, TrialRecord],
+    scales: Mapping[str, Mapping[str, Scales]],
+    mirror: Mirror,
+) -> None:
+    for plan in plans:
+        for trial in plan.trials:
+            if trial.spec.key in records and trial.state != "skipped":
+                own = scales[plan.experiment][trial.variant.name]
+                mirror.send_trial(plan, trial, records[trial.spec.key], own)
+
+
+def _report(
+    config: Config,
+    plan: Plan,
+    scales: Mapping[str, Scales],
+    ledger: Ledger,
+    places: Places,
+    mirror: Mirror,
+) -> Table:
+    """Writes a plan's table where it belongs, and sends it to MLflow if it is a whole one."""
+    table, records = compare(config, plan, ledger, scales=scales)
+    _send_records([plan], records, {plan.experiment: scales}, mirror)
+    if plan.changes:
+        label = re.sub(r"[^\w.=,+-]+", "_", plan.recipe_name)
+        folder = places.runs_dir / "tables" / plan.experiment / label
+    else:
+        folder = places.results_dir / plan.experiment / plan.recipe_name
+    write_results(table, list_trials(plan, records), folder)
+    if not plan.is_narrowed:
+        mirror.send_table(plan, table)
+    stderr.print(f"written: {folder}/table.md, table.csv, trials.csv", soft_wrap=True)
+    return table
