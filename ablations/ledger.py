@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -163,6 +163,34 @@ class Ledger:
     def add_failure(self, failure: Failure) -> None:
         """Keeps why a trial failed; it stays to be done."""
         write_atomically(self._failure_file(failure.key), json.dumps(asdict(failure), indent=1))
+
+    def add_look(self, experiment: str, recipe_name: str, seeds: Sequence[int]) -> None:
+        """Keeps with which seeds a table was looked at, once for each set of seeds."""
+        looks = self._read_looks()
+        own = looks.setdefault(f"{experiment}/{recipe_name}", [])
+        if sorted(seeds) not in own:
+            own.append(sorted(seeds))
+            write_atomically(self._looks_file, json.dumps(looks, indent=1) + "\n")
+
+    def list_looks(self, experiment: str, recipe_name: str) -> list[list[int]]:
+        """The seeds of all looks at a table, in the order of their first."""
+        return self._read_looks().get(f"{experiment}/{recipe_name}", [])
+
+    @property
+    def _looks_file(self) -> Path:
+        return self.runs_dir / "looks.json"
+
+    def _read_looks(self) -> dict[str, list[list[int]]]:
+        try:
+            looks: dict[str, list[list[int]]] = json.loads(self._looks_file.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise MachineError(
+                f"{self._looks_file} must hold the looks at tables as JSON, got {error}. "
+                "Mend it; without it a table's error rate is unknown."
+            ) from error
+        return looks
 
     def _failure_file(self, key: str) -> Path:
         return self._failures / f"{key}.json"

@@ -160,8 +160,11 @@ def compare(
         records,
         question=experiment.question,
         baseline=experiment.baseline,
+        margin=experiment.margin,
+        claims=experiment.claims,
         paper_table=read_paper()[experiment.paper_table] if experiment.paper_table else None,
         scales=scales,
+        looks=ledger.list_looks(plan.experiment, plan.recipe_name),
     )
     return table, records
 

@@ -289,6 +289,40 @@ def test_results_as_json(command: Callable[..., Answer]) -> None:
     assert report["count"]["finished"] == 6
     assert [row["paper_top1_error"] for row in report["rows"]] == [20.79, 20.91]
     assert report["rows"][0]["difference_half_width"] is None
+    assert report["rows"][1]["verdict"] in ("better", "worse", "equivalent", "undecided")
+    assert report["claims"] == []
+
+
+def test_claims_are_printed_with_their_scope(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """For people below the table, for programs with what they rest on."""
+    claim = (
+        "    claims: [{name: attention helps, better: SK, than: sum}]\n    variants:\n      sum:"
+    )
+    path = tmp_path / "experiments.yaml"
+    path.write_text(path.read_text().replace("    variants:\n      sum:", claim))
+
+    text = command("run-ablation", "attention", *LOCAL)
+    data = command("run-ablation", "attention", *LOCAL, "--json")
+
+    [[found]] = [report["claims"] for report in json.loads(data.out)]
+    assert found["scope"] == "quick: synthetic, wee, n=3"
+    assert found["verdict"] == f"{found['word']} ({found['scope']})"
+    assert [part["statement"] for part in found["parts"]] == ["SK better than sum"]
+    assert f"Claim: attention helps: {found['verdict']}" in text.out
+    written = (tmp_path / "results/attention/quick/table.md").read_text()
+    assert f"- attention helps: {found['verdict']}" in written
+
+
+def test_adding_seeds_one_by_one_is_exploratory(command: Callable[..., Answer]) -> None:
+    """One extension is not."""
+    titles = [
+        command("run-ablation", "attention", *LOCAL, "--set", "epochs=1", "--seeds", seeds).out
+        for seeds in ("0-2", "0-3", "0-4", "0-3")
+    ]
+
+    assert ["exploratory" in title for title in titles] == [False, False, True, False]
 
 
 def test_the_user_interface_needs_a_store(command: Callable[..., Answer]) -> None:

@@ -61,6 +61,63 @@ def test_faults_are_told(tmp_path: Path, old: str, new: str, message: str) -> No
         read_config(path)
 
 
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ("[{name: c, better: SK, than: sun}]", r"attention.claims.0.than: .*did you mean sum\?"),
+        ("[{name: c, better: SK}]", r"claims.0: a claim must say one of"),
+        ("[{name: c}]", r"claims.0: a claim must say one of"),
+        ("[{name: c, better: SK, than: sum, best: SK}]", r"claims.0: a claim must say one of"),
+        ("[{name: c, better: SK, then: sum}]", r"claims.0.then: unknown key.*mean than\?"),
+        ("[{name: c, better: SK, than: SK}]", r"claims.0: must compare two variants, got 'SK' tw"),
+        ("[{better: SK, than: sum}]", r"claims.0.name: Field required"),
+        ("[{name: c, best: [SK, sum]}]", r"attention: best must leave a variant to compare with"),
+        ("[{name: c, best: SKN}]", r"claims.0.best.0: must be one of .*did you mean SK\?"),
+        ("[{name: c, for_every: [{better: SK}]}]", r"for_every.0: a statement must say either"),
+        (
+            "[{name: c, at_least_one: [{equivalent: SX, to: sum}]}]",
+            r"yaml:\d+: experiments.attention.claims.0.at_least_one.0.equivalent: must be one of",
+        ),
+        (
+            "[{name: c, best: SK}, {name: c, best: sum}]",
+            r"attention: claims must have names of their own, got \['c', 'c'\]",
+        ),
+    ],
+)
+def test_faults_of_claims_are_told(tmp_path: Path, claims: str, message: str) -> None:
+    """A claim about a variant that is not there would be undecided for ever."""
+    text = EXPERIMENTS.replace("    baseline: sum", f"    claims: {claims}\n    baseline: sum")
+
+    with pytest.raises(InputError, match=message):
+        read_config(write(tmp_path, text))
+
+
+def test_every_form_of_a_claim_is_read(tmp_path: Path) -> None:
+    """One variant or several may be called the best."""
+    claims = """
+      - {name: a, better: SK, than: sum}
+      - {name: b, equivalent: SK, to: sum}
+      - {name: c, for_every: [{better: SK, than: sum}]}
+      - {name: d, at_least_one: [{better: SK, than: sum}]}
+      - {name: e, best: SK}
+      - {name: f, best: [SK]}"""
+    text = EXPERIMENTS.replace("    baseline: sum", f"    claims: {claims}\n    baseline: sum")
+
+    experiment = read_config(write(tmp_path, text)).experiment("attention")
+
+    assert experiment.margin == 0.5
+    assert [next(claim.list_names())[1] for claim in experiment.claims] == ["SK"] * 6
+    assert experiment.claims[4].best == experiment.claims[5].best == ("SK",)
+
+
+def test_the_margin_is_positive(tmp_path: Path) -> None:
+    """Nothing could ever be equivalent."""
+    text = EXPERIMENTS.replace("    baseline: sum", "    margin: 0\n    baseline: sum")
+
+    with pytest.raises(InputError, match=r"attention.margin: .*greater than 0"):
+        read_config(write(tmp_path, text))
+
+
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     """Mending one after the other costs a user's patience."""
     text = EXPERIMENTS.replace("epochs: 2", "epochs: 0").replace("[K3, K3]", "[K9]")

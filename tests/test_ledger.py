@@ -203,3 +203,22 @@ def test_a_diverged_record_is_done(ledger: Ledger, record: TrialRecord) -> None:
 
     [found] = ledger.examine([record.key]).records.values()
     assert found.state == "diverged"
+
+
+def test_looks_are_remembered_in_order(ledger: Ledger) -> None:
+    """Each set of seeds once, for each table apart."""
+    with ledger.writing():
+        for seeds in ((0, 1, 2), (4, 3), (2, 1, 0)):
+            ledger.add_look("e", "quick", seeds)
+
+    assert Ledger(ledger.runs_dir).list_looks("e", "quick") == [[0, 1, 2], [3, 4]]
+    assert ledger.list_looks("e", "quick epochs=1") == []
+
+
+def test_damaged_looks_are_no_table_without_past(ledger: Ledger) -> None:
+    """A table would pass for a planned one."""
+    with ledger.writing():
+        (ledger.runs_dir / "looks.json").write_text("{")
+
+    with pytest.raises(MachineError, match=r"looks.json must hold the looks at tables as JSON"):
+        ledger.list_looks("e", "quick")

@@ -13,13 +13,24 @@ from conftest import ROOT
 from typer.main import get_command
 
 from ablations.cli.commands import app
-from ablations.config import Experiment, OperatorSettings, Recipe, read_config
+from ablations.config import (
+    Claim,
+    Experiment,
+    OperatorSettings,
+    Recipe,
+    Statement,
+    read_config,
+)
 from sknet.spec import Body, Branch, Stem
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 KEYS = sorted(
     {
-        *(name for model in (Experiment, OperatorSettings, Recipe) for name in model.model_fields),
+        *(
+            name
+            for model in (Experiment, OperatorSettings, Recipe, Claim, Statement)
+            for name in model.model_fields
+        ),
         *(field.name for cls in (Body, Branch, Stem) for field in fields(cls)),
     }
 )

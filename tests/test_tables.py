@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ablations.complexity import Complexity
-from ablations.config import Explanation, PaperRow, PaperTable, Recipe
+from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
 from ablations.datasets import Dataset
 from ablations.matrix import Variant
 from ablations.plan import Plan, PlannedTrial, State, build_specs
@@ -113,13 +113,22 @@ def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, Tri
     return records
 
 
-def build(plan: Plan, records: dict[str, TrialRecord]) -> Table:
+def build(
+    plan: Plan,
+    records: dict[str, TrialRecord],
+    *,
+    claims: tuple[Claim, ...] = (),
+    looks: tuple[tuple[int, ...], ...] = (),
+) -> Table:
     """The comparison of the three variants."""
     return build_table(
         plan,
         records,
         question="Which?",
         baseline="base",
+        margin=0.5,
+        claims=claims,
+        looks=looks,
         paper_table=PAPER,
         scales={v.name: Scales(paper=COMPLEXITY, trained=COMPLEXITY) for v in VARIANTS},
     )
@@ -147,9 +156,10 @@ def test_cells_are_rounded_and_carry_their_interval(recipe: Recipe, dataset: Dat
     [baseline, other, extra] = format_cells(table)
 
     assert baseline[1:6] == ["20.79", "27.5", "4.47", "1.23", "2.35"]
-    assert baseline[-1] == "baseline"
-    assert other[-3].startswith("4.00 ± 12.71")
-    assert other[-1].startswith("-0.50 ± ")
+    assert baseline[-2:] == ["baseline", "–"]
+    assert other[-4].startswith("4.00 ± 12.71")
+    assert other[-2].startswith("-0.50 ± ")
+    assert other[-1] == "undecided"
     assert extra[1:4] == ["–", "–", "–"]
     assert "2.345" in render_csv(table)
 
@@ -207,6 +217,103 @@ def test_notes_say_where_numbers_come_from(recipe: Recipe, dataset: Dataset) -> 
     assert f"SHA-256 {dataset.checksum[:12]}" in text
     assert "Printed other: params 1.3: counted otherwise." in text
     assert "Printed: A paper, Table 1; ImageNet." in text
+
+
+def make_clear_records(plan: Plan) -> dict[str, TrialRecord]:
+    """`other` is 2 points better than the baseline, `extra` is as good."""
+    noise = np.random.default_rng(0).normal(0, 0.05, len(plan.trials))
+    records = make_records(plan)
+    for trial, jitter in zip(plan.trials, noise, strict=True):
+        shift = {"base": 0.0, "other": -2.0, "extra": 0.0}[trial.variant.name]
+        record = records[trial.spec.key]
+        outcomes = tuple(bool((i + trial.spec.seed) % (3 + (shift < -1))) for i in range(40))
+        epoch = replace(record.last, top1_error=5.0 + shift + jitter, correct=outcomes)
+        records[trial.spec.key] = replace(record, epochs=(epoch,))
+    return records
+
+
+def test_a_row_has_one_word(recipe: Recipe, dataset: Dataset) -> None:
+    """Beside its difference, in every form of the table."""
+    plan = make_plan(recipe.model_copy(update={"seeds": (0, 1, 2)}), dataset)
+
+    table = build(plan, make_clear_records(plan))
+
+    assert table.rows["verdict"].dropna().tolist() == ["better", "equivalent"]
+    assert list(table.headings)[-2:] == ["difference", "verdict"]
+    assert table.headings["verdict"] == "quick: verdict"
+    assert [cells[-1] for cells in format_cells(table)] == ["–", "better", "equivalent"]
+    assert (table.rows["difference_p_holm"].dropna() < [0.05, 1.0]).all()
+    assert {"difference_p_holm", "verdict"} <= set(render_csv(table).splitlines()[0].split(","))
+
+
+def test_the_foot_says_how_words_were_found(recipe: Recipe, dataset: Dataset) -> None:
+    """Method, margin, seeds needed, and what other images would change."""
+    plan = make_plan(recipe, dataset)
+
+    text = render_markdown(build(plan, make_records(plan)))
+
+    assert "Holm's correction over 2 row(s) at 5 %" in text
+    assert "the margin of ±0.5 points" in text
+    assert "Undecided: other: n=2: nothing is declared." in text
+    assert "Seeds needed to decide, at the observed spread: other: " in text
+    assert "bootstrap over the 1 images): other: 0.00; extra: 0.00." in text
+
+
+def test_one_seed_is_two_networks(recipe: Recipe, dataset: Dataset) -> None:
+    """No interval and no verdict; McNemar's test says what it speaks of."""
+    plan = make_plan(recipe.model_copy(update={"seeds": (0,)}), dataset)
+
+    table = build(plan, make_clear_records(plan))
+
+    assert [cells[-1] for cells in format_cells(table)] == ["–"] * 3
+    assert table.rows["mcnemar_p"].notna().tolist() == [False, True, True]
+    assert "of each two trained networks only and not of their retraining" in render_markdown(table)
+
+
+def test_a_diverged_seed_takes_the_word_better(recipe: Recipe, dataset: Dataset) -> None:
+    """The seeds that are left flatter the row."""
+    plan = make_plan(recipe.model_copy(update={"seeds": (0, 1, 2, 3)}), dataset)
+    records = make_clear_records(plan)
+    key = next(trial.spec.key for trial in plan.trials if trial.variant.name == "other")
+    epoch = replace(records[key].last, diverged=True, correct=None)
+    records[key] = replace(records[key], epochs=(epoch,))
+
+    table = build(plan, records)
+
+    assert table.rows.loc["other", "verdict"] == "undecided"
+    assert any("is not called better" in note for note in table.notes)
+
+
+def test_claims_stand_below_the_table(recipe: Recipe, dataset: Dataset) -> None:
+    """Each with its verdict and scope."""
+    plan = make_plan(recipe.model_copy(update={"seeds": (0, 1, 2)}), dataset)
+    claims = (
+        Claim(name="the other helps", better="other", than="base"),
+        Claim(name="the extra helps more", better="extra", than="other"),
+    )
+
+    text = render_markdown(build(plan, make_clear_records(plan), claims=claims))
+
+    scope = "(quick: multiscale_digits, tiny, n=3)"
+    assert f"- the other helps: supported {scope}" in text
+    assert f"- the extra helps more: contradicted {scope}" in text
+
+
+def test_further_looks_are_told(recipe: Recipe, dataset: Dataset) -> None:
+    """In the heading, and in the foot with the reason."""
+    plan = make_plan(recipe.model_copy(update={"seeds": (0, 1, 2, 3, 4)}), dataset)
+    looks = ((0, 1, 2), (0, 1, 2, 3), (0, 1, 2, 3, 4))
+    claims = (Claim(name="c", better="other", than="base"),)
+
+    planned, further = (
+        build(plan, make_records(plan), looks=looks[:1]),
+        build(plan, make_records(plan), looks=looks, claims=claims),
+    )
+
+    assert planned.title == "e, recipe quick"
+    assert further.title == "e, recipe quick, exploratory"
+    assert further.claims[0].scope == "quick, exploratory: multiscale_digits, tiny, n=5"
+    assert any(note.startswith("Exploratory: ") for note in further.notes)
 
 
 def test_mixed_devices_are_told(recipe: Recipe, dataset: Dataset) -> None:

@@ -340,6 +340,7 @@ def _report(
     mirror: Mirror,
 ) -> Table:
     """Writes a plan's table where it belongs, and sends it to MLflow if it is a whole one."""
+    ledger.add_look(plan.experiment, plan.recipe_name, plan.recipe.seeds)
     table, records = compare(config, plan, ledger, scales=scales)
     _send_records([plan], records, {plan.experiment: scales}, mirror)
     if plan.changes:

@@ -17,7 +17,7 @@ from ablations.durations import format_duration
 from ablations.ledger import Ledger
 from ablations.plan import Plan
 from ablations.reconcile import Places, count_scales, estimate_seconds
-from ablations.tables import Scales, Table, format_cells
+from ablations.tables import Scales, Table, format_cells, list_claims
 from ablations.verification import Check
 
 # Where nothing tells the width (a file, a pipe), tables are not squeezed into 80 columns.
@@ -31,7 +31,12 @@ def print_tables(plans: list[Plan], tables: list[Table], *, as_json: bool) -> No
     if as_json:
         print_json(
             [
-                {**describe_plan(plan), "rows": _list_rows(table), "notes": table.notes}
+                {
+                    **describe_plan(plan),
+                    "rows": _list_rows(table),
+                    "claims": [asdict(c) | {"verdict": c.verdict} for c in table.claims],
+                    "notes": table.notes,
+                }
                 for plan, table in zip(plans, tables, strict=True)
             ]
         )
@@ -40,6 +45,8 @@ def print_tables(plans: list[Plan], tables: list[Table], *, as_json: bool) -> No
         stdout.print(f"\n[bold]{table.title}[/bold]: {table.question}\n", soft_wrap=True)
         for shown in _lay_out(table):
             stdout.print(shown)
+        for claim in list_claims(table):
+            stdout.print(f"Claim: {claim}", markup=False, soft_wrap=True)
         for note in table.notes:
             stdout.print(f"- {note}", markup=False, soft_wrap=True)
 

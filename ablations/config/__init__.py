@@ -2,6 +2,7 @@
 
 from ablations.config.reading import Config, alter_recipe, find_config, read_config, read_paper
 from ablations.config.schema import (
+    Claim,
     Column,
     Complexities,
     Experiment,
@@ -10,9 +11,11 @@ from ablations.config.schema import (
     PaperRow,
     PaperTable,
     Recipe,
+    Statement,
 )
 
 __all__ = [
+    "Claim",
     "Column",
     "Complexities",
     "Config",
@@ -22,6 +25,7 @@ __all__ = [
     "PaperRow",
     "PaperTable",
     "Recipe",
+    "Statement",
     "alter_recipe",
     "find_config",
     "read_config",

@@ -170,7 +170,7 @@ def _find_dangling(
     experiments: Mapping[str, Experiment],
     bodies: Set[str],
 ) -> list[Fault]:
-    """Faults of names that stand for no body and no table."""
+    """Faults of names that stand for no body, no table and no variant."""
     faults = []
     for name, recipe in recipes.items():
         faults += find_unknown_name(("recipes", name, "body"), recipe.body, bodies)
@@ -180,6 +180,10 @@ def _find_dangling(
         if experiment.paper_table is not None:
             tables = read_paper()
             faults += find_unknown_name((*keys, "paper_table"), experiment.paper_table, tables)
+        for index, claim in enumerate(experiment.claims):
+            for place, variant in claim.list_names():
+                where = (*keys, "claims", str(index), *place)
+                faults += find_unknown_name(where, variant, experiment.variants)
     return faults
 
 

@@ -1,6 +1,6 @@
 """What experiments.yaml and paper.yaml may say: one typed field for each thing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -69,6 +69,105 @@ class OperatorSettings(_Strict):
     """Lower bound L of the descriptor's width."""
 
 
+class _Sides(_Strict):
+    """Two variants, and what is claimed of them."""
+
+    better: str | None = None
+    """The variant of which a lower error is claimed."""
+
+    than: str | None = None
+    """The variant that it is held against."""
+
+    equivalent: str | None = None
+    """The variant of which it is claimed that the difference is within the margin."""
+
+    to: str | None = None
+    """The variant that it is held against."""
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        first, second = self.better or self.equivalent, self.than or self.to
+        if first is not None and first == second:
+            raise ValueError(f"must compare two variants, got {first!r} twice")
+        return self
+
+
+class Statement(_Sides):
+    """Something about two variants: one is `better` `than`, or `equivalent` `to`, the other."""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The variant that the statement is about, and the one it is held against."""
+        return self.better or self.equivalent or "", self.than or self.to or ""
+
+    @model_validator(mode="after")
+    def _check_words(self) -> Self:
+        if self.model_fields_set not in ({"better", "than"}, {"equivalent", "to"}):
+            raise ValueError("a statement must say either better and than, or equivalent and to")
+        return self
+
+
+class Claim(_Sides):
+    """A statement of a paper in terms of variants; exactly one of its forms."""
+
+    name: str
+    """The claim in words."""
+
+    for_every: tuple[Statement, ...] = ()
+    """Statements that all hold."""
+
+    at_least_one: tuple[Statement, ...] = ()
+    """Statements of which at least one holds."""
+
+    best: tuple[str, ...] = ()
+    """Variants each of which has a lower error than every variant that is not among them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_best(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("best"), str):
+            return value | {"best": (value["best"],)}
+        return value
+
+    @model_validator(mode="after")
+    def _check_form(self) -> Self:
+        forms: tuple[set[str], ...] = (
+            {"better", "than"},
+            {"equivalent", "to"},
+            {"for_every"},
+            {"at_least_one"},
+            {"best"},
+        )
+        said = {key for key in self.model_fields_set - {"name"} if getattr(self, key)}
+        if said not in forms:
+            raise ValueError(
+                "a claim must say one of: better and than, equivalent and to, for_every, "
+                "at_least_one, best"
+            )
+        return self
+
+    @property
+    def statement(self) -> Statement | None:
+        """The claim's one statement, if it is of that form."""
+        if self.better:
+            return Statement(better=self.better, than=self.than)
+        if self.equivalent:
+            return Statement(equivalent=self.equivalent, to=self.to)
+        return None
+
+    def list_names(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Every variant that is named, with the keys that lead to it."""
+        for key in ("better", "than", "equivalent", "to"):
+            if name := getattr(self, key):
+                yield (key,), name
+        for index, name in enumerate(self.best):
+            yield ("best", str(index)), name
+        for form in ("for_every", "at_least_one"):
+            for index, statement in enumerate(getattr(self, form)):
+                for key, name in statement.model_dump(exclude_none=True).items():
+                    yield (form, str(index), key), name
+
+
 class Experiment(_Strict):
     """One question, and the variants that answer it."""
 
@@ -96,13 +195,24 @@ class Experiment(_Strict):
     variants: Annotated[dict[str, OperatorSettings], Field(min_length=1)]
     """What each variant changes, in the table's order."""
 
+    margin: PositiveFloat = 0.5
+    """Points of error below which a difference does not matter."""
+
+    claims: tuple[Claim, ...] = ()
+    """Statements that the trials are held against."""
+
     @model_validator(mode="after")
-    def _check_baseline(self) -> Self:
+    def _check_names(self) -> Self:
         if self.baseline not in self.variants:
             raise ValueError(
                 f"baseline must be one of the variants {sorted(self.variants)}, "
                 f"got {self.baseline!r}"
             )
+        names = [claim.name for claim in self.claims]
+        if len(set(names)) < len(names):
+            raise ValueError(f"claims must have names of their own, got {names}")
+        if any(set(claim.best) >= set(self.variants) for claim in self.claims):
+            raise ValueError("best must leave a variant to compare with, got all of them")
         return self
 
 

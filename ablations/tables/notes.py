@@ -1,0 +1,134 @@
+"""The foot of a table: what was asked and what became of it, method, origin."""
+
+from collections.abc import Mapping
+
+from ablations.config import PaperRow, PaperTable
+from ablations.plan import Plan
+from ablations.records import Environment, TrialRecord
+from ablations.statistics import FEWEST_SEEDS, MOST_SEEDS
+from ablations.tables.comparison import Comparison
+
+
+def collect_notes(
+    plan: Plan,
+    records: Mapping[str, TrialRecord],
+    comparison: Comparison,
+    *,
+    paper_table: PaperTable | None,
+    is_exploratory: bool,
+) -> list[str]:
+    """All that stands below a table, in order."""
+    count = plan.count()
+    parts = " + ".join(f"{n} {state}" for state, n in count.items() if n or state == "finished")
+    notes = [f"Trials: {len(plan.trials)} asked = {parts}."]
+    notes += [
+        f"{trial.variant.name}, seed {trial.spec.seed}: {trial.state}, {trial.reason}."
+        for trial in plan.trials
+        if trial.state in ("failed", "diverged")
+    ]
+    if plan.changes:
+        notes.append(f"Narrowed or altered: {'; '.join(plan.changes)}.")
+    if is_exploratory:
+        notes.append(
+            "Exploratory: the seeds were not planned. The table was looked at with other seeds "
+            "before, more often than one extension; its verdicts err more often than 5 %."
+        )
+    notes += _explain_statistics(comparison)
+    notes.append(
+        "Multiply-adds are the papers' convention: convolutions, fully connected layers and the "
+        "rescaling of channels. Parameters are the trainable ones."
+    )
+    if paper_table:
+        notes.append(f"Printed: {paper_table.source}; {paper_table.recipe}.")
+        notes += _explain_cells(plan, paper_table)
+    notes.append(_describe_origin(plan, records))
+    return notes
+
+
+def _explain_statistics(comparison: Comparison) -> list[str]:
+    margin = f"{comparison.margin:g} points"
+    notes = [
+        "Error: top-1 error of the last epoch, percent, mean over n seeds ± its 95 % t-interval. "
+        f"Difference: from {comparison.baseline}, in points, paired by seed ± the 95 % interval of "
+        "that one row with a guarded variance, not corrected over the table. Intervals speak of "
+        "retraining on this test set; row intervals may overlap where a difference is clear.",
+        f"Verdict: better or worse by Holm's correction over {comparison.family} row(s) at 5 %; "
+        f"equivalent if the row's interval lies within the margin of ±{margin}; else undecided, as "
+        f"always with fewer than {FEWEST_SEEDS} seeds.",
+    ]
+    notes += [
+        f"Undecided: {name}: {verdict.reason}."
+        for name, verdict in comparison.verdicts.items()
+        if verdict.reason
+    ]
+    needed = [
+        f"{name}: {_count(verdict.seeds_needed.to_be_sure)} to be sure, "
+        f"{_count(verdict.seeds_needed.if_difference_stays)} if the difference stays"
+        for name, verdict in comparison.verdicts.items()
+        if verdict.seeds_needed
+    ]
+    if needed:
+        notes.append(f"Seeds needed to decide, at the observed spread: {'; '.join(needed)}.")
+    notes += _explain_images(comparison)
+    return notes
+
+
+def _count(seeds: int | None) -> str:
+    return f"more than {MOST_SEEDS}" if seeds is None else str(seeds)
+
+
+def _explain_images(comparison: Comparison) -> list[str]:
+    notes = []
+    if comparison.disagreements:
+        tests = "; ".join(
+            f"{name} alone is right on {found.only_row}, {comparison.baseline} alone on "
+            f"{found.only_baseline}, p = {found.p:.3f}"
+            for name, found in comparison.disagreements.items()
+        )
+        notes.append(
+            "One seed has no interval and no verdict. McNemar's exact test, of each two trained "
+            f"networks only and not of their retraining, images: {tests}."
+        )
+    if comparison.image_errors:
+        errors = "; ".join(
+            f"{name}: {error:.2f}" for name, error in comparison.image_errors.items()
+        )
+        notes.append(
+            "Image noise, the standard error of a difference over test images of these networks "
+            f"(points, bootstrap over the {comparison.test_images} images): {errors}. More images, "
+            "not more seeds, make it smaller."
+        )
+    return notes
+
+
+def _explain_cells(plan: Plan, paper_table: PaperTable) -> list[str]:
+    """Why printed complexities differ from ours, cells of the same reason together."""
+    cells: dict[str, list[str]] = {}
+    for variant in plan.variants:
+        row = paper_table.rows.get(variant.name, PaperRow())
+        for column, explanation in row.explained.items():
+            heading = {"params_m": "params", "gflops": "GFLOPs", "mflops": "MFLOPs"}[column]
+            cell = f"{variant.name}: {heading} {getattr(row, column)}"
+            cells.setdefault(explanation.reason, []).append(cell)
+    return [f"Printed {'; '.join(names)}: {reason}." for reason, names in cells.items()]
+
+
+def _describe_origin(plan: Plan, records: Mapping[str, TrialRecord]) -> str:
+    used = [records[t.spec.key] for t in plan.trials if t.spec.key in records]
+    environments = [record.environment for record in used]
+    devices = sorted({e.device for e in environments})
+    mixed = " (mixed: differences may owe to the device)" if len(devices) > 1 else ""
+    commits = sorted({_describe_commit(e) for e in environments})
+    torches = sorted({e.torch for e in environments})
+    dataset = plan.trials[0].spec.dataset if plan.trials else None
+    checksum = (dataset.checksum or "of its listing")[:12] if dataset else "unknown"
+    return (
+        f"Trained on {', '.join(devices) or 'nothing yet'}{mixed}; torch "
+        f"{', '.join(torches) or '–'}; commit {', '.join(commits) or '–'}; dataset "
+        f"{plan.recipe.dataset}, SHA-256 {checksum}."
+    )
+
+
+def _describe_commit(environment: Environment) -> str:
+    changes = " with changes" if environment.dirty else ""
+    return f"{(environment.commit or 'unknown')[:12]}{changes}"

@@ -1,0 +1,100 @@
+"""The error rates of docs/statistics.md, measured anew with fewer tables."""
+
+import importlib.util
+import re
+import sys
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from ablations.statistics import compare_with_baseline
+
+TABLES, PRINTED_TABLES = 2000, 20_000
+
+
+def load_calibration() -> ModuleType:
+    """The simulation, which is a script and no part of the package."""
+    spec = importlib.util.spec_from_file_location("calibration", ROOT / "benchmarks/calibration.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["calibration"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+calibration = load_calibration()
+PAGE = (ROOT / "docs/statistics.md").read_text(encoding="utf-8")
+NUMBER = r"(\d+(?:\.\d)?)"
+PAIR = rf"{NUMBER}% \| {NUMBER}%"
+CELLS = re.findall(
+    rf"^\| ([^|]+) \| (normal|skewed) \| (\d+) \| (\d+) \| {PAIR} \|$", PAGE, flags=re.MULTILINE
+)
+POWERS = re.findall(rf"^\| (\d+) \| (\d+) \| {PAIR} \|$", PAGE, flags=re.MULTILINE)
+LOOKS = re.findall(rf"^\| (\d+) \| (3[^|]*) \| {NUMBER}% \|$", PAGE, flags=re.MULTILINE)
+
+
+def tolerance(rate: float) -> float:
+    """Three Monte-Carlo standard errors of our figure less the printed one, which is rounded."""
+    return 3 * (rate * (1 - rate) * (1 / TABLES + 1 / PRINTED_TABLES)) ** 0.5 + 0.0005
+
+
+@pytest.mark.parametrize(("rows", "seeds"), [(1, 2), (4, 3), (10, 3), (4, 10)])
+def test_the_simulation_judges_as_the_program_does(rows: int, seeds: int) -> None:
+    """Else its figures would speak of another procedure."""
+    cell = calibration.Cell(seeds=seeds, rows=rows, spreads="row", shift=1.0, shifted=1)
+    tables = calibration.simulate(cell, 20, np.random.default_rng(1))
+
+    judged = calibration.judge(tables)
+
+    for index, table in enumerate(tables):
+        errors = pd.DataFrame(table, columns=[str(column) for column in range(rows + 1)])
+        found = list(compare_with_baseline(errors, "0", family=rows).values())
+        for name in ("half_width", "variance", "p_holm"):
+            expected = [getattr(row, name) for row in found]
+            np.testing.assert_allclose(getattr(judged, name)[index], expected, rtol=1e-6)
+
+
+def test_the_page_has_every_cell() -> None:
+    """Three spreads, two kinds of noise, two k, three n; the power and the looks."""
+    assert (len(CELLS), len(POWERS), len(LOOKS)) == (36, 6, 8)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: " ".join(cell[:4]))
+def test_rates_are_those_of_the_page(cell: tuple[str, ...]) -> None:
+    """False declarations and coverage, with another seed than the page's."""
+    spreads = next(key for key, label in calibration.SPREADS.items() if label == cell[0])
+    kind = calibration.Cell(noise=cell[1], rows=int(cell[2]), seeds=int(cell[3]), spreads=spreads)
+    false_tables, coverage = float(cell[4]) / 100, float(cell[5]) / 100
+
+    rates = calibration.measure(kind, tables=TABLES, seed=1)
+
+    assert rates.false_tables == pytest.approx(false_tables, abs=tolerance(false_tables))
+    assert rates.coverage == pytest.approx(coverage, abs=tolerance(coverage))
+    assert rates.false_tables < (0.03 if spreads == "equal" else 0.07) + tolerance(0.07)
+
+
+@pytest.mark.parametrize("cell", POWERS, ids=lambda cell: " ".join(cell[:2]))
+def test_power_is_that_of_the_page(cell: tuple[str, ...]) -> None:
+    """A difference of two standard deviations, of one row and of all."""
+    rows, seeds = int(cell[0]), int(cell[1])
+    for shifted, printed in ((1, float(cell[2]) / 100), (rows, float(cell[3]) / 100)):
+        kind = calibration.Cell(seeds=seeds, rows=rows, shift=2.0, shifted=shifted)
+
+        power = calibration.measure(kind, tables=TABLES, seed=1).power
+
+        assert power == pytest.approx(printed, abs=tolerance(printed))
+
+
+@pytest.mark.parametrize("rows", [4, 10])
+def test_testing_after_every_seed_errs_more(rows: int) -> None:
+    """Which is why a table from further looks is headed `exploratory`."""
+    printed = {label: float(rate) / 100 for k, label, rate in LOOKS if int(k) == rows}
+
+    for label, looks in (("3, 5", (3, 5)), ("3, 4, … 20", tuple(range(3, 21)))):
+        rate = calibration.measure_looks(looks, rows=rows, tables=TABLES, seed=1)
+
+        assert rate == pytest.approx(printed[label], abs=tolerance(printed[label]))
