@@ -120,15 +120,17 @@ def _describe_origin(plan: Plan, records: Mapping[str, TrialRecord]) -> str:
     mixed = " (mixed: differences may owe to the device)" if len(devices) > 1 else ""
     commits = sorted({_describe_commit(e) for e in environments})
     torches = sorted({e.torch for e in environments})
-    dataset = plan.trials[0].spec.dataset if plan.trials else None
-    checksum = (dataset.checksum or "of its listing")[:12] if dataset else "unknown"
+    dataset = plan.trials[0].spec.dataset  # a plan without trials is refused
+    pinned = dataset.checksum is not None
+    identity = f"SHA-256 {dataset.identity[:12]}" if pinned else dataset.identity[:60]
     return (
         f"Trained on {', '.join(devices) or 'nothing yet'}{mixed}; torch "
         f"{', '.join(torches) or '–'}; commit {', '.join(commits) or '–'}; dataset "
-        f"{plan.recipe.dataset}, SHA-256 {checksum}."
+        f"{plan.recipe.dataset}, {identity}."
     )
 
 
 def _describe_commit(environment: Environment) -> str:
-    changes = " with changes" if environment.dirty else ""
-    return f"{(environment.commit or 'unknown')[:12]}{changes}"
+    if environment.commit is None:
+        return f"unknown (package {environment.package})"
+    return f"{environment.commit[:12]}{' with changes' if environment.dirty else ''}"
