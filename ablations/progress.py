@@ -39,7 +39,8 @@ class Progress:
             self._live.start()
             self._live.update(self._render())
         else:
-            self._console.print(f"{len(self._trials)} trials to run")
+            count = len(self._trials)
+            self._console.print(f"{count} trial{'s' if count > 1 else ''} to run")
         return self
 
     def __exit__(

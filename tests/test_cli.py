@@ -60,7 +60,7 @@ def test_only_what_is_missing_is_trained(command: Callable[..., Answer], tmp_pat
 
     answer = command("run-ablation", "kernels", *LOCAL)
 
-    assert "1 trials to run" in answer.err
+    assert "1 trial to run" in answer.err
     assert (tmp_path / "results/kernels/quick/table.csv").read_text() == table
     answer = command("run-ablation", "kernels", *LOCAL, "--seeds", "0-3")
     assert "2 trials to run" in answer.err
@@ -105,7 +105,7 @@ def test_a_corrupt_record_is_named_kept_and_trained_again(
     assert f"{damaged.name} " in status.out
     assert "its record is corrupt" in status.out
     assert f"trial {damaged.name}: its record is corrupt" in caplog.text
-    assert "1 trials to run" in answer.err
+    assert "1 trial to run" in answer.err
     assert len(list(tmp_path.glob(f"runs/corrupt/*/{damaged.name}"))) == 1
     assert (tmp_path / "results/kernels/quick/table.csv").read_text() == table
 
