@@ -103,7 +103,7 @@ class Tracker:
             return str(experiment.experiment_id)
         # A server keeps artifacts where it was told; a file's would go to the working directory.
         location = artifacts_dir.as_uri() if uri.startswith("sqlite:") else None
-        # The tag by which MLflow's UI opens the views for training, not those for chat models.
+        # MLflow's own tag for experiments that train models, as against those of chat models.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return self._client.create_experiment(name, artifact_location=location, tags=kind)
 
