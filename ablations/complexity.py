@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -53,8 +54,9 @@ class Complexity:
     rescaling_macs: int
     """The part of `macs` that is rescaling; it follows from shapes, not from how it is done."""
 
-    fvcore_total: int
-    """fvcore's own total, which counts batch normalisation and not the rescaling."""
+    fvcore_total: int | None
+    """fvcore's own total, which counts batch normalisation and not the rescaling; None if PyTorch's
+    counter stood in for it."""
 
     uncounted: tuple[str, ...]
     """Operators that fvcore does not know and takes as free."""
@@ -109,6 +111,9 @@ def count_complexities(
 def count_complexity(sized: Sized) -> Complexity:
     """Builds the network and counts it; takes about a second for a large one.
 
+    Where fvcore is not installed PyTorch's own counter stands in for it: of convolutions and fully
+    connected layers both count the same.
+
     Raises:
         RuntimeError: If the network uses an operator that is neither counted nor known as free.
     """
@@ -118,13 +123,7 @@ def count_complexity(sized: Sized) -> Complexity:
 
     network = _build(sized.network).eval()
     image = torch.zeros(1, sized.network.in_channels, sized.image_size, sized.image_size)
-    by_operator, uncounted = _analyse(network, image)
-    unknown = (by_operator.keys() - COUNTED - COUNTED_BY_FVCORE_ONLY) | (uncounted - FREE)
-    if unknown:
-        raise RuntimeError(
-            f"every operator must be counted or known as free, got {sorted(unknown)}; "
-            "decide which it is in ablations/complexity.py."
-        )
+    macs, total, uncounted = _count_macs(network, image)
     rescaling = count_rescaling(network, image)
     statistics = sum(
         module.running_mean.numel() + module.running_var.numel()
@@ -136,10 +135,10 @@ def count_complexity(sized: Sized) -> Complexity:
     return Complexity(
         params=sum(p.numel() for p in network.parameters() if p.requires_grad),
         running_statistics=statistics,
-        macs=sum(by_operator.get(name, 0) for name in COUNTED) + rescaling,
+        macs=macs + rescaling,
         rescaling_macs=rescaling,
-        fvcore_total=sum(by_operator.values()),
-        uncounted=tuple(sorted(uncounted)),
+        fvcore_total=total,
+        uncounted=uncounted,
     )
 
 
@@ -176,6 +175,26 @@ def _build(network: NetworkSpec | TorchvisionNetwork) -> Any:
     from sknet.resnext import build_network
 
     return build_network(network)
+
+
+def _count_macs(network: Any, image: Any) -> tuple[int, int | None, tuple[str, ...]]:
+    """Multiply-adds of convolutions and linear layers, fvcore's total, what it took as free."""
+    if find_spec("fvcore") is None:
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            network(image)
+        return counter.get_total_flops() // 2, None, ()  # it counts two operations for each
+    by_operator, uncounted = _analyse(network, image)
+    unknown = (by_operator.keys() - COUNTED - COUNTED_BY_FVCORE_ONLY) | (uncounted - FREE)
+    if unknown:
+        raise RuntimeError(
+            f"every operator must be counted or known as free, got {sorted(unknown)}; "
+            "decide which it is in ablations/complexity.py."
+        )
+    macs = sum(by_operator.get(name, 0) for name in COUNTED)
+    return macs, sum(by_operator.values()), tuple(sorted(uncounted))
 
 
 def _analyse(network: Any, image: Any) -> tuple[dict[str, int], set[str]]:

@@ -1,6 +1,7 @@
 """Complexity is the papers', to the printed digit, and agrees with an independent counter."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,18 @@ def test_unknown_operators_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
     with pytest.raises(RuntimeError, match=r"known as free, got \['aten::softmax'\]"):
         count_complexity(Sized(NETWORKS["sknet_tiny"], 32))
+
+
+@pytest.mark.parametrize("name", ["sknet_tiny", "senet29", "shufflenet_v2_x0_5_sk"])
+def test_without_fvcore_the_count_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that only trains need not have it; PyTorch's own counter stands in."""
+    sized = Sized(NETWORKS[name], 32)
+    whole = count_complexity(sized)
+    monkeypatch.setattr(complexity, "find_spec", lambda _: None)
+
+    found = count_complexity(sized)
+
+    assert found == replace(whole, fvcore_total=None, uncounted=())
 
 
 def test_the_network_of_the_paper_is_the_default() -> None:
