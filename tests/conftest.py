@@ -15,8 +15,7 @@ from ablations.datasets import Dataset
 from ablations.environment import Commit
 from ablations.plan import TrialSpec
 from ablations.schedule import Job
-from sknet.spec import NetworkSpec
-from sknet.zoo import BODIES, NETWORKS
+from sknet.zoo import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 
@@ -192,9 +191,3 @@ def command(
         return Answer(int(exit_info.value.code or 0), captured.out, captured.err)
 
     return run
-
-
-@pytest.fixture
-def network_spec() -> NetworkSpec:
-    """The smallest network of the zoo."""
-    return NetworkSpec(body=BODIES["tiny"], operator=NETWORKS["sknet_tiny"].operator)

@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.errors import AblationError
 from ablations.files import write_atomically
 from ablations.plan import Plan, PlannedTrial
 from ablations.records import TrialRecord
@@ -107,7 +106,3 @@ class Mirror:
         except (OSError, ValueError, KeyError) as error:
             logger.info("%s is unreadable, all is compared again: %s", self._memory_file, error)
             return set()
-
-
-class TrackingError(AblationError):
-    """The store did not take everything; the ledger has it all the same."""
