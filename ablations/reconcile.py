@@ -376,6 +376,8 @@ def _reason_for(key: str, findings: Findings) -> str:
         return f"its record is corrupt ({findings.corrupt[key]})"
     if key in findings.failures:
         return findings.failures[key].reason
+    if key in findings.records and findings.records[key].state == "diverged":
+        return f"its loss was no finite number in epoch {len(findings.records[key].epochs)}"
     return ""
 
 

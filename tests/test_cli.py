@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Answer
 
-from ablations import datasets
 from ablations.cli.options import parse_seeds
 from ablations.errors import InputError
 
@@ -135,6 +134,18 @@ def test_a_failed_trial_is_told_and_tried_again(
     assert "RuntimeError: out of luck" in status.out
     assert again.code == 0
     assert "2 trials to run" in again.err
+
+
+def test_a_diverged_trial_is_done_and_told(command: Callable[..., Answer]) -> None:
+    """Its row has no error, the foot says why, and it is not trained again."""
+    arguments = ("run-ablation", "attention", *LOCAL, "--set", "learning_rate=1e30")
+
+    answer, again = command(*arguments), command(*arguments)
+
+    assert answer.code == 0
+    assert "6 asked = 0 finished + 6 diverged" in answer.out
+    assert "SK, seed 0: diverged, its loss was no finite number in epoch 1." in answer.out
+    assert "nothing to train" in again.err
 
 
 def test_an_interrupted_run_keeps_what_is_finished(
@@ -388,8 +399,3 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     tables = [tmp_path / run / "results/dilation_group/smoke/table.csv" for run in "ab"]
     assert tables[0].read_text() == tables[1].read_text()
-
-
-def test_every_dataset_of_the_recipes_is_known() -> None:
-    """Facts that a plan needs are there without reading the images."""
-    assert {"multiscale_digits", "cifar10", "imagenet"} <= datasets.DATASETS.keys()

@@ -21,6 +21,7 @@ from ablations.config import (
     Statement,
     read_config,
 )
+from sknet import list_models
 from sknet.spec import Body, Branch, Stem
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,6 +97,7 @@ def test_the_networks_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     exec(example, names)
 
+    assert f"names all {len(list_models())}" in example
     weights = names["weights"]["SK_3_4"]  # type: ignore[index]
     assert weights.shape == (1, 2, 256)
 

@@ -39,6 +39,7 @@ def test_runs_are_nested_found_again_and_never_doubled(
     [parent], children = split(store("kernels"))
 
     assert len(children) == 6
+    assert parent.info.status == "FINISHED"
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     child = next(run for run in children if run.info.run_name == "3x3, D=1, G=32, seed 2")
     assert child.info.status == "FINISHED"
@@ -89,6 +90,7 @@ def test_the_table_is_replaced(
     assert [row[position] for row in first["data"]] == ["3", "3"]
     assert [row[position] for row in second["data"]] == ["4", "4"]
     assert read_table() == second
+    assert {run.info.status for run in store("attention")} == {"FINISHED"}
 
 
 def test_off_sends_nothing(command: Callable[..., Answer], tmp_path: Path) -> None:

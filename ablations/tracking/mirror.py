@@ -36,15 +36,14 @@ class Mirror:
     Args:
         uri: The store; `off` sends nothing.
         runs_dir: The ledger's folder.
-        forced: Whether to send again what is remembered as sent.
     """
 
-    def __init__(self, uri: str, *, runs_dir: Path, forced: bool = False) -> None:
+    def __init__(self, uri: str, *, runs_dir: Path) -> None:
         self._uri = uri
         self._runs_dir = runs_dir
         name = hashlib.sha256(uri.encode()).hexdigest()[:12]
         self._memory_file = runs_dir / "tracking" / f"{name}.json"
-        self._sent = set() if forced or not self._is_store_there() else self._read_memory()
+        self._sent = self._read_memory() if self._is_store_there() else set()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._futures: list[Future[None]] = []
         self._trackers: dict[tuple[str, str], Tracker] = {}
@@ -64,6 +63,8 @@ class Mirror:
 
     def close(self) -> str | None:
         """Waits until everything is sent; returns why something was not."""
+        if self._futures:
+            self._futures.append(self._executor.submit(self._end_parents))
         self._executor.shutdown(wait=True)
         errors = [error for future in self._futures if (error := future.exception())]
         if self._futures:
@@ -83,6 +84,10 @@ class Mirror:
             self._sent.add(mark)
 
         self._futures.append(self._executor.submit(work))
+
+    def _end_parents(self) -> None:
+        for tracker in self._trackers.values():
+            tracker.end()
 
     def _find_tracker(self, plan: Plan) -> "Tracker":
         from ablations.tracking.store import Tracker  # loads MLflow, which takes seconds

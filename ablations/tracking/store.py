@@ -92,6 +92,9 @@ class Tracker:
             self._parent, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE, "type": "table"}])
         )
         self._client.set_tag(self._parent, "mlflow.note.content", render_markdown(table))
+
+    def end(self) -> None:
+        """Marks the parent run as finished; nothing is under way any more."""
         self._client.set_terminated(self._parent)
 
     def _find_experiment(self, uri: str, artifacts_dir: Path) -> str:
