@@ -162,7 +162,7 @@ def compare(
         baseline=experiment.baseline,
         margin=experiment.margin,
         claims=experiment.claims,
-        paper_table=read_paper()[experiment.paper_table] if experiment.paper_table else None,
+        paper_table=read_paper()[experiment.paper_table[0]] if experiment.paper_table else None,
         scales=scales,
         looks=ledger.list_looks(plan.experiment, plan.recipe_name),
     )

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from ablations.cli.commands import app
 from ablations.config import (
+    Budget,
     Claim,
     Experiment,
     OperatorSettings,
@@ -29,7 +30,7 @@ KEYS = sorted(
     {
         *(
             name
-            for model in (Experiment, OperatorSettings, Recipe, Claim, Statement)
+            for model in (Experiment, OperatorSettings, Recipe, Claim, Statement, Budget)
             for name in model.model_fields
         ),
         *(field.name for cls in (Body, Branch, Stem) for field in fields(cls)),

@@ -2,6 +2,7 @@
 
 from ablations.config.reading import Config, alter_recipe, find_config, read_config, read_paper
 from ablations.config.schema import (
+    Budget,
     Claim,
     Column,
     Complexities,
@@ -15,6 +16,7 @@ from ablations.config.schema import (
 )
 
 __all__ = [
+    "Budget",
     "Claim",
     "Column",
     "Complexities",

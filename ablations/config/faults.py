@@ -8,7 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ablations.config.schema import Claim, Experiment, OperatorSettings, Recipe, Statement
+from ablations.config.schema import (
+    Budget,
+    Claim,
+    Experiment,
+    OperatorSettings,
+    Recipe,
+    Statement,
+)
 from ablations.config.text import Keys
 from sknet.spec import Body, Branch
 
@@ -77,7 +84,14 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def _list_schema_keys() -> set[str]:
-    models: tuple[type[BaseModel], ...] = (Experiment, Recipe, OperatorSettings, Claim, Statement)
+    models: tuple[type[BaseModel], ...] = (
+        Experiment,
+        Recipe,
+        OperatorSettings,
+        Claim,
+        Statement,
+        Budget,
+    )
     return {name for model in models for name in model.model_fields} | {
         field.name for cls in (Body, Branch) for field in fields(cls)
     }

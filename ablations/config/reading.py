@@ -17,7 +17,7 @@ from ablations.config.faults import (
     parse_fault,
     suggest,
 )
-from ablations.config.schema import Experiment, PaperTable, Recipe
+from ablations.config.schema import Budget, Experiment, PaperTable, Recipe
 from ablations.config.text import Keys, parse_value, read_yaml
 from ablations.errors import InputError
 from sknet.spec import Body
@@ -177,14 +177,22 @@ def _find_dangling(
     for name, experiment in experiments.items():
         keys = ("experiments", name)
         faults += find_unknown_name((*keys, "paper_body"), experiment.paper_body, bodies)
-        if experiment.paper_table is not None:
-            tables = read_paper()
-            faults += find_unknown_name((*keys, "paper_table"), experiment.paper_table, tables)
+        for table in experiment.paper_table:
+            faults += find_unknown_name((*keys, "paper_table"), table, read_paper())
+        for key, variants in _list_budgeted(experiment.budget):
+            where = (*keys, "budget", key)
+            for variant in variants:
+                faults += find_unknown_name(where, variant, experiment.variants)
         for index, claim in enumerate(experiment.claims):
             for place, variant in claim.list_names():
                 where = (*keys, "claims", str(index), *place)
                 faults += find_unknown_name(where, variant, experiment.variants)
     return faults
+
+
+def _list_budgeted(budget: Budget | None) -> list[tuple[str, tuple[str, ...]]]:
+    """The keys of a budget that name variants, with the names."""
+    return [("to", (budget.to,)), ("free", budget.free)] if budget else []
 
 
 def _keys_of(section: Any) -> set[str]:

@@ -41,6 +41,11 @@ def _expand_kernel(value: Any) -> Any:
     return value
 
 
+def _wrap_text(value: Any) -> Any:
+    """One name as a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 def _check_dataset(name: str) -> str:
     if name not in DATASETS:
         raise ValueError(f"must be one of {', '.join(DATASETS)}, got {name!r}")
@@ -119,15 +124,8 @@ class Claim(_Sides):
     at_least_one: tuple[Statement, ...] = ()
     """Statements of which at least one holds."""
 
-    best: tuple[str, ...] = ()
+    best: Annotated[tuple[str, ...], BeforeValidator(_wrap_text)] = ()
     """Variants each of which has a lower error than every variant that is not among them."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_best(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("best"), str):
-            return value | {"best": (value["best"],)}
-        return value
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
@@ -168,6 +166,29 @@ class Claim(_Sides):
                     yield (form, str(index), key), name
 
 
+def _parse_share(value: Any) -> Any:
+    """`6%` as 0.06; anything else as it is."""
+    if isinstance(value, str) and value.endswith("%"):
+        return float(value.removesuffix("%")) / 100
+    return value
+
+
+class Budget(_Strict):
+    """What the variants may cost: about as much as one of them."""
+
+    match: Literal["macs", "params"]
+    """What is matched: multiply-adds, or parameters, of the networks that are trained."""
+
+    to: str
+    """The variant whose cost is the measure."""
+
+    tolerance: Annotated[float, BeforeValidator(_parse_share), Field(gt=0, lt=1)]
+    """Largest distance, as a share of the measure: 6% or 0.06."""
+
+    free: tuple[str, ...] = ()
+    """Variants that need not match, such as the smaller network that all others start from."""
+
+
 class Experiment(_Strict):
     """One question, and the variants that answer it."""
 
@@ -177,8 +198,11 @@ class Experiment(_Strict):
     expect: str
     """What is expected before it is run."""
 
-    paper_table: str | None = None
-    """Key of the paper's table in paper.yaml; its rows are found by the variants' names."""
+    paper_table: Annotated[tuple[str, ...], BeforeValidator(_wrap_text)] = ()
+    """Keys of papers' tables in paper.yaml; their rows are found by the variants' names."""
+
+    paper_rows: Literal["ours", "all"] = "ours"
+    """Which rows of the papers' tables are shown: those of our variants, or also the others."""
 
     paper_body: str = "imagenet50"
     """Body of the networks that the paper's cells speak of."""
@@ -197,6 +221,9 @@ class Experiment(_Strict):
 
     margin: PositiveFloat = 0.5
     """Points of error below which a difference does not matter."""
+
+    budget: Budget | None = None
+    """What the variants may cost, if that is limited."""
 
     claims: tuple[Claim, ...] = ()
     """Statements that the trials are held against."""
