@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and folders that can hold them."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -40,3 +41,13 @@ def write_atomically(path: Path, content: str) -> None:
     except BaseException:
         staging.unlink(missing_ok=True)
         raise
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

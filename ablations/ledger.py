@@ -5,7 +5,6 @@ and `weights.pt`. It appears by one rename, holds all that a table needs, and co
 wherever it is copied to.
 """
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -18,7 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ablations.errors import MachineError
-from ablations.files import write_atomically
+from ablations.files import hash_file, write_atomically
 from ablations.plan import make_key
 from ablations.records import Environment, EpochRecord, TrialRecord
 
@@ -154,7 +153,7 @@ class Ledger:
             "test_images": len(record.last.correct or ()),
             "environment": asdict(record.environment),
             "finished_at": record.finished_at,
-            "sha256": {name: _hash_file(staging / name) for name in ("correct.npy", "weights.pt")},
+            "sha256": {name: hash_file(staging / name) for name in ("correct.npy", "weights.pt")},
         }
         write_atomically(staging / "record.json", json.dumps(content, indent=1) + "\n")
         staging.chmod(0o755)  # mkdtemp lets only the owner read
@@ -222,7 +221,7 @@ def read_record(folder: Path) -> TrialRecord:
     if content["format"] != FORMAT:
         raise ValueError(f"format must be {FORMAT}, got {content['format']}")
     for name, expected in content["sha256"].items():
-        if _hash_file(folder / name) != expected:
+        if hash_file(folder / name) != expected:
             raise ValueError(f"{name} must have the checksum {expected}, got another")
     if make_key(content["facts"]) != folder.name:
         raise ValueError(f"the facts must have the key {folder.name}, got {content['trial']}")
@@ -239,8 +238,3 @@ def read_record(folder: Path) -> TrialRecord:
         environment=Environment(**content["environment"]),
         finished_at=float(content["finished_at"]),
     )
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ablations.config import Recipe
 from ablations.datasets import Dataset
-from ablations.matrix import Variant
+from ablations.matrix import Matrix, Variant
 from sknet.spec import NetworkSpec
 
 PROCEDURE = 1
@@ -98,6 +98,9 @@ class Plan:
 
     trials: tuple[PlannedTrial, ...]
     """All trials that were asked for."""
+
+    matrix: Matrix | None = None
+    """How the variants came about; None if they were given."""
 
     changes: tuple[str, ...] = ()
     """How the run was narrowed or altered on the command line; empty for the declared one."""

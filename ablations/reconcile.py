@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ablations.complexity import Sized, count_complexities
-from ablations.config import Config, Recipe, alter_recipe, read_paper
+from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe, read_paper
 from ablations.datasets import DATASETS
 from ablations.errors import InputError
 from ablations.files import check_writable
 from ablations.identification import identify_dataset
 from ablations.ledger import Failure, Findings, Ledger
-from ablations.matrix import Variant, build_variants
+from ablations.matrix import Variant, build_matrix
 from ablations.plan import Plan, PlannedTrial, State, TrialSpec, build_specs
 from ablations.records import EpochRecord, TrialRecord
 from ablations.tables import Scales, Table, build_table
@@ -90,7 +90,8 @@ def draw_plan(
     """
     recipe, recipe_name = _choose_recipe(config, selection)
     dataset = identify_dataset(DATASETS[recipe.dataset], data_dir)
-    variants = build_variants(config, experiment, body_name=recipe.body, dataset=dataset)
+    matrix = build_matrix(config, experiment, body_name=recipe.body, dataset=dataset)
+    variants = matrix.variants
     skipped = _choose_skipped(variants, selection)
     trials = tuple(
         PlannedTrial(
@@ -106,6 +107,7 @@ def draw_plan(
         recipe_name=recipe_name,
         recipe=recipe,
         variants=variants,
+        matrix=matrix,
         trials=trials,
         changes=_describe_changes(selection),
         is_narrowed=bool(selection.seeds or selection.only or selection.exclude),
@@ -337,7 +339,7 @@ def train(
 
 def _choose_recipe(config: Config, selection: Selection) -> tuple[Recipe, str]:
     recipe = alter_recipe(config.recipe(selection.recipe_name), selection.settings)
-    if recipe.body not in config.bodies:
+    if recipe.body not in {*config.bodies, PAPER_BODY}:
         raise InputError(
             f"--set body: must be one of {', '.join(sorted(config.bodies))}, got {recipe.body!r}"
         )

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+from sknet.operators import build_operator
 from sknet.other_attention import build_attention
-from sknet.selective_kernel import Activation, build_activation, build_operator
+from sknet.selective_kernel import Activation, build_activation
 from sknet.spec import (
     Block,
     BlockAttention,
     MobileNetV2Body,
     NetworkSpec,
-    SelectiveKernel,
+    Operator,
     ShuffleNetV2Body,
 )
 
@@ -34,7 +35,7 @@ class ShuffleUnit(nn.Module):
     """
 
     def __init__(
-        self, block: Block, *, operator: SelectiveKernel, attention: BlockAttention | None
+        self, block: Block, *, operator: Operator, attention: BlockAttention | None
     ) -> None:
         super().__init__()
         half = block.mid_width
@@ -80,8 +81,10 @@ class ShuffleNetV2(nn.Module):
         super().__init__()
         self.spec = spec
         self.stem = nn.Sequential(
-            _build_convolution(spec.in_channels, body.stem_width, kernel=3, stride=2),
-            nn.MaxPool2d(3, stride=2, padding=1),
+            _build_convolution(
+                spec.in_channels, body.stem_width, kernel=3, stride=body.stem_stride
+            ),
+            *([nn.MaxPool2d(3, stride=2, padding=1)] if body.stem_pool else []),
         )
         self.stages = nn.Sequential(
             *(
@@ -119,7 +122,7 @@ class InvertedResidual(nn.Module):
     """
 
     def __init__(
-        self, block: Block, *, operator: SelectiveKernel, attention: BlockAttention | None
+        self, block: Block, *, operator: Operator, attention: BlockAttention | None
     ) -> None:
         super().__init__()
         self.expand: nn.Module = nn.Identity()

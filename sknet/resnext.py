@@ -6,19 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from sknet.lightweight import MobileNetV2, ShuffleNetV2
+from sknet.operators import build_operator
 from sknet.other_attention import build_attention
-from sknet.selective_kernel import build_operator
 from sknet.spec import (
     Block,
     BlockAttention,
     Body,
     MobileNetV2Body,
     NetworkSpec,
+    Operator,
     Position,
-    SelectiveKernel,
     ShuffleNetV2Body,
     Stem,
     StridePlace,
+    UserOperator,
     attended_widths,
 )
 
@@ -43,7 +44,7 @@ class Bottleneck(nn.Module):
         self,
         block: Block,
         *,
-        operator: SelectiveKernel,
+        operator: Operator,
         attention: BlockAttention | None = None,
         stride_place: StridePlace = "operator",
     ) -> None:
@@ -125,7 +126,13 @@ def build_network(spec: NetworkSpec, *, generator: torch.Generator | None = None
         spec: The architecture.
         generator: Source of the initial weights; PyTorch's global one if None.
     """
-    network = _build(spec)
+    if isinstance(spec.operator, UserOperator) and generator is not None:
+        # What is not drawn anew below, a user's own parameters, comes from the generator, too.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            network = _build(spec)
+    else:
+        network = _build(spec)
     initialise(network, generator=generator)
     return network
 
@@ -180,7 +187,7 @@ def _build_stem(stem: Stem, in_channels: int) -> nn.Sequential:
 
 
 def _build_stages(
-    body: Body, operator: SelectiveKernel, attention: BlockAttention | None
+    body: Body, operator: Operator, attention: BlockAttention | None
 ) -> nn.Sequential:
     """One Sequential of bottlenecks a stage; an attention between stages ends it."""
     widths = [[]] * len(body.depths) if attention is None else attended_widths(body, attention)

@@ -101,21 +101,6 @@ class SKConv(nn.Module):
         return 0 if self.squeeze is None else len(self.branches) * output.numel()
 
 
-def build_operator(
-    operator: SelectiveKernel, channels: int, *, stride: int = 1, activation: Activation = "relu"
-) -> SKConv:
-    """Builds the spatial operator that the spec describes."""
-    return SKConv(
-        channels,
-        operator.branches,
-        attention=operator.attention,
-        reduction=operator.reduction,
-        min_width=operator.min_width,
-        stride=stride,
-        activation=activation,
-    )
-
-
 def normalise_scores(scores: Tensor, num_branches: int) -> Tensor:
     """Softmax over branches of the fully connected layers' outputs.
 

@@ -17,6 +17,9 @@ Position = Literal["standard", "pre", "post", "identity", "inside"]
 """Where in a bottleneck an attention sits: on its last convolution, before its first, after the
 addition, on the shortcut, or on the spatial operator."""
 
+Setting = str | int | float | bool | None | tuple[str | int | float | bool | None, ...]
+"""What a user's own operator may be given."""
+
 StridePlace = Literal["operator", "reduce"]
 """Which convolution of a bottleneck has the stride: the spatial operator, or the first 1x1."""
 
@@ -118,6 +121,37 @@ class SelectiveKernel:
         branches = " + ".join(f"[{branch}]" for branch in self.branches)
         selects = self.attention == "softmax"
         return f"{branches}, select r={self.reduction} L={self.min_width}" if selects else branches
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserOperator:
+    """A spatial operator that a user wrote: a class of theirs, and what it is given.
+
+    It is built as `Class(channels, stride=stride, **settings)`, and must map (N, channels, H, W) to
+    (N, channels, ceil(H / stride), ceil(W / stride)); it brings its own normalisation.
+    """
+
+    path: str
+    """Where the class is, as `package.module:Class`."""
+
+    settings: tuple[tuple[str, Setting], ...] = ()
+    """Names and values of the arguments that it is given besides channels and stride."""
+
+    sources: tuple[tuple[str, str], ...] = ()
+    """Files that it is made of, the module's own first, each with its SHA-256."""
+
+    def __post_init__(self) -> None:
+        module, sign, name = self.path.partition(":")
+        if not (sign and name.isidentifier() and all(map(str.isidentifier, module.split(".")))):
+            raise ValueError(f"operator must be sk or package.module:Class, got {self.path!r}")
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self.settings)
+        return f"{self.path.partition(':')[2]}({settings})"
+
+
+Operator = SelectiveKernel | UserOperator
+"""What may stand between the two 1x1 convolutions of a block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,10 +382,14 @@ class ShuffleNetV2Body:
         Ma et al., ShuffleNet V2, ECCV 2018, Table 5.
     """
 
-    divisor: ClassVar[int] = 1
-
     stem_width: int = 24
-    """Channels of the 3x3 stem of stride 2; a max pooling of stride 2 follows."""
+    """Channels of the 3x3 stem."""
+
+    stem_stride: int = 2
+    """Stride of the stem."""
+
+    stem_pool: bool = True
+    """Whether a 3x3 max pooling of stride 2 follows the stem."""
 
     depths: tuple[int, ...] = (4, 8, 4)
     """Number of units in each stage; the first has stride 2."""
@@ -365,15 +403,17 @@ class ShuffleNetV2Body:
     input_size: int = 224
     """Side in pixels of the images that the body is made for."""
 
+    divisor: int = 1
+    """By how much the body is narrower than the paper's; L is divided by it."""
+
     def __post_init__(self) -> None:
         if len(self.depths) != len(self.out_widths) or not self.depths:
             raise ValueError(
                 "depths and out_widths must have one entry for each stage, got "
                 f"{len(self.depths)} and {len(self.out_widths)}"
             )
-        _check_sizes(
-            (*self.depths, *self.out_widths, self.stem_width, self.last_width, self.input_size)
-        )
+        sizes = (self.stem_width, self.stem_stride, self.last_width, self.input_size, self.divisor)
+        _check_sizes((*self.depths, *self.out_widths, *sizes))
         odd = [width for width in self.out_widths if width % 2]
         if odd:
             raise ValueError(f"out_widths must be even, a unit works on one half, got {odd[0]}")
@@ -403,13 +443,16 @@ class ShuffleNetV2Body:
 
     def architecture(self) -> dict[str, Any]:
         """What is built, in plain values."""
-        return {
+        values: dict[str, Any] = {
             "family": "shufflenet_v2",
             "stem_width": self.stem_width,
             "depths": list(self.depths),
             "out_widths": list(self.out_widths),
             "last_width": self.last_width,
         }
+        if (self.stem_stride, self.stem_pool) != (2, True):  # left out where classic, as above
+            values |= {"stem_stride": self.stem_stride, "stem_pool": self.stem_pool}
+        return values
 
     def __str__(self) -> str:
         rows = (("units", self.depths), ("out", self.out_widths))
@@ -423,8 +466,6 @@ class MobileNetV2Body:
     Reference:
         Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018, Table 2.
     """
-
-    divisor: ClassVar[int] = 1
 
     stem_width: int = 32
     """Channels of the 3x3 stem of stride 2."""
@@ -447,6 +488,9 @@ class MobileNetV2Body:
     input_size: int = 224
     """Side in pixels of the images that the body is made for."""
 
+    divisor: int = 1
+    """By how much the body is narrower than the paper's; L is divided by it."""
+
     def __post_init__(self) -> None:
         by_stage = (self.depths, self.expansions, self.out_widths, self.strides)
         if len(set(map(len, by_stage))) != 1 or not self.depths:
@@ -454,7 +498,7 @@ class MobileNetV2Body:
                 "depths, expansions, out_widths and strides must have one entry for each stage, "
                 f"got {', '.join(str(len(values)) for values in by_stage)}"
             )
-        sizes = (self.stem_width, self.last_width, self.input_size)
+        sizes = (self.stem_width, self.last_width, self.input_size, self.divisor)
         _check_sizes((*sizes, *(size for values in by_stage for size in values)))
 
     @property
@@ -509,7 +553,7 @@ class NetworkSpec:
     body: AnyBody = Body()
     """Depths, widths and stem."""
 
-    operator: SelectiveKernel = SelectiveKernel()
+    operator: Operator = SelectiveKernel()
     """The spatial operator of every block, as built (groups and L already divided)."""
 
     in_channels: int = 3
@@ -537,15 +581,9 @@ class NetworkSpec:
         How it was described does not count: ratios r and floors L that give the same descriptor
         widths are the same, and a sum has neither. A part that is absent is left out.
         """
-        operator = self.operator
-        selects = operator.attention == "softmax"
         values = {
             **self.body.architecture(),
-            "branches": [asdict(branch) for branch in operator.branches],
-            "descriptor_widths": [
-                operator.descriptor_width(width) if selects else None
-                for width in self.body.operator_widths
-            ],
+            **_describe_operator(self.body, self.operator),
             "in_channels": self.in_channels,
             "num_classes": self.num_classes,
         }
@@ -561,12 +599,16 @@ class NetworkSpec:
 
 
 def find_impossible(
-    body: AnyBody, operator: SelectiveKernel, attention: BlockAttention | None = None
+    body: AnyBody, operator: Operator, attention: BlockAttention | None = None
 ) -> Iterator[str]:
-    """Says, stage by stage, why the parts cannot be built on `body`; nothing if they can."""
+    """Says, stage by stage, why the parts cannot be built on `body`; nothing if they can.
+
+    Of a user's operator nothing is known before it is built.
+    """
+    branches = operator.branches if isinstance(operator, SelectiveKernel) else ()
     for stage, blocks in enumerate(body.stages(), start=1):
         for width in dict.fromkeys(block.mid_width for block in blocks):
-            for branch in operator.branches:
+            for branch in branches:
                 if branch.groups is not None and width % branch.groups:
                     yield (
                         f"stage {stage}: {width} channels must be a multiple of the groups "
@@ -576,7 +618,7 @@ def find_impossible(
         if attention is not None:
             yield from _find_impossible_attention(body, attention)
     else:
-        yield from _find_impossible_lightweight(body, operator, attention)
+        yield from _find_impossible_lightweight(body, branches, attention)
 
 
 def attended_widths(body: AnyBody, attention: BlockAttention) -> list[list[int]]:
@@ -593,10 +635,10 @@ def attended_widths(body: AnyBody, attention: BlockAttention) -> list[list[int]]
 
 def _find_impossible_lightweight(
     body: ShuffleNetV2Body | MobileNetV2Body,
-    operator: SelectiveKernel,
+    branches: tuple[Branch, ...],
     attention: BlockAttention | None,
 ) -> Iterator[str]:
-    if any(branch.groups is not None for branch in operator.branches):
+    if any(branch.groups is not None for branch in branches):
         yield "every branch of a lightweight body must be depthwise, groups None"
     if attention is None:
         return
@@ -619,6 +661,20 @@ def _find_impossible_attention(body: AnyBody, attention: BlockAttention) -> Iter
                 f"stage {stage}: {min(widths)} channels must be at least the attention's "
                 f"reduction, got {attention.reduction}"
             )
+
+
+def _describe_operator(body: AnyBody, operator: Operator) -> dict[str, Any]:
+    """The operator in plain values, with its widths in place of the ratio and the floor."""
+    if isinstance(operator, UserOperator):
+        plain = {"path": operator.path, "settings": dict(operator.settings)}
+        return {"operator": {**plain, "sources": dict(operator.sources)}}
+    selects = operator.attention == "softmax"
+    return {
+        "branches": [asdict(branch) for branch in operator.branches],
+        "descriptor_widths": [
+            operator.descriptor_width(width) if selects else None for width in body.operator_widths
+        ],
+    }
 
 
 def _describe_attention(body: AnyBody, attention: BlockAttention) -> dict[str, Any]:

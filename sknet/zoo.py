@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from sknet.spec import (
+    AnyBody,
     Attention,
     BlockAttention,
     Body,
@@ -24,8 +25,32 @@ from sknet.spec import (
 if TYPE_CHECKING:
     from sknet.resnext import Network
 
-BODIES: dict[str, Body] = {
+CIFAR29 = Body(
+    stem=Stem(width=64, kernel=3, stride=1, pool=False),
+    depths=(3, 3, 3),
+    mid_widths=(512, 1024, 2048),
+    out_widths=(256, 512, 1024),
+    input_size=32,
+)
+"""ResNeXt-29 of cardinality times width 512, for images of 32x32 pixels (ResNeXt paper, section
+5.3)."""
+
+RESNET_WIDTHS = (64, 128, 256, 512)
+"""Widths of ResNet's 3x3 convolutions: half of ResNeXt's."""
+
+LIGHTWEIGHT_BODIES: dict[str, ShuffleNetV2Body | MobileNetV2Body] = {
+    "shufflenet_v2_x0_5": ShuffleNetV2Body(),
+    "shufflenet_v2_x1_0": ShuffleNetV2Body(out_widths=(116, 232, 464)),
+    "mobilenet_v2": MobileNetV2Body(),
+}
+"""Bodies whose operator is depthwise."""
+
+BODIES: dict[str, AnyBody] = {
     "imagenet50": Body(),
+    "resnet50": Body(mid_widths=RESNET_WIDTHS),
+    "resnet50_senet": Body(mid_widths=RESNET_WIDTHS, stride_place="reduce"),
+    "cifar29": CIFAR29,
+    **LIGHTWEIGHT_BODIES,
     "tiny": Body(
         stem=Stem(width=16, kernel=3, stride=2, pool=False),
         depths=(1, 1, 1),
@@ -35,7 +60,8 @@ BODIES: dict[str, Body] = {
         divisor=8,
     ),
 }
-"""`imagenet50` is SKNet's Table 1; `tiny` is ours: an eighth of its widths, three stages, for
+"""`imagenet50` is SKNet's Table 1; `resnet50_senet` has the stride on the first 1x1 of a stage, as
+the SENet paper counts it; `tiny` is ours: an eighth of imagenet50's widths, three stages, for
 images of 32x32 pixels on a CPU."""
 
 KERNELS = {f"k{2 * dilation + 1}": Branch(dilation=dilation) for dilation in (1, 2, 3)}
@@ -64,13 +90,10 @@ SE_WITH_BIASES = SqueezeExcitation(bias=True)
 DEPTHS: dict[int, tuple[int, ...]] = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Blocks by stage of the ImageNet bodies, by number of layers."""
 
-RESNET_WIDTHS = (64, 128, 256, 512)
-"""Widths of ResNet's 3x3 convolutions: half of ResNeXt's."""
-
-RESNET50 = NetworkSpec(body=Body(mid_widths=RESNET_WIDTHS), operator=DENSE_CONVOLUTION)
+RESNET50 = NetworkSpec(body=BODIES["resnet50"], operator=DENSE_CONVOLUTION)
 """ResNet-50 with the stride on the 3x3 convolution, as today's libraries build it."""
 
-RESNET50_SENET = replace(RESNET50, body=Body(mid_widths=RESNET_WIDTHS, stride_place="reduce"))
+RESNET50_SENET = replace(RESNET50, body=BODIES["resnet50_senet"])
 """ResNet-50 as the SENet paper counts it: the stride is on the first 1x1 of a stage."""
 
 
@@ -90,13 +113,7 @@ def _resnext29(
 ) -> NetworkSpec:
     """ResNeXt-29 for images of 32x32 pixels, of CIFAR's 10 classes (ResNeXt paper, section 5.3)."""
     mid_width = cardinality * width
-    body = Body(
-        stem=Stem(width=64, kernel=3, stride=1, pool=False),
-        depths=(3, 3, 3),
-        mid_widths=(mid_width, 2 * mid_width, 4 * mid_width),
-        out_widths=(256, 512, 1024),
-        input_size=32,
-    )
+    body = replace(CIFAR29, mid_widths=(mid_width, 2 * mid_width, 4 * mid_width))
     operator = SelectiveKernel(branches=(Branch(groups=cardinality),), attention="sum")
     return NetworkSpec(body=body, operator=operator, attention=attention, num_classes=10)
 
@@ -176,13 +193,6 @@ SENET_VARIANTS = {
     }.items()
 }
 """Tables 10 to 16 of SENet; r16 is the paper's SE, with average, sigmoid and all stages."""
-
-LIGHTWEIGHT_BODIES: dict[str, ShuffleNetV2Body | MobileNetV2Body] = {
-    "shufflenet_v2_x0_5": ShuffleNetV2Body(),
-    "shufflenet_v2_x1_0": ShuffleNetV2Body(out_widths=(116, 232, 464)),
-    "mobilenet_v2": MobileNetV2Body(),
-}
-"""Bodies whose operator is depthwise."""
 
 LIGHTWEIGHT_NETWORKS = {
     f"{name}{suffix}": NetworkSpec(body=body, operator=operator, attention=attention)

@@ -13,7 +13,7 @@ from ablations import complexity
 from ablations.complexity import Sized, count_complexities, count_complexity
 from ablations.config import read_config, read_paper
 from ablations.datasets import DATASETS
-from ablations.matrix import Variant, build_variants
+from ablations.matrix import Variant, build_matrix
 from sknet.resnext import build_network
 from sknet.spec import NetworkSpec
 from sknet.zoo import NETWORKS
@@ -23,12 +23,12 @@ PRINTED = read_paper()["sknet.table6_dilation_group"].rows
 
 def build_table6() -> tuple[Variant, ...]:
     """The five rows of Table 6."""
-    return build_variants(
+    return build_matrix(
         read_config(ROOT / "experiments.yaml"),
         "dilation_group",
         body_name="tiny",
         dataset=DATASETS["multiscale_digits"],
-    )
+    ).variants
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from conftest import ROOT
 from ablations.config import Config, read_config
 from ablations.datasets import DATASETS
 from ablations.errors import InputError
-from ablations.matrix import build_variants
+from ablations.matrix import build_matrix
 from sknet.spec import Branch
 
 DIGITS = DATASETS["multiscale_digits"]
@@ -31,7 +31,7 @@ def with_variant(config: Config, name: str, branches: tuple[Branch, ...]) -> Con
 
 def test_variants_are_scaled_to_the_body(config: Config) -> None:
     """An eighth of the widths takes an eighth of the groups and of the floor L."""
-    variants = build_variants(config, "dilation_group", body_name="tiny", dataset=DIGITS)
+    variants = build_matrix(config, "dilation_group", body_name="tiny", dataset=DIGITS).variants
 
     last = variants[-1]
     assert last.name == "7x7, D=1, G=128"
@@ -43,7 +43,7 @@ def test_variants_are_scaled_to_the_body(config: Config) -> None:
 
 def test_the_classifier_is_the_datasets(config: Config) -> None:
     """Ten digits in grey here, a thousand classes in colour at the paper's scale."""
-    variant = build_variants(config, "dilation_group", body_name="tiny", dataset=DIGITS)[0]
+    variant = build_matrix(config, "dilation_group", body_name="tiny", dataset=DIGITS).variants[0]
 
     assert (variant.network.in_channels, variant.network.num_classes) == (1, 10)
     assert (variant.paper_network.in_channels, variant.paper_network.num_classes) == (3, 1000)
@@ -52,8 +52,12 @@ def test_the_classifier_is_the_datasets(config: Config) -> None:
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        (1024, r"yaml:\d+: .*7x7, D=1, G=128: cannot be built on the body tiny: stage 1: 16 chann"),
-        (36, r"groups must be a multiple of the divisor 8, got 36"),
+        (
+            1024,
+            r"yaml:\d+: .*7x7, D=1, G=128: cannot be built at the paper's scale: stage 1: 128 ch",
+        ),
+        (36, r"stage 1: 128 channels must be a multiple of the groups of 7x7, got 36 groups"),
+        (4, r"cannot be built on the body tiny: groups must be a multiple of the divisor 8, got 4"),
     ],
 )
 def test_impossible_variants_are_refused(config: Config, groups: int, message: str) -> None:
@@ -62,7 +66,7 @@ def test_impossible_variants_are_refused(config: Config, groups: int, message: s
     changed = with_variant(config, name, (Branch(), Branch(7, 1, groups)))
 
     with pytest.raises(InputError, match=message):
-        build_variants(changed, "dilation_group", body_name="tiny", dataset=DIGITS)
+        build_matrix(changed, "dilation_group", body_name="tiny", dataset=DIGITS)
 
 
 def test_twins_are_refused(config: Config) -> None:
@@ -70,4 +74,4 @@ def test_twins_are_refused(config: Config) -> None:
     changed = with_variant(config, "3x3, D=1, G=32", (Branch(), Branch(dilation=2)))
 
     with pytest.raises(InputError, match=r"got the same as '3x3, D=2, G=32'"):
-        build_variants(changed, "dilation_group", body_name="tiny", dataset=DIGITS)
+        build_matrix(changed, "dilation_group", body_name="tiny", dataset=DIGITS)

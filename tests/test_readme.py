@@ -17,9 +17,9 @@ from ablations.config import (
     Budget,
     Claim,
     Experiment,
-    OperatorSettings,
     Recipe,
     Statement,
+    VariantSettings,
     read_config,
 )
 from sknet import list_models
@@ -30,7 +30,7 @@ KEYS = sorted(
     {
         *(
             name
-            for model in (Experiment, OperatorSettings, Recipe, Claim, Statement, Budget)
+            for model in (Experiment, VariantSettings, Recipe, Claim, Statement, Budget)
             for name in model.model_fields
         ),
         *(field.name for cls in (Body, Branch, Stem) for field in fields(cls)),

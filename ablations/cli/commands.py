@@ -183,18 +183,17 @@ def list_experiments(as_json: AsJson = False, config: ConfigPath = None) -> None
         return
     table = make_table("experiment", "variants", "question")
     for name, experiment in found.experiments.items():
-        table.add_row(name, str(len(experiment.variants)), experiment.question)
+        table.add_row(name, str(len(experiment.expansion.variants)), experiment.question)
     stdout.print(table)
     table = make_table("recipe", "dataset", "body", "epochs", "seeds")
     for name, recipe in found.recipes.items():
         seeds = ", ".join(map(str, recipe.seeds))
         table.add_row(name, recipe.dataset, recipe.body, str(recipe.epochs), seeds)
     stdout.print(table)
-    table = make_table("body", "input", "depths", "widths", "divisor")
+    table = make_table("body", "input", "shape", "divisor")
     for name, body in found.bodies.items():
         side = f"{body.input_size}x{body.input_size}"
-        depths, widths = (" ".join(map(str, v)) for v in (body.depths, body.mid_widths))
-        table.add_row(name, side, depths, widths, str(body.divisor))
+        table.add_row(name, side, str(body), str(body.divisor))
     stdout.print(table)
 
 

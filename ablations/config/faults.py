@@ -12,12 +12,12 @@ from ablations.config.schema import (
     Budget,
     Claim,
     Experiment,
-    OperatorSettings,
     Recipe,
     Statement,
 )
 from ablations.config.text import Keys
-from sknet.spec import Body, Branch
+from ablations.config.variants import AttentionSettings, BodySettings, VariantSettings
+from sknet.spec import Body, Branch, MobileNetV2Body, ShuffleNetV2Body, Stem
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,15 @@ def _list_schema_keys() -> set[str]:
     models: tuple[type[BaseModel], ...] = (
         Experiment,
         Recipe,
-        OperatorSettings,
+        VariantSettings,
+        AttentionSettings,
+        BodySettings,
         Claim,
         Statement,
         Budget,
     )
     return {name for model in models for name in model.model_fields} | {
-        field.name for cls in (Body, Branch) for field in fields(cls)
+        field.name
+        for cls in (Body, ShuffleNetV2Body, MobileNetV2Body, Branch, Stem)
+        for field in fields(cls)
     }

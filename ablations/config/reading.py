@@ -1,6 +1,6 @@
 """Reads experiments.yaml and paper.yaml, and changes recipes from the command line."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,13 +17,24 @@ from ablations.config.faults import (
     parse_fault,
     suggest,
 )
-from ablations.config.schema import Budget, Experiment, PaperTable, Recipe
+from ablations.config.schema import Experiment, PaperTable, Recipe
 from ablations.config.text import Keys, parse_value, read_yaml
+from ablations.config.variants import VariantSettings
 from ablations.errors import InputError
-from sknet.spec import Body
-from sknet.zoo import BODIES
+from sknet.spec import AnyBody, Body, MobileNetV2Body, ShuffleNetV2Body
+from sknet.zoo import BODIES, NETWORKS
 
 T = TypeVar("T")
+
+FAMILIES: Mapping[str, type[AnyBody]] = {
+    "resnext": Body,
+    "shufflenet_v2": ShuffleNetV2Body,
+    "mobilenet_v2": MobileNetV2Body,
+}
+"""Kinds of bodies, as experiments.yaml names them."""
+
+PAPER_BODY = "paper"
+"""The body of a recipe that trains each experiment at the paper's scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +44,7 @@ class Config:
     path: Path
     """The file."""
 
-    bodies: Mapping[str, Body]
+    bodies: Mapping[str, AnyBody]
     """The file's own bodies, and those that sknet knows."""
 
     recipes: Mapping[str, Recipe]
@@ -44,6 +55,11 @@ class Config:
 
     lines: Mapping[Keys, int]
     """Line of each key, for messages."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the file is; a user's own modules are looked for there, too."""
+        return self.path.absolute().parent
 
     def place(self, *keys: str) -> str:
         """Where `keys` stand, as `file:line: a.b.c`."""
@@ -91,15 +107,19 @@ def read_config(path: Path) -> Config:
     raw, lines = read_yaml(path)
     known = {"bodies", "recipes", "experiments"}
     faults = [find_unknown_key((str(key),), key, known) for key in raw if key not in known]
-    bodies = dict(_validate_section(raw, "bodies", Body, faults))
-    recipes = dict(_validate_section(raw, "recipes", Recipe, faults))
-    experiments = dict(_validate_section(raw, "experiments", Experiment, faults))
+    bodies = dict(_validate_section(raw, "bodies", _choose_family, faults))
+    recipes = dict(_validate_section(raw, "recipes", lambda _: Recipe, faults))
+    experiments = dict(_validate_section(raw, "experiments", lambda _: Experiment, faults))
     faults += [
         Fault(("bodies", name), "must not be the name of one of sknet's bodies", name)
         for name in bodies.keys() & BODIES.keys()
     ]
     # A body with a fault of its own is known all the same: one slip is not told twice.
     known_bodies = BODIES.keys() | _keys_of(raw.get("bodies"))
+    faults += [
+        Fault(("bodies", name), "must have another name, which stands for paper_body", name)
+        for name in bodies.keys() & {PAPER_BODY}
+    ]
     faults += _find_dangling(recipes, experiments, known_bodies)
     if faults:
         raise InputError(describe_faults(path, faults, lines))
@@ -143,19 +163,31 @@ def alter_recipe(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
 
 
 def _validate_section(
-    raw: Mapping[str, Any], section: str, model: type[T], faults: list[Fault]
+    raw: Mapping[str, Any],
+    section: str,
+    choose_model: Callable[[dict[str, Any]], type[T]],
+    faults: list[Fault],
 ) -> Iterator[tuple[str, T]]:
     """Yields the entries of `section` that are right, and adds the others' faults."""
     entries = raw.get(section) or {}
     if not isinstance(entries, dict):
         faults.append(Fault((section,), "must be a mapping of names", entries))
         return
-    adapter = TypeAdapter(model)
     for name, entry in entries.items():
         try:
-            yield str(name), adapter.validate_python(entry)
+            values = dict(entry) if isinstance(entry, dict) else entry
+            model = choose_model(values) if isinstance(values, dict) else choose_model({})
+            yield str(name), TypeAdapter(model).validate_python(values)
         except ValidationError as error:
             faults += [parse_fault(fault, (section, str(name))) for fault in error.errors()]
+
+
+def _choose_family(entry: dict[str, Any]) -> type[AnyBody]:
+    """The kind of body that an entry describes by its `family`, which is taken out of it."""
+    family = entry.get("family", "resnext")
+    if family in FAMILIES:
+        entry.pop("family", None)
+    return FAMILIES.get(family, Body)
 
 
 def _choose(name: str, known: Mapping[str, T], *, kind: str, where: Path) -> T:
@@ -173,26 +205,38 @@ def _find_dangling(
     """Faults of names that stand for no body, no table and no variant."""
     faults = []
     for name, recipe in recipes.items():
-        faults += find_unknown_name(("recipes", name, "body"), recipe.body, bodies)
+        places = {*bodies, PAPER_BODY}
+        faults += find_unknown_name(("recipes", name, "body"), recipe.body, places)
     for name, experiment in experiments.items():
-        keys = ("experiments", name)
-        faults += find_unknown_name((*keys, "paper_body"), experiment.paper_body, bodies)
-        for table in experiment.paper_table:
-            faults += find_unknown_name((*keys, "paper_table"), table, read_paper())
-        for key, variants in _list_budgeted(experiment.budget):
-            where = (*keys, "budget", key)
-            for variant in variants:
-                faults += find_unknown_name(where, variant, experiment.variants)
-        for index, claim in enumerate(experiment.claims):
-            for place, variant in claim.list_names():
-                where = (*keys, "claims", str(index), *place)
-                faults += find_unknown_name(where, variant, experiment.variants)
+        for kind, keys, found in _list_names(experiment):
+            known = {
+                "body": bodies,
+                "network": NETWORKS.keys(),
+                "table": read_paper().keys(),
+                "variant": experiment.expansion.variants.keys(),
+            }[kind]
+            faults += find_unknown_name(("experiments", name, *keys), found, known)
     return faults
 
 
-def _list_budgeted(budget: Budget | None) -> list[tuple[str, tuple[str, ...]]]:
-    """The keys of a budget that name variants, with the names."""
-    return [("to", (budget.to,)), ("free", budget.free)] if budget else []
+def _list_names(experiment: Experiment) -> Iterator[tuple[str, Keys, str]]:
+    """Every name that an experiment mentions: its kind, the keys that lead to it, and itself."""
+    yield "body", ("paper_body",), experiment.paper_body
+    for table in experiment.paper_table:
+        yield "table", ("paper_table",), table
+    if experiment.budget is not None:
+        yield "variant", ("budget", "to"), experiment.budget.to
+        for variant in experiment.budget.free:
+            yield "variant", ("budget", "free"), variant
+    for index, claim in enumerate(experiment.claims):
+        for keys, variant in claim.list_names():
+            yield "variant", ("claims", str(index), *keys), variant
+    settings: dict[Keys, VariantSettings] = {("base",): experiment.base} | {
+        ("variants", name): variant for name, variant in experiment.expansion.variants.items()
+    }
+    for place, said in settings.items():
+        for kind, keys, found in said.list_names():
+            yield kind, (*place, *keys), found
 
 
 def _keys_of(section: Any) -> set[str]:

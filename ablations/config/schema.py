@@ -1,14 +1,12 @@
 """What experiments.yaml and paper.yaml may say: one typed field for each thing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -17,33 +15,15 @@ from pydantic import (
     model_validator,
 )
 
+from ablations.config.base import Strict, wrap_text
+from ablations.config.expansion import Expansion, expand
+from ablations.config.variants import VariantSettings
 from ablations.datasets import DATASETS
-from sknet.spec import Attention, Branch
-
-KERNELS: Mapping[str, Branch] = {
-    "K3": Branch(kernel=3, dilation=1),
-    "K5": Branch(kernel=3, dilation=2),
-    "K7": Branch(kernel=3, dilation=3),
-}
-"""The paper's short names of kernels (section 4.4, Table 7)."""
 
 Column = Literal[
     "kernel", "dilation", "groups", "resulting_kernel", "kernels", "attention", "reduction", "L"
 ]
 """A setting that a table may show; the first four are those of the operator's last branch."""
-
-
-def _expand_kernel(value: Any) -> Any:
-    if isinstance(value, str):
-        if value not in KERNELS:
-            raise ValueError(f"must be one of {', '.join(KERNELS)} or a mapping")
-        return KERNELS[value]
-    return value
-
-
-def _wrap_text(value: Any) -> Any:
-    """One name as a list of one."""
-    return (value,) if isinstance(value, str) else value
 
 
 def _check_dataset(name: str) -> str:
@@ -52,29 +32,7 @@ def _check_dataset(name: str) -> str:
     return name
 
 
-class _Strict(BaseModel):
-    """Immutable, and a misspelt key is an error rather than a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class OperatorSettings(_Strict):
-    """Settings of the spatial operator, at the paper's scale; what is left out is inherited."""
-
-    branches: tuple[Annotated[Branch, BeforeValidator(_expand_kernel)], ...] | None = None
-    """The M kernels, as K3, K5, K7 or as mappings of kernel, dilation and groups."""
-
-    attention: Attention | None = None
-    """`softmax` selects among branches, `sum` adds them."""
-
-    reduction: PositiveInt | None = None
-    """Ratio r of the descriptor."""
-
-    min_width: PositiveInt | None = None
-    """Lower bound L of the descriptor's width."""
-
-
-class _Sides(_Strict):
+class _Sides(Strict):
     """Two variants, and what is claimed of them."""
 
     better: str | None = None
@@ -124,7 +82,7 @@ class Claim(_Sides):
     at_least_one: tuple[Statement, ...] = ()
     """Statements of which at least one holds."""
 
-    best: Annotated[tuple[str, ...], BeforeValidator(_wrap_text)] = ()
+    best: Annotated[tuple[str, ...], BeforeValidator(wrap_text)] = ()
     """Variants each of which has a lower error than every variant that is not among them."""
 
     @model_validator(mode="after")
@@ -173,7 +131,7 @@ def _parse_share(value: Any) -> Any:
     return value
 
 
-class Budget(_Strict):
+class Budget(Strict):
     """What the variants may cost: about as much as one of them."""
 
     match: Literal["macs", "params"]
@@ -189,7 +147,7 @@ class Budget(_Strict):
     """Variants that need not match, such as the smaller network that all others start from."""
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     """One question, and the variants that answer it."""
 
     question: str
@@ -198,7 +156,7 @@ class Experiment(_Strict):
     expect: str
     """What is expected before it is run."""
 
-    paper_table: Annotated[tuple[str, ...], BeforeValidator(_wrap_text)] = ()
+    paper_table: Annotated[tuple[str, ...], BeforeValidator(wrap_text)] = ()
     """Keys of papers' tables in paper.yaml; their rows are found by the variants' names."""
 
     paper_rows: Literal["ours", "all"] = "ours"
@@ -210,14 +168,26 @@ class Experiment(_Strict):
     columns: tuple[Column, ...] = ()
     """Settings that the table shows for each variant."""
 
-    base: OperatorSettings = OperatorSettings()
+    base: VariantSettings = VariantSettings()
     """What all variants share."""
 
     baseline: str
     """The variant that the others are compared with."""
 
-    variants: Annotated[dict[str, OperatorSettings], Field(min_length=1)]
+    variants: dict[str, VariantSettings] = Field(default_factory=dict)
     """What each variant changes, in the table's order."""
+
+    grid: dict[str, Any] = Field(default_factory=dict)
+    """Settings with their values: every combination is a variant more."""
+
+    zip: dict[str, Any] = Field(default_factory=dict)
+    """Settings with their values, which go in step; crossed with the grid."""
+
+    include: tuple[dict[str, Any], ...] = ()
+    """Further combinations of settings."""
+
+    exclude: tuple[dict[str, Any], ...] = ()
+    """Combinations of grid and zip that are left out."""
 
     margin: PositiveFloat = 0.5
     """Points of error below which a difference does not matter."""
@@ -228,29 +198,44 @@ class Experiment(_Strict):
     claims: tuple[Claim, ...] = ()
     """Statements that the trials are held against."""
 
+    @property
+    def expansion(self) -> Expansion:
+        """The variants that are written out, and those of the axes.
+
+        Raises:
+            ValueError: If the axes cannot be combined.
+        """
+        return expand(
+            self.variants,
+            grid=self.grid,
+            zipped=self.zip,
+            include=self.include,
+            exclude=self.exclude,
+        )
+
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        if self.baseline not in self.variants:
+        variants = self.expansion.variants
+        if self.baseline not in variants:
             raise ValueError(
-                f"baseline must be one of the variants {sorted(self.variants)}, "
-                f"got {self.baseline!r}"
+                f"baseline must be one of the variants {sorted(variants)}, got {self.baseline!r}"
             )
         names = [claim.name for claim in self.claims]
         if len(set(names)) < len(names):
             raise ValueError(f"claims must have names of their own, got {names}")
-        if any(set(claim.best) >= set(self.variants) for claim in self.claims):
+        if any(set(claim.best) >= set(variants) for claim in self.claims):
             raise ValueError("best must leave a variant to compare with, got all of them")
         return self
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """How networks are trained; everything that a result depends on besides the network."""
 
     dataset: Annotated[str, AfterValidator(_check_dataset)]
     """Name of the dataset."""
 
     body: str
-    """Name of the body that variants are built on."""
+    """Name of the body that variants are built on; `paper` for each experiment's `paper_body`."""
 
     epochs: PositiveInt
     """Passes over the training images."""
@@ -329,7 +314,7 @@ Complexities = Literal["params_m", "gflops", "mflops"]
 """Printed cells that can be counted."""
 
 
-class Explanation(_Strict):
+class Explanation(Strict):
     """Why our count is not the printed one."""
 
     ours: Decimal
@@ -342,7 +327,7 @@ class Explanation(_Strict):
     """Whether the cell is exact once batch normalisation's running statistics are counted."""
 
 
-class PaperRow(_Strict):
+class PaperRow(Strict):
     """Cells that a paper printed for one network, with the precision that they have there."""
 
     network: str | None = None
@@ -387,11 +372,11 @@ class PaperRow(_Strict):
     out_widths: tuple[PositiveInt, ...] | None = None
     """Output channels, by stage."""
 
-    explained: dict[Complexities, Explanation] = {}
+    explained: dict[Complexities, Explanation] = Field(default_factory=dict)
     """Cells where our count differs, with the reason."""
 
 
-class PaperTable(_Strict):
+class PaperTable(Strict):
     """One table of a paper."""
 
     source: str

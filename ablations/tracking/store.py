@@ -23,7 +23,9 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
+from ablations.config import Column
 from ablations.errors import MachineError
+from ablations.matrix import describe_setting
 from ablations.plan import Plan, PlannedTrial
 from ablations.records import TrialRecord
 from ablations.tables import Scales, Table, format_cells, render_csv, render_markdown
@@ -159,19 +161,22 @@ class Tracker:
 
 def describe_params(trial: PlannedTrial) -> dict[str, Any]:
     """What was chosen, by names that are the same in all experiments."""
-    operator = trial.variant.paper_network.operator
-    last = operator.branches[-1]
+    network = trial.variant.paper_network
+    columns: dict[str, Column] = {
+        "kernels": "kernels",
+        "kernel": "kernel",
+        "D": "dilation",
+        "G": "groups",
+        "attention": "attention",
+        "r": "reduction",
+        "L": "L",
+    }
     return {
         "variant": trial.variant.name,
         "seed": trial.spec.seed,
-        "M": len(operator.branches),
-        "branches": "; ".join(str(branch) for branch in operator.branches),
-        "kernel": f"{last.kernel}x{last.kernel}",
-        "D": last.dilation,
-        "G": last.groups,
-        "attention": operator.attention,
-        "r": operator.reduction,
-        "L": operator.min_width,
+        "M": len(getattr(network.operator, "branches", ("one of the user's own",))),
+        "block_attention": network.attention or "-",
+        **{name: describe_setting(network.operator, column) for name, column in columns.items()},
         **{key: value for key, value in trial.spec.recipe.model_dump().items() if key != "seeds"},
     }
 
