@@ -19,6 +19,10 @@ class InputError(AblationError):
     exit_code = 2
 
 
+class MisfitError(InputError):
+    """A recipe's images have not the size that an experiment's networks are made for."""
+
+
 class MachineError(AblationError):
     """The machine lacks something: a GPU, disk, a dataset, a writable folder."""
 

@@ -5,6 +5,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -39,7 +40,7 @@ from ablations.cli.options import (
 )
 from ablations.complexity import count_complexities
 from ablations.config import Config, find_config, read_config, read_paper
-from ablations.errors import IncompleteError, InputError, InterruptedRunError
+from ablations.errors import IncompleteError, InputError, InterruptedRunError, MisfitError
 from ablations.ledger import Ledger
 from ablations.plan import Plan, PlannedTrial, State
 from ablations.reconcile import (
@@ -209,17 +210,12 @@ def status(
     """Print what is done of each experiment, and why trials failed."""
     found = _read(config)
     ledger = Ledger(runs_dir)
-    plans = [
-        draw_plan(
-            found,
-            name,
-            Selection(recipe_name=recipe_name, settings={}),
-            ledger,
-            data_dir=data_dir,
-        )
-        for name in names or found.experiments
-        for recipe_name in ([recipe] if recipe else found.recipes)
-    ]
+    plans = []
+    for name in names or found.experiments:
+        for recipe_name in [recipe] if recipe else found.recipes:
+            selection = Selection(recipe_name=recipe_name, settings={})
+            with nullcontext() if names and recipe else suppress(MisfitError):
+                plans.append(draw_plan(found, name, selection, ledger, data_dir=data_dir))
     if as_json:
         print_json([describe_plan(plan) for plan in plans])
         return

@@ -18,7 +18,7 @@ from ablations.config import (
     VariantSettings,
 )
 from ablations.datasets import Dataset
-from ablations.errors import InputError
+from ablations.errors import InputError, MisfitError
 from ablations.matrix.columns import describe_setting
 from ablations.user_operators import check_shapes, describe_operator
 from sknet.spec import (
@@ -44,6 +44,10 @@ ATTENTIONS: Mapping[str, type[BlockAttention]] = {
 
 OPERATOR_FIELDS = tuple(field.name for field in fields(SelectiveKernel))
 """Settings of our own operator."""
+
+
+class _ImageSizeError(ValueError):
+    """A body is made for images of another size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +94,11 @@ def build_matrix(
 
     Raises:
         InputError: With every variant that cannot be built on the body or at the paper's scale,
-            and every two that become the same network there.
+            and every two that become the same network there. A MisfitError if all is well but for
+            the size of the dataset's images.
     """
     experiment = config.experiment(experiment_name)
-    variants, faults = [], []
+    variants, faults, misfits = [], [], 0
     for name, settings in experiment.expansion.variants.items():
         try:
             variants.append(
@@ -108,12 +113,14 @@ def build_matrix(
             )
         except ValueError as error:
             faults.append(f"{_place(config, experiment_name, name)}: {error}")
+            misfits += isinstance(error, _ImageSizeError)
     duplicates = _find_duplicates(experiment, variants)
     kept = [variant for variant in variants if variant.name not in duplicates]
     faults += _find_twins(config, experiment_name, kept, body_name)
     faults += _find_missed(config, experiment_name, duplicates)
     if faults:
-        raise InputError("\n".join(faults))
+        kind = MisfitError if misfits == len(faults) else InputError
+        raise kind("\n".join(faults))
     return Matrix(
         variants=tuple(kept),
         raw=experiment.expansion.raw,
@@ -161,7 +168,7 @@ def _build_variant(
         settings={key: describe_setting(paper.operator, key) for key in experiment.columns},
         network=network,
         paper_network=paper,
-        as_built=_describe_built(network, own),
+        as_built=_describe_built(network, changes),
     )
 
 
@@ -285,20 +292,20 @@ def _merge(layers: Iterable[Parts], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def _check_size(body: AnyBody, body_name: str, dataset: Dataset) -> None:
-    if 2 * dataset.image_size < body.input_size:
-        raise ValueError(
+    if not body.input_size <= 2 * dataset.image_size <= 4 * body.input_size:
+        raise _ImageSizeError(
             f"cannot be trained on the body {body_name}: it is made for images of "
             f"{body.input_size} pixels, got {dataset.image_size} of {dataset.name}; "
             "choose another recipe"
         )
 
 
-def _describe_built(network: NetworkSpec, own: Parts) -> str:
+def _describe_built(network: NetworkSpec, changes: Iterable[Parts]) -> str:
     """What a body's own numbers make of a variant; nothing if there are none."""
-    said = _list_given(own)
+    said = {key for layer in changes for key in _list_given(layer)}
     texts = {"body": str(network.body), "block_attention": str(network.attention)}
     shown = [texts[key] for key in texts if key in said]
-    return "; ".join([*shown, *([str(network.operator)] if said.keys() - texts.keys() else [])])
+    return "; ".join([*shown, *([str(network.operator)] if said - texts.keys() else [])])
 
 
 def _find_duplicates(experiment: Experiment, variants: Sequence[Variant]) -> dict[str, str]:
