@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ablations.files import write_atomically
-from sknet.spec import NetworkSpec
+from sknet.spec import NetworkSpec, UserOperator
 
 COUNTED = frozenset({"conv", "linear"})
 """Operators whose multiply-adds the papers count."""
+COUNTED_OF_USERS = frozenset({"addmm", "bmm", "einsum", "matmul"})
+"""Products of matrices, which a user's own operator may hold besides."""
 COUNTED_BY_FVCORE_ONLY = frozenset({"batch_norm", "adaptive_avg_pool2d"})
 """Operators that fvcore counts and the papers do not."""
 FREE = frozenset(
@@ -114,8 +116,11 @@ def count_complexity(sized: Sized) -> Complexity:
     Where fvcore is not installed PyTorch's own counter stands in for it: of convolutions and fully
     connected layers both count the same.
 
+    In a user's own operator products of matrices count too, its `count_rescaling(output)` is asked
+    if it has one, and what nobody counts is told in `uncounted`.
+
     Raises:
-        RuntimeError: If the network uses an operator that is neither counted nor known as free.
+        RuntimeError: If one of our networks uses an operator that is neither counted nor free.
     """
     # Late, so that what finds everything in the cache need not load torch.
     import torch
@@ -123,7 +128,8 @@ def count_complexity(sized: Sized) -> Complexity:
 
     network = _build(sized.network).eval()
     image = torch.zeros(1, sized.network.in_channels, sized.image_size, sized.image_size)
-    macs, total, uncounted = _count_macs(network, image)
+    is_users = isinstance(getattr(sized.network, "operator", None), UserOperator)
+    macs, total, uncounted = _count_macs(network, image, is_users=is_users)
     rescaling = count_rescaling(network, image)
     statistics = sum(
         module.running_mean.numel() + module.running_var.numel()
@@ -177,7 +183,9 @@ def _build(network: NetworkSpec | TorchvisionNetwork) -> Any:
     return build_network(network)
 
 
-def _count_macs(network: Any, image: Any) -> tuple[int, int | None, tuple[str, ...]]:
+def _count_macs(
+    network: Any, image: Any, *, is_users: bool
+) -> tuple[int, int | None, tuple[str, ...]]:
     """Multiply-adds of convolutions and linear layers, fvcore's total, what it took as free."""
     if find_spec("fvcore") is None:
         import torch
@@ -187,14 +195,16 @@ def _count_macs(network: Any, image: Any) -> tuple[int, int | None, tuple[str, .
             network(image)
         return counter.get_total_flops() // 2, None, ()  # it counts two operations for each
     by_operator, uncounted = _analyse(network, image)
-    unknown = (by_operator.keys() - COUNTED - COUNTED_BY_FVCORE_ONLY) | (uncounted - FREE)
-    if unknown:
+    counted = COUNTED | (COUNTED_OF_USERS if is_users else set())
+    unknown = (by_operator.keys() - counted - COUNTED_BY_FVCORE_ONLY) | (uncounted - FREE)
+    if unknown and not is_users:
         raise RuntimeError(
             f"every operator must be counted or known as free, got {sorted(unknown)}; "
             "decide which it is in ablations/complexity.py."
         )
-    macs = sum(by_operator.get(name, 0) for name in COUNTED)
-    return macs, sum(by_operator.values()), tuple(sorted(uncounted))
+    macs = sum(by_operator.get(name, 0) for name in counted)
+    free = uncounted | (by_operator.keys() - counted - COUNTED_BY_FVCORE_ONLY)
+    return macs, sum(by_operator.values()), tuple(sorted(free))
 
 
 def _analyse(network: Any, image: Any) -> tuple[dict[str, int], set[str]]:

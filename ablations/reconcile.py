@@ -1,6 +1,7 @@
 """Running is reconciling: what was asked is held against what is known; the rest is trained."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -332,6 +333,7 @@ def train(
         gpus_per_trial=backend.gpus_per_trial,
         retries=backend.retries,
         commit=find_commit(),
+        import_paths=tuple(sys.path),
         loader_workers=backend.loader_workers,
     )
     run_job(backend.name, job, record_and_observe)

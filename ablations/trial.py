@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -107,16 +108,17 @@ def _resume_or_start(spec: TrialSpec, checkpoint: Path, *, device: torch.device)
 def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.device) -> EpochRecord:
     epoch = len(state.records)
     started = time.perf_counter()
-    trained = train_epoch(
-        state.network,
-        state.optimiser,
-        data,
-        spec.recipe,
-        epoch=epoch,
-        shuffle=make_generator(spec.seed, "shuffle", epoch),
-        augmentation=make_generator(spec.seed, "augmentation", epoch),
-        device=device,
-    )
+    with _seeded(make_generator(spec.seed, "dropout", epoch), device):
+        trained = train_epoch(
+            state.network,
+            state.optimiser,
+            data,
+            spec.recipe,
+            epoch=epoch,
+            shuffle=make_generator(spec.seed, "shuffle", epoch),
+            augmentation=make_generator(spec.seed, "augmentation", epoch),
+            device=device,
+        )
     between = time.perf_counter()
     outcome = evaluate(state.network, data, spec.recipe, device=device)
     ended = time.perf_counter()
@@ -137,6 +139,18 @@ def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.devi
         images_per_second=trained.images / (between - started),
         peak_memory_mb=_measure_peak_memory(device) / 1e6,
     )
+
+
+@contextmanager
+def _seeded(generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Within it PyTorch's global generators start from `generator`; after it they go on as before.
+
+    Our networks draw nothing from them; a module of the user's own may, by dropout.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(generator.initial_seed())
+        yield
 
 
 def _measure_peak_memory(device: torch.device) -> int:

@@ -1,15 +1,17 @@
 """Variants become networks, or an error that says where."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-from ablations.config import Config, read_config
+from ablations.config import Config, read_config, read_paper
 from ablations.datasets import DATASETS
-from ablations.errors import InputError
-from ablations.matrix import build_matrix
-from sknet.spec import Branch
+from ablations.errors import InputError, MisfitError
+from ablations.matrix import Matrix, build_matrix
+from sknet.spec import Branch, ConvolutionalAttention, SelectiveKernel, SqueezeExcitation
+from sknet.zoo import BODIES, NETWORKS
 
 DIGITS = DATASETS["multiscale_digits"]
 
@@ -75,3 +77,153 @@ def test_twins_are_refused(config: Config) -> None:
 
     with pytest.raises(InputError, match=r"got the same as '3x3, D=2, G=32'"):
         build_matrix(changed, "dilation_group", body_name="tiny", dataset=DIGITS)
+
+
+def build_from(text: str, tmp_path: Path, *, body_name: str = "tiny") -> Matrix:
+    """The matrix of the one experiment that an experiments.yaml holds."""
+    path = tmp_path / "experiments.yaml"
+    path.write_text(text)
+    config = read_config(path)
+    [name] = config.experiments
+    return build_matrix(config, name, body_name=body_name, dataset=DIGITS)
+
+
+ZOO = """
+experiments:
+  zoo:
+    question: Does it matter?
+    expect: It does.
+    baseline: plain
+    variants:
+      plain: {network: resnext50_32x4d}
+      SE: {network: senet50}
+      deep: {network: resnext101_32x4d, on: {tiny: {body: {depths: [1, 1, 3]}}}}
+"""
+
+
+def test_a_network_of_the_zoo_is_scaled_to_the_body(tmp_path: Path) -> None:
+    """Its operator is divided, its attention kept, and its classifier the dataset's."""
+    plain, with_se, _ = build_from(ZOO, tmp_path).variants
+
+    assert plain.paper_network == NETWORKS["resnext50_32x4d"]
+    assert plain.network == replace(NETWORKS["resnext_tiny"], in_channels=1)
+    assert with_se.paper_network == NETWORKS["senet50"]
+    assert with_se.network.attention == NETWORKS["senet50"].attention
+
+
+def test_another_body_must_be_told_in_the_small_ones_numbers(tmp_path: Path) -> None:
+    """23 blocks of 6 have no counterpart that could be guessed; what was chosen is told."""
+    *_, deep = build_from(ZOO, tmp_path).variants
+
+    assert deep.network.body == replace(BODIES["tiny"], depths=(1, 1, 3))
+    assert deep.as_built == "blocks 1-1-3, mid 16-32-64, out 32-64-128"
+    with pytest.raises(InputError, match=r"zoo.variants.deep: its body is not imagenet50, so that"):
+        build_from(ZOO.partition(", on:")[0] + "}", tmp_path)
+
+
+def test_the_papers_body_takes_the_network_as_it_is(tmp_path: Path) -> None:
+    """`paper` and the experiment's paper_body are the same thing; small images do not fit there."""
+    folder = replace(DATASETS["imagenet"], num_classes=7)
+    path = tmp_path / "experiments.yaml"
+    path.write_text(ZOO)
+    config = read_config(path)
+
+    for name in ("paper", "imagenet50"):
+        *_, deep = build_matrix(config, "zoo", body_name=name, dataset=folder).variants
+        assert deep.network == replace(NETWORKS["resnext101_32x4d"], num_classes=7)
+    with pytest.raises(MisfitError, match="made for images of 224 pixels, got 32 of multiscale"):
+        build_matrix(config, "zoo", body_name="paper", dataset=DIGITS)
+
+
+def test_a_bodys_own_numbers_are_not_divided(config: Config) -> None:
+    """Five groups on tiny are five; L, which is not given there, is divided."""
+    variants = build_matrix(
+        config, "depth_width_cardinality", body_name="tiny", dataset=DIGITS
+    ).variants
+
+    *_, cardinality = variants
+    operator = cardinality.network.operator
+    assert isinstance(operator, SelectiveKernel)
+    assert (operator.branches, operator.min_width) == ((Branch(groups=5),), 4)
+    assert cardinality.paper_network == NETWORKS["resnext50_36x4d"]
+
+
+AXES = """
+experiments:
+  axes:
+    question: Does it matter?
+    expect: It does.
+    base: {block_attention: {kind: SE, reduction: 4}}
+    baseline: softmax, r=16
+    grid: {attention: [sum, softmax], reduction: [16, 2]}
+    include: [{block_attention: none}, {block_attention: {excitation: tanh}}]
+"""
+
+
+def test_combinations_of_one_network_are_left_out_and_told(tmp_path: Path) -> None:
+    """A sum has no ratio: two of four combinations are the same network."""
+    text = AXES.replace("{excitation: tanh}", "CBAM")
+
+    matrix = build_from(text, tmp_path)
+
+    assert (matrix.raw, matrix.duplicates) == (6, ("sum, r=2",))
+    assert [variant.name for variant in matrix.variants] == [
+        "sum, r=16", "softmax, r=16", "softmax, r=2", "none", "CBAM"
+    ]  # fmt: skip
+    attentions = [variant.network.attention for variant in matrix.variants]
+    assert attentions[0] == SqueezeExcitation(reduction=4)
+    assert attentions[-2:] == [None, ConvolutionalAttention()]
+
+
+def test_a_baseline_that_is_left_out_is_refused(tmp_path: Path) -> None:
+    """The table would have no row to compare with."""
+    with pytest.raises(InputError, match="baseline: must speak of variants that are trained"):
+        build_from(AXES.replace("baseline: softmax, r=16", "baseline: sum, r=2"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ("{block_attention: {kernel: 7}}", "block_attention must say its kind"),
+        ("{block_attention: {kind: CBAM, squeeze: max}}", "settings of ConvolutionalAttention"),
+        ("{body: {stem_width: 8}}", r"body must have what is changed in it, got \['stem_width'\]"),
+        ("{body: {depths: [1]}}", "one entry for each stage, got 1, 4 and 4"),
+        ("{settings: {kernel: 3}}", "settings are of an operator of your own"),
+        ("{network: sknet5}", "must be one of .*; did you mean sknet50"),
+        ("{body: tinny}", "must be one of .*; did you mean tiny"),
+        ("{on: {tinny: {reduction: 2}}}", "must be one of .*; did you mean tiny"),
+    ],
+)
+def test_faults_of_a_variant_are_told(variant: str, message: str, tmp_path: Path) -> None:
+    """With the line of the variant."""
+    text = ZOO.replace("{network: senet50}", variant)
+
+    with pytest.raises(InputError, match=rf"yaml:9: experiments.zoo.variants.SE.*{message}"):
+        build_from(text, tmp_path)
+
+
+def test_every_experiment_of_ours_can_be_built(config: Config) -> None:
+    """On the small body, and at the paper's scale on images of that size."""
+    for name, experiment in config.experiments.items():
+        small = build_matrix(config, name, body_name="tiny", dataset=DIGITS)
+        side = config.bodies[experiment.paper_body].input_size
+        images = DATASETS["imagenet" if side > 32 else "cifar10"]
+        large = build_matrix(config, name, body_name="paper", dataset=images)
+
+        assert len(small.variants) == len(large.variants) == small.raw
+
+
+def test_rows_of_printed_tables_are_the_networks_that_they_name(config: Config) -> None:
+    """A variant that bears a printed row's name is the network that the row speaks of."""
+    paper = read_paper()
+    for name, experiment in config.experiments.items():
+        variants = build_matrix(config, name, body_name="tiny", dataset=DIGITS).variants
+        rows = {key: row for t in experiment.paper_table for key, row in paper[t].rows.items()}
+        if not rows:
+            continue
+        named = {v.name: v.paper_network for v in variants if v.name in rows}
+
+        assert len(named) == len(variants) - (name == "imagenet")  # SKNet-26 is printed nowhere
+        for variant, network in named.items():
+            spec = NETWORKS[rows[variant].network or ""]
+            assert network.architecture() == spec.architecture()

@@ -31,6 +31,9 @@ class Job:
     commit: Commit
     """The code's commit."""
 
+    import_paths: tuple[str, ...] = ()
+    """Folders in which workers look for modules of the user's own."""
+
     loader_workers: int = 0
     """Processes that decode a folder of images, for each trial; 0 for the trial's own."""
 

@@ -17,6 +17,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning o
 
 import logging
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ class _TrialActor(tune.Trainable):
 
     def setup(self, config: dict[str, Any], *, job: Job, gpus: float) -> None:  # type: ignore[override]  # Ray passes its parameters so
         self._job = job
+        sys.path.extend(path for path in job.import_paths if path not in sys.path)
         self._specs = {spec.key: spec for spec in job.specs}
         self._device = torch.device("cuda" if gpus else "cpu")
         self._environment = describe_environment(self._device, commit=job.commit)

@@ -1,0 +1,216 @@
+"""A module of the user's own joins the matrix: built, counted, trained, identified."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import EXPERIMENTS, Answer
+
+from ablations.complexity import Sized, count_complexity
+from ablations.plan import TrialSpec
+from ablations.schedule import EpochDone, Event, Job, run_job
+from ablations.trial import run_trial
+from ablations.user_operators import check_shapes, describe_operator
+from sknet.operators import build_operator
+from sknet.spec import UserOperator
+from sknet.zoo import NETWORKS
+
+MODULE = """
+import torch
+from torch import Tensor, nn
+
+
+class Mixed(nn.Module):
+    def __init__(
+        self, channels: int, *, stride: int, kernel: int = 3, drop: float = 0.0,
+        sizes: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels),
+            nn.BatchNorm2d(channels),
+            nn.Dropout(drop),
+        )
+        self.scale = nn.Parameter(torch.rand(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.gelu(self.layers(x) * self.scale)
+
+
+class Shrinking(Mixed):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[..., :-1]
+
+
+NOT_A_CLASS = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the user's module, forgotten after the test."""
+    (tmp_path / "their_modules.py").write_text(MODULE)
+    (tmp_path / "their_helper.py").write_text("NUMBER = 1\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield tmp_path
+    sys.modules.pop("their_modules", None)
+
+
+def describe(folder: Path, name: str = "Mixed", **settings: object) -> UserOperator:
+    """The operator as a variant would name it."""
+    return describe_operator(f"their_modules:{name}", settings, sources=[], folder=folder)
+
+
+def test_settings_are_typed_and_completed(folder: Path) -> None:
+    """As the class's annotations say, so that what is meant alike is identified alike."""
+    operator = describe(folder, kernel=5, drop=1, sizes=[1, 2])
+
+    assert dict(operator.settings) == {"kernel": 5, "drop": 1.0, "sizes": (1, 2)}
+    assert describe(folder) == describe(folder, kernel=3)
+
+
+@pytest.mark.parametrize(
+    ("path", "settings", "message"),
+    [
+        ("their_modules:Mixed", {"kernel": "five"}, r"settings.kernel: .*integer.*got 'five'"),
+        ("their_modules:Mixed", {"kernal": 5}, r"settings.kernal: Extra inputs"),
+        ("their_modules:Mixxed", {}, "must be a class of torch modules, got None"),
+        ("their_modules:NOT_A_CLASS", {}, "must be a class of torch modules, got 3"),
+        ("their_mod:Mixed", {}, "their_mod:Mixed must be importable, got No module"),
+        ("their_modules.Mixed", {}, "operator must be sk or package.module:Class"),
+    ],
+)
+def test_faults_are_told(
+    path: str, settings: dict[str, object], message: str, folder: Path
+) -> None:
+    """Before anything starts."""
+    with pytest.raises(ValueError, match=message):
+        describe_operator(path, settings, sources=[], folder=folder)
+
+
+def test_a_missing_source_is_told(folder: Path) -> None:
+    """A file that is part of the identity must be there."""
+    with pytest.raises(ValueError, match=r"sources must name files, got .*absent.py"):
+        describe_operator("their_modules:Mixed", {}, sources=["absent.py"], folder=folder)
+
+
+def test_shapes_are_tried_out(folder: Path) -> None:
+    """A module that does not fit between two convolutions is refused, one that does is not."""
+    check_shapes(describe(folder), [16, 32])
+
+    with pytest.raises(ValueError, match=r"must map \(2, 16, 8, 8\) to \(2, 16, 8, 8\) with stri"):
+        check_shapes(describe(folder, "Shrinking"), [16])
+    with pytest.raises(ValueError, match="cannot be built for 16 channels with stride 1: Runtime"):
+        check_shapes(describe(folder, kernel=-1), [16])
+
+
+def make_spec(spec: TrialSpec, operator: UserOperator) -> TrialSpec:
+    """The trial with the user's operator in place of SK."""
+    return replace(spec, network=replace(spec.network, operator=operator))
+
+
+def test_the_files_content_is_part_of_the_identity(folder: Path, spec: TrialSpec) -> None:
+    """So are settings and further files, and nothing of where they lie."""
+
+    def key_of(**settings: object) -> str:
+        operator = describe_operator(
+            "their_modules:Mixed", settings, sources=["their_helper.py"], folder=folder
+        )
+        return make_spec(spec, operator).key
+
+    first = key_of()
+    (folder / "their_helper.py").write_text("NUMBER = 2\n")
+    second = key_of()
+    (folder / "their_modules.py").write_text(MODULE + "# changed\n")
+
+    assert len({first, second, key_of(), key_of(kernel=5)}) == 4
+    assert str(folder) not in str(make_spec(spec, describe(folder)).facts)
+
+
+def test_another_copy_of_the_file_is_refused(folder: Path) -> None:
+    """A worker must not train what was not planned."""
+    operator = describe(folder)
+    (folder / "their_modules.py").write_text(MODULE + "# changed\n")
+
+    with pytest.raises(ValueError, match=r"their_modules.py must be the file that the trial was"):
+        build_operator(operator, 16)
+
+
+def test_it_is_counted(folder: Path) -> None:
+    """Parameters and multiply-adds; what nobody counts is told."""
+    plain = count_complexity(Sized(NETWORKS["resnext_tiny"], 32))
+    network = replace(NETWORKS["resnext_tiny"], operator=describe(folder))
+
+    found = count_complexity(Sized(network, 32))
+
+    depthwise = sum(c * (9 + 1 + 2 + 1) for c in (16, 32, 64))  # weights, bias, norm, scale
+    grouped = sum(c * (9 * c // 4 + 2) for c in (16, 32, 64))
+    assert found.params - plain.params == depthwise - grouped
+    assert "aten::gelu" in found.uncounted
+
+
+def test_it_trains_the_same_twice_and_interrupted(
+    folder: Path, spec: TrialSpec, cache_dir: Path, tmp_path: Path
+) -> None:
+    """Its own parameters and its dropout are functions of the seed, too."""
+    own = make_spec(spec, describe(folder, drop=0.5))
+    cpu = torch.device("cpu")
+
+    def run(name: str, *, epochs: int = 2) -> list[float]:
+        checkpoint = tmp_path / f"{name}.pt"
+        records = run_trial(own, cache_dir=cache_dir, checkpoint=checkpoint, device=cpu)
+        return [next(records).train_loss for _ in range(epochs)]
+
+    whole = run("whole")
+    torch.rand(3)  # whatever else is drawn from the global generator
+    first = run("parts", epochs=1)
+
+    assert run("again") == whole
+    assert [*first, run("parts")[1]] == whole
+
+
+@pytest.mark.parametrize("backend", ["local", "ray"])
+def test_both_backends_train_it(
+    backend: str, folder: Path, spec: TrialSpec, make_job: Callable[..., Job]
+) -> None:
+    """Workers find the module where the driver does."""
+    own = make_spec(spec, describe(folder))
+    events: list[Event] = []
+
+    run_job(backend, replace(make_job(own), import_paths=tuple(sys.path)), events.append)  # type: ignore[arg-type]
+
+    last = events[-1]
+    assert isinstance(last, EpochDone)
+    assert last.record.is_last
+
+
+def test_a_users_module_is_a_row_like_ours(folder: Path, command: Callable[..., Answer]) -> None:
+    """From the YAML to the table, with a misfit refused before anything is written."""
+    text = (
+        EXPERIMENTS
+        + """
+  own:
+    question: Is mine better?
+    expect: It is.
+    columns: [kernels]
+    baseline: K3
+    variants:
+      K3: {branches: [K3], attention: sum}
+      mine: {operator: "their_modules:Mixed", settings: {kernel: 5}}
+"""
+    )
+    (folder / "experiments.yaml").write_text(text.replace("kernel: 5}", "kernel: 5.5}"))
+    refused = command("run-ablation", "own", "--backend", "local", "--tracking-uri", "off")
+    (folder / "experiments.yaml").write_text(text)
+    answer = command("run-ablation", "own", "--backend", "local", "--tracking-uri", "off")
+
+    assert refused.code == 2
+    assert "own.variants.mine: " in refused.err
+    assert "settings.kernel: Input should be a valid integer" in refused.err
+    assert answer.code == 0
+    assert "6 asked = 6 finished" in answer.out
+    assert "Mixed(drop=0.0, kernel=5, sizes=())" in answer.out
