@@ -10,7 +10,7 @@ ORDER = tuple(
     """
     errors files durations datasets identification config matrix plan records environment
     complexity verification data training evaluation trial schedule ledger statistics claims tables
-    report tracking progress reconcile cli
+    figures report tracking progress reconcile cli
     """.split()  # noqa: SIM905 - a list of words reads better than one of strings
 )
 """Modules of `ablations`; each may import only those before it."""
@@ -22,6 +22,7 @@ OWNERS = {
     "fvcore": {"complexity"},
     "typer": {"cli"},
     "sklearn": {"data"},
+    "matplotlib": {"figures"},
 }
 """The only modules that may import a service."""
 
