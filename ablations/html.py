@@ -111,11 +111,11 @@ def render_html(page: Page) -> str:
 
 def list_findings(table: Table) -> list[Finding]:
     """Every variant but the baseline, with its difference and verdict, in the table's order."""
-    places = {key: place for place, key in enumerate(table.headings)}
+    place = list(table.headings).index("difference")
     return [
-        _describe_row(str(variant), row, cells[places["difference"]])
+        _describe_row(str(variant), row, cells[place])
         for (variant, row), cells in zip(table.rows.iterrows(), format_cells(table), strict=True)
-        if cells[places["difference"]] != "baseline"
+        if cells[place] != "baseline"
     ]
 
 
@@ -175,6 +175,7 @@ def _grid_table(table: Table) -> Grid:
     groups = [heading.rpartition(": ")[0] for heading in table.headings.values()]
     numeric = {str(key) for key in table.rows if is_numeric_dtype(table.rows[key])}
     cells = format_cells(table)
+    place = list(table.headings).index("difference")
     return Grid(
         groups=[(group, len(list(members))) for group, members in groupby(groups)],
         columns=[
@@ -182,7 +183,7 @@ def _grid_table(table: Table) -> Grid:
             for key, heading in table.headings.items()
         ],
         rows=cells,
-        marked=frozenset(place for place, row in enumerate(cells) if "baseline" in row),
+        marked=frozenset(i for i, row in enumerate(cells) if row[place] == "baseline"),
     )
 
 

@@ -55,7 +55,10 @@ def _draw_block(part: SubFigure, data: pd.DataFrame, titles: list[str]) -> None:
     variants = dict.fromkeys(data["variant"])
     for place, (axes, title, name) in enumerate(zip(grid.flat, titles, variants, strict=False)):
         axes.set_title(title, loc="left", fontsize=8.5)
-        axes.tick_params(labelbottom=place + columns >= len(titles), labelsize=8.5)
+        axes.tick_params(
+            which="both", left=False, bottom=False, labelsize=8.5
+        )  # the grid shows them
+        axes.tick_params(labelbottom=place + columns >= len(titles))
         _draw_variant(axes, data[data["variant"] == name], baseline)
     _scale(grid[0, 0], data)
 
