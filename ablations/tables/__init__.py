@@ -2,6 +2,7 @@
 
 from ablations.tables.building import build_table, list_trials
 from ablations.tables.comparison import tabulate_errors
+from ablations.tables.latex import render_latex
 from ablations.tables.rendering import format_cells, list_claims, render_csv, render_markdown
 from ablations.tables.table import Scales, Table
 
@@ -13,6 +14,7 @@ __all__ = [
     "list_claims",
     "list_trials",
     "render_csv",
+    "render_latex",
     "render_markdown",
     "tabulate_errors",
 ]
