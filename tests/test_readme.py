@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,11 +11,13 @@ import pytest
 import timm
 import torch
 import yaml
-from conftest import ROOT
+from conftest import ROOT, Answer
 from typer.main import get_command
 
 from ablations.cli.commands import app
 from ablations.config import (
+    AttentionSettings,
+    BodySettings,
     Budget,
     Claim,
     Experiment,
@@ -23,19 +27,37 @@ from ablations.config import (
     read_config,
 )
 from sknet import list_models
-from sknet.spec import Body, Branch, Stem
+from sknet.spec import Body, Branch, MobileNetV2Body, ShuffleNetV2Body, Stem
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 KEYS = sorted(
     {
         *(
             name
-            for model in (Experiment, VariantSettings, Recipe, Claim, Statement, Budget)
+            for model in (
+                Experiment,
+                VariantSettings,
+                AttentionSettings,
+                BodySettings,
+                Recipe,
+                Claim,
+                Statement,
+                Budget,
+            )
             for name in model.model_fields
         ),
-        *(field.name for cls in (Body, Branch, Stem) for field in fields(cls)),
+        *(
+            field.name
+            for cls in (Body, ShuffleNetV2Body, MobileNetV2Body, Branch, Stem)
+            for field in fields(cls)
+        ),
     }
 )
+
+
+def find_examples(language: str) -> list[str]:
+    """The README's blocks in a language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -91,7 +113,7 @@ def test_the_table_is_the_one_that_was_printed() -> None:
 
 def test_the_networks_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As printed, with a checkpoint of timm's where it looks for one."""
-    [example] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    _, example = find_examples("python")
     monkeypatch.chdir(tmp_path)
     torch.save(timm.create_model("seresnext50_32x4d").state_dict(), "seresnext50_32x4d.pth")
     names: dict[str, object] = {}
@@ -105,10 +127,33 @@ def test_the_networks_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_example_is_right(tmp_path: Path) -> None:
     """It can be copied."""
-    [example] = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    example, _ = find_examples("yaml")
     path = tmp_path / "experiments.yaml"
     path.write_text(example)
 
     config = read_config(path)
 
     assert yaml.safe_load(example)["experiments"].keys() == config.experiments.keys()
+
+
+def test_the_example_of_a_module_of_ones_own_runs(
+    command: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As printed, but on fewer images and for fewer epochs."""
+    module, _ = find_examples("python")
+    _, experiments = find_examples("yaml")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_modules.py").write_text(module)
+    (tmp_path / "experiments.yaml").write_text(
+        experiments.replace("multiscale_digits", "synthetic").replace(
+            "batch_size: 64", "batch_size: 16"
+        )
+    )
+
+    answer = command(
+        "run-ablation", "mine", "--recipe", "short", "--backend", "local", "--tracking-uri", "off"
+    )
+
+    assert answer.code == 0
+    assert "12 asked = 12 finished" in answer.out
+    assert "Separable(kernel=5)" in answer.out
