@@ -14,6 +14,7 @@ from conftest import ROOT, Answer
 
 from ablations.cli.options import parse_seeds
 from ablations.errors import InputError
+from ablations.export import EXPORTED
 
 LOCAL = ("--backend", "local", "--tracking-uri", "off")
 
@@ -32,7 +33,8 @@ def test_a_run_prints_and_writes_its_table(command: Callable[..., Answer], tmp_p
     assert "20.79" in answer.out
     assert "[6/6]" in answer.err
     folder = tmp_path / "results" / "kernels" / "quick"
-    assert {path.name for path in folder.iterdir()} == {"table.md", "table.csv", "trials.csv"}
+    derived = {"table.md", "table.csv"}
+    assert {path.name for path in folder.iterdir()} == derived | set(EXPORTED)
     assert "| 3x3 | 2 | 32 | 5x5 | 20.79 | 27.5 | 4.47 |" in (folder / "table.md").read_text()
 
 

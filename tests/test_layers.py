@@ -9,8 +9,8 @@ from conftest import ROOT
 ORDER = tuple(
     """
     errors files durations datasets identification config matrix plan records environment
-    complexity verification data training evaluation trial schedule ledger statistics claims tables
-    report tracking progress reconcile cli
+    complexity verification data training evaluation trial schedule ledger statistics claims study
+    export tables report tracking progress reconcile publication cli
     """.split()  # noqa: SIM905 - a list of words reads better than one of strings
 )
 """Modules of `ablations`; each may import only those before it."""

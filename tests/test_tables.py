@@ -1,20 +1,18 @@
 """The table says what was asked, what became of it, and what is known."""
 
 from dataclasses import replace
-from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from studies import make_clear_records, make_plan, make_records, make_study
 
-from ablations.complexity import Complexity
-from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
+from ablations.config import Claim, Recipe
 from ablations.datasets import Dataset
-from ablations.matrix import Variant
-from ablations.plan import Plan, PlannedTrial, State, build_specs
-from ablations.records import Environment, EpochRecord, TrialRecord
+from ablations.plan import Plan
+from ablations.records import TrialRecord
 from ablations.tables import (
-    Scales,
     Table,
     build_table,
     format_cells,
@@ -22,116 +20,11 @@ from ablations.tables import (
     render_csv,
     render_markdown,
 )
-from sknet.spec import Branch, NetworkSpec, SelectiveKernel
-
-COMPLEXITY = Complexity(
-    params=1_234_567,
-    running_statistics=100,
-    macs=2_345_000_000,
-    rescaling_macs=5,
-    fvcore_total=3,
-    uncounted=(),
-)
-PAPER = PaperTable(
-    source="A paper, Table 1",
-    recipe="ImageNet",
-    provenance="printed",
-    rows={
-        "base": PaperRow(
-            top1_error=Decimal("20.79"), params_m=Decimal("27.5"), gflops=Decimal("4.47")
-        ),
-        "other": PaperRow(
-            top1_error=Decimal("20.80"),
-            params_m=Decimal("1.3"),
-            explained={"params_m": Explanation(ours=Decimal("1.2"), reason="counted otherwise")},
-        ),
-    },
-)
 
 
-def make_variant(name: str, dilation: int) -> Variant:
-    """A variant whose second kernel has a dilation."""
-    network = NetworkSpec(operator=SelectiveKernel(branches=(Branch(), Branch(3, dilation))))
-    return Variant(
-        name=name, settings={"dilation": dilation}, network=network, paper_network=network
-    )
-
-
-VARIANTS = tuple(make_variant(name, d) for d, name in enumerate(("base", "other", "extra"), 1))
-
-
-def make_plan(recipe: Recipe, dataset: Dataset, *, states: dict[str, State] | None = None) -> Plan:
-    """Three variants with two seeds; all finished but where `states` says otherwise."""
-    trials = tuple(
-        PlannedTrial(
-            variant=variant,
-            spec=spec,
-            state=(states or {}).get(variant.name, "finished"),
-            reason="a reason" if variant.name in (states or {}) else "",
-        )
-        for variant, spec in build_specs(VARIANTS, recipe, dataset)
-    )
-    return Plan(
-        experiment="e", recipe_name="quick", recipe=recipe, variants=VARIANTS, trials=trials
-    )
-
-
-def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, TrialRecord]:
-    """Errors of 4 and 5 for the baseline's two seeds, 3 and 5 for the next, 2 and 5."""
-    records = {}
-    for trial in plan.trials:
-        position = [variant.name for variant in VARIANTS].index(trial.variant.name)
-        epoch = EpochRecord(
-            epoch=0,
-            is_last=True,
-            diverged=trial.variant.name in diverged,
-            learning_rate=0.1,
-            train_loss=1.0,
-            top1_error=5.0 if trial.spec.seed else 4.0 - position,
-            top5_error=0.0,
-            correct=(True,),
-            train_seconds=1.0,
-            test_seconds=1.0,
-            images_per_second=1.0,
-            peak_memory_mb=1.0,
-        )
-        records[trial.spec.key] = TrialRecord(
-            key=trial.spec.key,
-            facts=dict(trial.spec.facts),
-            epochs=(epoch,),
-            environment=Environment(
-                device="CPU x",
-                python="3",
-                torch="2",
-                package="0",
-                platform="Linux",
-                commit="0123456789abcdef",
-                dirty=True,
-            ),
-            finished_at=0.0,
-        )
-    return records
-
-
-def build(
-    plan: Plan,
-    records: dict[str, TrialRecord],
-    *,
-    claims: tuple[Claim, ...] = (),
-    looks: tuple[tuple[int, ...], ...] = (),
-) -> Table:
+def build(plan: Plan, records: dict[str, TrialRecord], **settings: Any) -> Table:
     """The comparison of the three variants."""
-    return build_table(
-        plan,
-        records,
-        question="Which?",
-        baseline="base",
-        margin=0.5,
-        claims=claims,
-        looks=looks,
-        paper_table=PAPER,
-        scales={v.name: Scales(paper=COMPLEXITY, trained=COMPLEXITY) for v in VARIANTS},
-    )
+    return build_table(make_study(plan, records, **settings))
 
 
 def test_rows_are_in_the_papers_order(recipe: Recipe, dataset: Dataset) -> None:
@@ -213,23 +106,10 @@ def test_notes_say_where_numbers_come_from(recipe: Recipe, dataset: Dataset) -> 
 
     text = render_markdown(build(plan, make_records(plan)))
 
-    assert "Trained on CPU x; torch 2; commit 0123456789ab with changes" in text
+    assert "Trained on CPU x; torch 2; commit 0123456789ab with changes; matrix " in text
     assert f"SHA-256 {dataset.checksum[:12]}" in text
     assert "Printed other: params 1.3: counted otherwise." in text
     assert "Printed: A paper, Table 1; ImageNet." in text
-
-
-def make_clear_records(plan: Plan) -> dict[str, TrialRecord]:
-    """`other` is 2 points better than the baseline, `extra` is as good."""
-    noise = np.random.default_rng(0).normal(0, 0.05, len(plan.trials))
-    records = make_records(plan)
-    for trial, jitter in zip(plan.trials, noise, strict=True):
-        shift = {"base": 0.0, "other": -2.0, "extra": 0.0}[trial.variant.name]
-        record = records[trial.spec.key]
-        outcomes = tuple(bool((i + trial.spec.seed) % (3 + (shift < -1))) for i in range(40))
-        epoch = replace(record.last, top1_error=5.0 + shift + jitter, correct=outcomes)
-        records[trial.spec.key] = replace(record, epochs=(epoch,))
-    return records
 
 
 def test_a_row_has_one_word(recipe: Recipe, dataset: Dataset) -> None:
@@ -340,7 +220,7 @@ def test_a_number_leads_back_to_its_trials(recipe: Recipe, dataset: Dataset) -> 
     """One row for each trial that was asked for, with its id."""
     plan = make_plan(recipe, dataset)
 
-    trials = list_trials(plan, make_records(plan))
+    trials = list_trials(make_study(plan, make_records(plan)))
 
     assert trials["trial"].tolist() == [trial.spec.key for trial in plan.trials]
     means = trials.groupby("variant", sort=False)["top1_error"].mean()

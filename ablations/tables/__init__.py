@@ -1,9 +1,10 @@
-"""Plan, records and printed cells -> the comparison table, as data and as text."""
+"""A study -> the comparison table, as data and as text."""
 
+from ablations.study import Scales
 from ablations.tables.building import build_table, list_trials
-from ablations.tables.comparison import tabulate_errors
+from ablations.tables.comparison import tabulate
 from ablations.tables.rendering import format_cells, list_claims, render_csv, render_markdown
-from ablations.tables.table import Scales, Table
+from ablations.tables.table import Table
 
 __all__ = [
     "Scales",
@@ -14,5 +15,5 @@ __all__ = [
     "list_trials",
     "render_csv",
     "render_markdown",
-    "tabulate_errors",
+    "tabulate",
 ]

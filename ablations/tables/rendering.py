@@ -14,7 +14,10 @@ def format_cells(table: Table) -> list[list[str]]:
     An interval stands behind its value; the columns that hold half widths are not shown apart.
     """
     return [
-        [_format_cell(key, row, str(variant)) for key in table.headings]
+        [
+            table.texts.get((key, str(variant))) or _format_cell(key, row, str(variant))
+            for key in table.headings
+        ]
         for variant, row in table.rows.iterrows()
     ]
 
@@ -55,19 +58,17 @@ def _format_cell(key: str, row: pd.Series, variant: str) -> str:
     if pd.isna(value):
         return "–"
     formats: dict[str, Callable[[Any], str]] = {
-        "paper_top1_error": "{:.2f}".format,
-        "paper_params_m": "{:.1f}".format,
-        "paper_gflops": "{:.2f}".format,
         "paper_scale_params_m": "{:.2f}".format,
         "paper_scale_gflops": "{:.2f}".format,
+        "paper_scale_mflops": "{:.2f}".format,
         "trained_params": "{:,.0f}".format,
         "trained_mflops": "{:.3f}".format,
         "top1_error": "{:.2f}".format,
         "top1_error_std": "{:.2f}".format,
+        "top1_error_320": "{:.2f}".format,
+        "top5_error": "{:.2f}".format,
         "difference": "{:+.2f}".format,
     }
-    if key == "difference" and pd.isna(row["difference_half_width"]) and value == 0:
-        return "baseline"
     text = formats.get(key, "{:.0f}".format)(value)
     half_width = row.get(f"{key}_half_width", float("nan"))
     return text if pd.isna(half_width) else f"{text} ± {half_width:.2f}"
