@@ -71,7 +71,7 @@ class Row:
     """What the identities of its trials are made of, but for the seed."""
 
     paper_network: str
-    """Key of the same variant's architecture at the paper's scale."""
+    """Key of the same variant's network at the paper's scale, and of its images' size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,7 +337,12 @@ def _describe_row(variant: Variant, facts: Mapping[str, Any]) -> Row:
         name=variant.name,
         settings=dict(variant.settings),
         facts=_make_plain({key: value for key, value in facts.items() if key != "seed"}),
-        paper_network=make_key(variant.paper_network.architecture()),
+        paper_network=make_key(
+            {
+                "network": variant.paper_network.architecture(),
+                "input_size": variant.paper_network.body.input_size,
+            }
+        ),
     )
 
 

@@ -71,7 +71,7 @@ def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, Tri
     """Errors of 4 and 5 for the baseline's two seeds, 3 and 5 for the next, 2 and 5."""
     records = {}
     for trial in plan.trials:
-        position = [variant.name for variant in VARIANTS].index(trial.variant.name)
+        position = [variant.name for variant in plan.variants].index(trial.variant.name)
         epoch = EpochRecord(
             epoch=0,
             is_last=True,

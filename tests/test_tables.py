@@ -1,14 +1,15 @@
 """The table says what was asked, what became of it, and what is known."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from studies import make_clear_records, make_plan, make_records, make_study
+from studies import COMPLEXITY, PAPER, make_clear_records, make_plan, make_records, make_study
 
-from ablations.config import Claim, Recipe
+from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
 from ablations.datasets import Dataset
 from ablations.plan import Plan
 from ablations.records import TrialRecord
@@ -238,3 +239,115 @@ def test_markdown_is_a_table(recipe: Recipe, dataset: Dataset) -> None:
     body = [line for line in lines if line.startswith("|")]
     assert len(body) == 2 + 3
     assert len({line.count("|") for line in body}) == 1
+
+
+def test_rows_that_are_only_printed_stand_in_the_papers_order(
+    recipe: Recipe, dataset: Dataset
+) -> None:
+    """After the row above them in the paper, with nothing of ours."""
+    plan = make_plan(recipe, dataset)
+    rows = {
+        "first": PaperRow(top1_error=Decimal("30.0")),
+        "base": PAPER.rows["base"],
+        "second": PaperRow(gflops=Decimal("1.00")),
+        "third": PaperRow(params_m=Decimal("2.50")),
+        "other": PAPER.rows["other"],
+    }
+    paper = (PAPER.model_copy(update={"rows": rows}),)
+
+    ours = build(plan, make_records(plan), paper=paper)
+    table = build(plan, make_records(plan), paper=paper, paper_rows="all")
+
+    assert list(ours.rows.index) == ["base", "other", "extra"]
+    assert list(table.rows.index) == ["first", "base", "second", "third", "other", "extra"]
+    assert list(table.headings)[:3] == ["variant", "dilation", "paper_top1_error"]
+    cells = dict(zip(table.rows.index, format_cells(table), strict=True))
+    assert cells["third"] == ["third", "–", "–", "2.50", *["–"] * 10]
+    assert cells["base"][:3] == ["base", "1", "20.79"]
+    assert list(table.rows.columns) == list(ours.rows.columns)
+    pd.testing.assert_series_equal(
+        table.rows["difference"].dropna(), ours.rows["difference"], check_names=False
+    )
+
+
+def test_a_later_table_fills_what_the_earlier_leaves_empty(
+    recipe: Recipe, dataset: Dataset
+) -> None:
+    """Each cell with its own explanation; the foot names both tables."""
+    plan = make_plan(recipe, dataset)
+    why = Explanation(ours=Decimal("1"), reason="says the later")
+    later = PaperTable(
+        source="Another paper, Table 2",
+        provenance="unverified",
+        rows={
+            "other": PaperRow(
+                params_m=Decimal("9.9"),
+                mflops=Decimal("140.35"),
+                explained={"params_m": why, "mflops": why},
+            ),
+        },
+    )
+
+    table = build(plan, make_records(plan), paper=(PAPER, later))
+
+    assert table.texts["paper_params_m", "other"] == "1.3"
+    assert table.texts["paper_mflops", "other"] == "140.35"
+    assert "Printed other: params 1.3: counted otherwise." in table.notes
+    assert "Printed other: MFLOPs 140.35: says the later." in table.notes
+    assert "Printed: A paper, Table 1; ImageNet." in table.notes
+    assert "Printed: Another paper, Table 2; unverified, recalled and not read." in table.notes
+
+
+def test_every_kind_of_printed_error_has_a_column(recipe: Recipe, dataset: Dataset) -> None:
+    """And one of ours beside it where our trials measure the same; no other column."""
+    plan = make_plan(recipe, dataset)
+    records = make_records(plan)
+    rows = {
+        "base": PaperRow(top1_error_320=Decimal("19.5"), cifar10_error=Decimal("3.47")),
+        "other": PaperRow(top5_error=Decimal("6.00"), mflops=Decimal("41")),
+    }
+    for key, record in records.items():
+        epoch = replace(record.last, top5_error=1.0 + record.seed)
+        records[key] = replace(record, epochs=(epoch,))
+
+    table = build(plan, records, paper=(PAPER.model_copy(update={"rows": rows}),))
+
+    assert [heading for heading in table.headings.values() if heading.startswith("paper")] == [
+        "paper: error at 320 %",
+        "paper: top-5 error %",
+        "paper: CIFAR-10 error %",
+        "paper: MFLOPs (multiply-adds)",
+    ]
+    assert table.headings["top5_error"] == "quick: top-5 error %"
+    assert table.rows["top5_error"].tolist() == [1.5, 1.5, 1.5]
+    assert "top1_error_320" not in table.headings
+    assert table.headings["paper_scale_mflops"] == "ours, paper's scale: MFLOPs (multiply-adds)"
+
+
+def test_operators_that_nobody_decided_on_are_named(recipe: Recipe, dataset: Dataset) -> None:
+    """A user's own module may have such."""
+    plan = make_plan(recipe, dataset)
+    free, strange = (
+        replace(COMPLEXITY, uncounted=names) for names in (("aten::add",), ("my::op",))
+    )
+
+    texts = [
+        render_markdown(build(plan, make_records(plan), complexity=complexity))
+        for complexity in (free, strange)
+    ]
+
+    assert ["my::op" in text for text in texts] == [False, True]
+    assert "taken as free" not in texts[0]
+
+
+def test_the_matrix_hash_changes_with_what_is_trained(recipe: Recipe, dataset: Dataset) -> None:
+    """And with nothing else."""
+    plan = make_plan(recipe, dataset)
+    longer = make_plan(recipe.model_copy(update={"epochs": 3}), dataset)
+
+    same = make_study(plan, {}, margin=0.1)
+    hashes = {make_study(p, make_records(p)).matrix_hash for p in (plan, longer)}
+
+    assert len(hashes) == 2
+    assert same.matrix_hash in hashes
+    assert f"matrix {same.matrix_hash[:12]};" in build(plan, {}).notes[-1]

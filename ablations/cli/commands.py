@@ -284,7 +284,8 @@ def report(
     targets = list_targets(found, ledger, places, names=names or (), recipe=recipe)
     written = [publish_report(found, target, ledger, places) for target in targets]
     others = [*publish_index(found, places), *publish_blocks(places)] if written else []
-    print_publications(written, others, as_json=as_json)
+    if written or as_json:
+        print_publications(written, others, as_json=as_json)
     for line in list_foreign(found, places):
         stderr.print(line, markup=False, soft_wrap=True)
     if unknown := [name for name in names or () if name not in {t.experiment for t in targets}]:

@@ -26,7 +26,7 @@ def check_report(folder: Path) -> list[str]:
         MachineError: If a file cannot be read.
     """
     if not is_exported(folder):
-        return [f"{folder / PROVENANCE}: missing, without it nothing can be derived"]
+        return [f"{folder / PROVENANCE}: missing, without it nothing can be derived; run it anew"]
     try:
         study = read_export(folder)
     except IncompleteError as error:
