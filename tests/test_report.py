@@ -238,6 +238,18 @@ def test_bad_input_gets_one_message(
     assert not (tmp_path / "results").exists()
 
 
+def test_another_page_is_not_written_over(results: Path, command: Callable[..., Answer]) -> None:
+    """The folder of results might be the wrong one."""
+    index = results / "results/README.md"
+    index.write_text("# Mine")
+
+    answer = command("ablations", "report", "--all")
+
+    assert answer.code == 2
+    assert "README.md must be the index of results, got another page" in answer.err
+    assert index.read_text() == "# Mine"
+
+
 def test_a_damaged_export_is_not_written_over(
     results: Path, command: Callable[..., Answer]
 ) -> None:

@@ -17,6 +17,8 @@ from ablations.tables import (
     Table,
     build_table,
     format_cells,
+    list_curves,
+    list_environments,
     list_trials,
     render_csv,
     render_markdown,
@@ -228,6 +230,33 @@ def test_a_number_leads_back_to_its_trials(recipe: Recipe, dataset: Dataset) -> 
     pd.testing.assert_series_equal(
         means, build(plan, make_records(plan)).rows["top1_error"], check_names=False
     )
+
+
+def test_curves_and_environments_are_those_of_the_table(recipe: Recipe, dataset: Dataset) -> None:
+    """Every epoch, and every place once with its number of trials; none of a row left out."""
+    plan = make_plan(recipe, dataset, states={"extra": "skipped"})
+    records = make_records(plan)
+    first = next(iter(records))
+    before = replace(records[first].last, is_last=False, top1_error=9.0)
+    elsewhere = replace(records[first].environment, commit=None)
+    records[first] = replace(
+        records[first],
+        epochs=(before, replace(records[first].last, epoch=1)),
+        environment=elsewhere,
+    )
+    study = make_study(plan, records)
+
+    curves, places = list_curves(study), list_environments(study)
+
+    assert curves[["variant", "seed", "epoch", "top1_error"]].values.tolist() == [
+        ["base", 0, 0, 9.0],
+        ["base", 0, 1, 4.0],
+        ["base", 1, 0, 5.0],
+        ["other", 0, 0, 3.0],
+        ["other", 1, 0, 5.0],
+    ]
+    assert sorted(places["trials"]) == [1, 3]
+    assert list_environments(make_study(plan, {})).empty
 
 
 def test_markdown_is_a_table(recipe: Recipe, dataset: Dataset) -> None:

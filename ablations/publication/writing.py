@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.config import Config, read_paper
+from ablations.errors import InputError
 from ablations.export import is_exported, read_export
 from ablations.files import write_changed
 from ablations.ledger import Ledger
@@ -91,10 +92,14 @@ def publish_index(config: Config, places: Places) -> list[Path]:
     """Writes the index of all results; returns it if it changed.
 
     Raises:
+        InputError: If another page has its name.
         IncompleteError: If the files of a study were edited or damaged.
         MachineError: If a file cannot be read or written.
     """
     content = render_index(read_studies(config, places)).encode()
+    index = places.results_dir / INDEX
+    if index.is_file() and index.read_bytes().splitlines()[:1] != content.splitlines()[:1]:
+        raise InputError(f"{index} must be the index of results, got another page; move it away.")
     return [places.results_dir / n for n in write_changed({INDEX: content}, places.results_dir)]
 
 

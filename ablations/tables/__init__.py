@@ -1,8 +1,9 @@
 """A study -> the comparison table, as data and as text."""
 
 from ablations.study import Scales
-from ablations.tables.building import build_table, list_trials
+from ablations.tables.building import build_table
 from ablations.tables.comparison import tabulate
+from ablations.tables.listing import list_curves, list_environments, list_trials
 from ablations.tables.rendering import format_cells, list_claims, render_csv, render_markdown
 from ablations.tables.table import Table
 
@@ -12,6 +13,8 @@ __all__ = [
     "build_table",
     "format_cells",
     "list_claims",
+    "list_curves",
+    "list_environments",
     "list_trials",
     "render_csv",
     "render_markdown",

@@ -67,32 +67,6 @@ def build_table(study: Study) -> Table:
     )
 
 
-def list_trials(study: Study) -> pd.DataFrame:
-    """One row for each trial that was asked for: the way back from a number to its trials."""
-    rows = []
-    for trial in study.trials:
-        row: dict[str, Any] = {
-            "trial": trial.key,
-            "variant": trial.variant,
-            "seed": trial.seed,
-            "state": trial.state,
-            "reason": trial.reason,
-        }
-        if (record := trial.record) is not None:
-            row |= {
-                "top1_error": record.last.top1_error,
-                "top5_error": record.last.top5_error,
-                "train_loss": record.last.train_loss,
-                "epochs": len(record.epochs),
-                "commit": record.environment.commit,
-                "dirty": record.environment.dirty,
-                "torch": record.environment.torch,
-                "device": record.environment.device,
-            }
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def _build_rows(study: Study, comparison: Comparison) -> pd.DataFrame:
     """One row for each variant that was asked for, and for each that is only printed."""
     settings = {row.name: row.settings for row in study.rows}
@@ -109,10 +83,10 @@ def _build_rows(study: Study, comparison: Comparison) -> pd.DataFrame:
         }
         for name in shown
     ]
-    # Settings as they are: whole numbers stay whole where a row has none.
     frame = pd.DataFrame(rows).set_index("variant")
-    for column in study.columns:
-        frame[column] = pd.Series([row[column] for row in rows], frame.index, dtype=object)
+    for column in study.columns:  # whole numbers stay whole, also where a row has none
+        values = pd.Series([row[column] for row in rows], frame.index, dtype=object)
+        frame[column] = values.infer_objects()
     return frame
 
 
