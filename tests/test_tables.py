@@ -45,7 +45,7 @@ def test_rows_are_in_the_papers_order(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def test_cells_are_rounded_and_carry_their_interval(recipe: Recipe, dataset: Dataset) -> None:
-    """Unrounded numbers are in the CSV."""
+    """Ten digits are in the CSV, none that another machine might compute otherwise."""
     plan = make_plan(recipe, dataset)
     table = build(plan, make_records(plan))
 
@@ -58,6 +58,8 @@ def test_cells_are_rounded_and_carry_their_interval(recipe: Recipe, dataset: Dat
     assert other[-1] == "undecided"
     assert extra[1:4] == ["–", "–", "–"]
     assert "2.345" in render_csv(table)
+    assert str(table.rows.loc["other", "top1_error_half_width"]) not in render_csv(table)
+    assert f"{table.rows.loc['other', 'top1_error_half_width']:.10g}" in render_csv(table)
 
 
 def test_the_foot_adds_up(recipe: Recipe, dataset: Dataset) -> None:

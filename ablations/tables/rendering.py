@@ -7,6 +7,9 @@ import pandas as pd
 
 from ablations.tables.table import Table
 
+DIGITS = 10
+"""Digits of derived numbers that do not depend on the machine and the libraries."""
+
 
 def format_cells(table: Table) -> list[list[str]]:
     """The table's body as texts, a list for each variant, in the order of the headings.
@@ -41,8 +44,8 @@ def render_markdown(table: Table) -> str:
 
 
 def render_csv(table: Table) -> str:
-    """The numbers behind the table, unrounded."""
-    return str(table.rows.to_csv(lineterminator="\n"))
+    """The numbers behind the table, to ten digits: another machine may differ in the last."""
+    return str(table.rows.to_csv(lineterminator="\n", float_format=f"%.{DIGITS}g"))
 
 
 def _join(cells: Sequence[str]) -> str:
@@ -69,6 +72,11 @@ def _format_cell(key: str, row: pd.Series, variant: str) -> str:
         "top5_error": "{:.2f}".format,
         "difference": "{:+.2f}".format,
     }
-    text = formats.get(key, "{:.0f}".format)(value)
+    text = formats.get(key, "{:.0f}".format)(_settle(value))
     half_width = row.get(f"{key}_half_width", float("nan"))
-    return text if pd.isna(half_width) else f"{text} ± {half_width:.2f}"
+    return text if pd.isna(half_width) else f"{text} ± {_settle(half_width):.2f}"
+
+
+def _settle(value: Any) -> float:
+    """Without the last digits, so that a half is rounded to the same side on every machine."""
+    return round(float(value), DIGITS)
