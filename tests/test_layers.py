@@ -10,7 +10,7 @@ ORDER = tuple(
     """
     errors files durations datasets identification config user_operators matrix plan records
     environment complexity verification data training evaluation trial schedule ledger statistics
-    claims tables figures html report tracking progress reconcile cli
+    claims study export tables figures html report tracking progress reconcile publication cli
     """.split()  # noqa: SIM905 - a list of words reads better than one of strings
 )
 """Modules of `ablations`; each may import only those before it."""
