@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ablations.complexity import Complexity
-from ablations.config import Claim, Experiment, PaperRow, PaperTable
+from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable
 from ablations.matrix import Variant
 from ablations.plan import Plan, PlannedTrial, State, make_key
 from ablations.records import TrialRecord
@@ -70,6 +70,9 @@ class Row:
     facts: Mapping[str, Any]
     """What the identities of its trials are made of, but for the seed."""
 
+    as_built: str
+    """What it is on the body, where experiments.yaml gives that in the body's own numbers."""
+
     paper_network: str
     """Key of the same variant's network at the paper's scale, and of its images' size."""
 
@@ -125,7 +128,7 @@ class Definition:
     claims: tuple[Claim, ...]
     """Statements that the trials are held against."""
 
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
     """Settings that the table shows, in order."""
 
     sources: tuple[Source, ...]
@@ -271,7 +274,7 @@ def build_definition(
         baseline=experiment.baseline,
         margin=experiment.margin,
         claims=experiment.claims,
-        columns=tuple(plan.variants[0].settings),
+        columns=experiment.columns,
         sources=tuple(
             Source(key=key, source=t.source, recipe=t.recipe, provenance=t.provenance)
             for key, t in tables.items()
@@ -343,6 +346,7 @@ def _describe_row(variant: Variant, facts: Mapping[str, Any]) -> Row:
         name=variant.name,
         settings=dict(variant.settings),
         facts=_make_plain({key: value for key, value in facts.items() if key != "seed"}),
+        as_built=variant.as_built,
         paper_network=make_key(
             {
                 "network": variant.paper_network.architecture(),

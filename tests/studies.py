@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ablations.complexity import Complexity
-from ablations.config import Experiment, Explanation, OperatorSettings, PaperRow, PaperTable, Recipe
+from ablations.config import Experiment, Explanation, PaperRow, PaperTable, Recipe, VariantSettings
 from ablations.datasets import Dataset
 from ablations.matrix import Variant
 from ablations.plan import Plan, PlannedTrial, State, build_specs
@@ -120,7 +120,7 @@ def make_study(
         expect="None.",
         baseline="base",
         paper_table=tuple(tables),
-        variants={variant.name: OperatorSettings() for variant in VARIANTS},
+        variants={variant.name: VariantSettings() for variant in VARIANTS},
         **settings,
     )
     scales = {v.name: Scales(paper=complexity, trained=complexity) for v in VARIANTS}

@@ -1,6 +1,7 @@
 """A table's rows and its trials' curves -> exactly what each figure plots; no drawing here."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,7 +41,13 @@ class Chart:
 
 
 def list_charts(
-    rows: pd.DataFrame, curves: pd.DataFrame, *, baseline: str, recipe_name: str, margin: float
+    rows: pd.DataFrame,
+    curves: pd.DataFrame,
+    *,
+    baseline: str,
+    recipe_name: str,
+    margin: float,
+    only_printed: Collection[str] = (),
 ) -> tuple[Chart, ...]:
     """The figures of a table; one that has nothing to plot is left out.
 
@@ -51,18 +58,22 @@ def list_charts(
         baseline: The variant that the others are compared with.
         recipe_name: How the trials were trained; heads their panel.
         margin: Points of error below which a difference does not matter.
+        only_printed: Rows that nobody trains; they stand in the papers' panels alone.
     """
     ours = f"recipe {recipe_name}"
+    trained = rows.drop(index=list(only_printed))
     charts = (
-        _chart_errors(rows, baseline=baseline, panel=ours),
-        _chart_differences(rows, baseline=baseline, margin=margin),
-        _chart_cost(rows, baseline=baseline, panel=ours),
-        _chart_curves(curves, list(rows.index), baseline=baseline),
+        _chart_errors(trained, rows, baseline=baseline, panel=ours),
+        _chart_differences(trained, baseline=baseline, margin=margin),
+        _chart_cost(trained, rows, baseline=baseline, panel=ours),
+        _chart_curves(curves, list(trained.index), baseline=baseline),
     )
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _chart_errors(rows: pd.DataFrame, *, baseline: str, panel: str) -> Chart | None:
+def _chart_errors(
+    rows: pd.DataFrame, all_rows: pd.DataFrame, *, baseline: str, panel: str
+) -> Chart | None:
     measured = _tidy(
         {
             "n": rows["n"],
@@ -73,7 +84,7 @@ def _chart_errors(rows: pd.DataFrame, *, baseline: str, panel: str) -> Chart | N
         panel=panel,
     )
     printed = _tidy(
-        {"top1_error_percent": _column(rows, "paper_top1_error")},
+        {"top1_error_percent": _column(all_rows, "paper_top1_error")},
         baseline=baseline,
         panel=PAPER_PANEL,
     ).dropna(subset="top1_error_percent")
@@ -115,7 +126,9 @@ def _chart_differences(rows: pd.DataFrame, *, baseline: str, margin: float) -> C
     )
 
 
-def _chart_cost(rows: pd.DataFrame, *, baseline: str, panel: str) -> Chart | None:
+def _chart_cost(
+    rows: pd.DataFrame, all_rows: pd.DataFrame, *, baseline: str, panel: str
+) -> Chart | None:
     measured = _tidy(
         {
             "n": rows["n"],
@@ -128,8 +141,8 @@ def _chart_cost(rows: pd.DataFrame, *, baseline: str, panel: str) -> Chart | Non
     )
     printed = _tidy(
         {
-            "params_millions": _column(rows, "paper_params_m"),
-            "top1_error_percent": _column(rows, "paper_top1_error"),
+            "params_millions": _column(all_rows, "paper_params_m"),
+            "top1_error_percent": _column(all_rows, "paper_top1_error"),
         },
         baseline=baseline,
         panel=PAPER_PANEL,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablations.config import Config, read_paper
+from ablations.errors import MisfitError
 from ablations.export import is_exported, read_export
 from ablations.ledger import Ledger
 from ablations.plan import Plan
@@ -135,7 +136,10 @@ def _is_known(config: Config, target: Target, ledger: Ledger | None, places: Pla
     """Whether the ledger has a trial of the target that has ended."""
     if ledger is None or not ledger.has_records:
         return False
-    count = draw_target(config, target, ledger, places, None).count()
+    try:
+        count = draw_target(config, target, ledger, places, None).count()
+    except MisfitError:
+        return False
     return count["finished"] + count["diverged"] > 0
 
 

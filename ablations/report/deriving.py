@@ -1,10 +1,76 @@
-"""A study -> the texts that are made of it. A further kind of text is added here, and only here."""
+"""A study -> all that is made of it. A further kind of text is added here, and only here."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from ablations.figures import Chart, check_svg, list_charts, render_svg
+from ablations.html import Page, render_html
 from ablations.study import Study
-from ablations.tables import build_table, render_csv, render_markdown
+from ablations.tables import (
+    Table,
+    build_table,
+    list_curves,
+    list_environments,
+    list_trials,
+    render_csv,
+    render_latex,
+    render_markdown,
+)
 
 
-def derive(study: Study) -> dict[str, str]:
-    """The derived texts by file name; equal studies give equal texts, on every machine."""
+def derive(study: Study, drawn: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """The derived texts by file name; equal studies give equal texts, on every machine.
+
+    Args:
+        study: What they are derived from.
+        drawn: Figures that are there already, by file name. One that shows the study's data is
+            kept, since another version of matplotlib would draw other bytes.
+    """
     table = build_table(study)
-    return {"table.md": render_markdown(table), "table.csv": render_csv(table)}
+    charts = list_study_charts(study, table)
+    drawings = {f"{c.name}.svg": _keep_or_draw(c, drawn.get(f"{c.name}.svg")) for c in charts}
+    return {
+        "table.md": render_markdown(table),
+        "table.csv": render_csv(table),
+        "table.tex": render_latex(table),
+        **drawings,
+        "report.html": _render_page(study, table, charts, list(drawings.values())),
+    }
+
+
+def list_study_charts(study: Study, table: Table) -> tuple[Chart, ...]:
+    """The figures of a study, not drawn yet.
+
+    Args:
+        study: What they show.
+        table: The study's, already built.
+    """
+    return list_charts(
+        table.rows,
+        list_curves(study),
+        baseline=study.baseline,
+        recipe_name=study.recipe_name,
+        margin=study.margin,
+        only_printed=study.only_printed,
+    )
+
+
+def _keep_or_draw(shown: Chart, drawing: str | None) -> str:
+    is_current = drawing is not None and check_svg(drawing, shown) == "current"
+    return drawing if drawing is not None and is_current else render_svg(shown)
+
+
+def _render_page(
+    study: Study, table: Table, charts: Sequence[Chart], drawings: Sequence[str]
+) -> str:
+    captions = [shown.caption for shown in charts]
+    return render_html(
+        Page(
+            table=table,
+            expect=study.expect,
+            charts=list(zip(captions, drawings, strict=True)),
+            trials=list_trials(study),
+            environments=list_environments(study),
+            recipe=study.recipe,
+        )
+    )

@@ -7,23 +7,12 @@ import pandas as pd
 
 from ablations.claims import judge_claims
 from ablations.config import PaperRow
+from ablations.matrix import HEADINGS
 from ablations.statistics import is_exploratory, summarise
 from ablations.study import Scales, Study
 from ablations.tables.comparison import Comparison, Measure, compare_variants, tabulate
 from ablations.tables.notes import collect_notes
 from ablations.tables.table import Table
-
-SETTINGS = {
-    "kernel": "kernel",
-    "dilation": "D",
-    "groups": "G",
-    "resulting_kernel": "resulting kernel",
-    "kernels": "kernels",
-    "attention": "attention",
-    "reduction": "r",
-    "L": "L",
-}
-"""Headings of settings; one that is not here is its own."""
 
 PRINTED = {
     "top1_error": "error %",
@@ -182,7 +171,7 @@ def _list_headings(study: Study, columns: Sequence[str]) -> dict[str, str]:
     """What stands above the columns that are shown, in order."""
     measured = study.recipe_name
     known: dict[str, str] = {
-        **{column: SETTINGS.get(column, column.replace("_", " ")) for column in study.columns},
+        **{column: HEADINGS[column] for column in study.columns},
         **{f"paper_{kind}": f"paper: {heading}" for kind, heading in PRINTED.items()},
         "paper_scale_params_m": "ours, paper's scale: params M",
         "paper_scale_gflops": "ours, paper's scale: GFLOPs (multiply-adds)",

@@ -39,6 +39,7 @@ def collect_notes(study: Study, comparison: Comparison, *, is_exploratory: bool)
         "Multiply-adds are the papers' convention: convolutions, fully connected layers and the "
         "rescaling of channels. Parameters are the trainable ones."
     )
+    notes += _describe_built(study)
     notes += _name_uncounted(study)
     notes += [_describe_source(source) for source in study.sources]
     if study.only_printed:
@@ -102,6 +103,15 @@ def _explain_images(comparison: Comparison) -> list[str]:
             "not more seeds, make it smaller."
         )
     return notes
+
+
+def _describe_built(study: Study) -> list[str]:
+    """What rows are on a body that gives them in its own numbers, equal ones together."""
+    built: dict[str, list[str]] = {}
+    for row in study.rows:
+        if row.as_built:
+            built.setdefault(row.as_built, []).append(row.name)
+    return [f"On {study.body}, {'; '.join(names)}: {text}." for text, names in built.items()]
 
 
 def _name_uncounted(study: Study) -> list[str]:
