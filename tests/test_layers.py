@@ -10,7 +10,7 @@ ORDER = tuple(
     """
     errors files durations datasets identification config matrix plan records environment
     complexity verification data training evaluation trial schedule ledger statistics claims study
-    export tables report tracking progress reconcile publication cli
+    export tables figures html report tracking progress reconcile publication cli
     """.split()  # noqa: SIM905 - a list of words reads better than one of strings
 )
 """Modules of `ablations`; each may import only those before it."""
@@ -22,6 +22,8 @@ OWNERS = {
     "fvcore": {"complexity"},
     "typer": {"cli"},
     "sklearn": {"data"},
+    "matplotlib": {"figures"},
+    "jinja2": {"html"},
 }
 """The only modules that may import a service."""
 

@@ -16,7 +16,7 @@ def write_report(study: Study, folder: Path) -> list[str]:
     Raises:
         MachineError: If the folder cannot be written.
     """
-    return write_changed(_render(study), folder)
+    return write_changed(_render(study, folder), folder)
 
 
 def check_report(folder: Path) -> list[str]:
@@ -31,11 +31,13 @@ def check_report(folder: Path) -> list[str]:
         study = read_export(folder)
     except IncompleteError as error:
         return [str(error)]
-    return list(_compare(folder, _render(study)))
+    return list(_compare(folder, _render(study, folder)))
 
 
-def _render(study: Study) -> dict[str, bytes]:
-    derived = {name: text.encode() for name, text in derive(study).items()}
+def _render(study: Study, folder: Path) -> dict[str, bytes]:
+    """All that belongs into the folder, figures as they are there if their data are the same."""
+    kept = {path.name: path.read_text("utf-8", "replace") for path in folder.glob("*.svg")}
+    derived = {name: text.encode() for name, text in derive(study, kept).items()}
     return {**render_export(study), **derived}
 
 

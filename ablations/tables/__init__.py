@@ -3,6 +3,7 @@
 from ablations.study import Scales
 from ablations.tables.building import build_table
 from ablations.tables.comparison import tabulate
+from ablations.tables.latex import render_latex
 from ablations.tables.listing import list_curves, list_environments, list_trials
 from ablations.tables.rendering import format_cells, list_claims, render_csv, render_markdown
 from ablations.tables.table import Table
@@ -17,6 +18,7 @@ __all__ = [
     "list_environments",
     "list_trials",
     "render_csv",
+    "render_latex",
     "render_markdown",
     "tabulate",
 ]

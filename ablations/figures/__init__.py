@@ -1,0 +1,6 @@
+"""Data frames -> figures: what is plotted, how it is drawn, and as what it is written."""
+
+from ablations.figures.charts import Chart, list_charts
+from ablations.figures.rendering import State, check_svg, draw, render_png, render_svg
+
+__all__ = ["Chart", "State", "check_svg", "draw", "list_charts", "render_png", "render_svg"]

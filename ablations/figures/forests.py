@@ -1,0 +1,119 @@
+"""A row a variant: errors with their intervals, and differences from the baseline."""
+
+from collections.abc import Hashable
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ablations.figures import style
+from ablations.figures.charts import Chart
+
+_MARKS = {
+    "better": ("<", style.BLUE),
+    "worse": (">", style.ORANGE),
+    "equivalent": ("s", style.GREEN),
+}
+"""Marker and colour of a verdict's first word; others are open circles."""
+
+
+def draw_errors(chart: Chart) -> Figure:
+    """Ours left and the paper's right, each on its own axis, with the values in numbers."""
+    data = chart.data
+    panels = list(dict.fromkeys(data["panel"]))
+    variants = data.drop_duplicates("variant")
+    names = _name_rows(variants)
+    figure = _make_figure(names)
+    widths = [2.2, 1.3][: len(panels)]
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=widths)
+    places = {name: place for place, name in enumerate(variants["variant"])}
+    style.label_rows(grid[0, 0], names)
+    for axes, panel in zip(grid[0], panels, strict=True):
+        axes.set_title(panel, loc="left", **style.TITLES)
+        axes.set_xlabel("top-1 error (%)")
+        axes.tick_params(axis="y", labelleft=axes is grid[0, 0])
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        style.shade_baseline(axes, list(variants["is_baseline"]))
+        for row in data[data["panel"] == panel].to_dict("records"):
+            _draw_error(axes, places[row["variant"]], row)
+    return figure
+
+
+def draw_differences(chart: Chart) -> Figure:
+    """Zero, the margin, every row's interval, and the verdict beside it."""
+    data = chart.data
+    names = _name_rows(data)
+    figure = _make_figure(names)
+    axes = figure.subplots()
+    margin = data["margin_points"].iloc[0]
+    style.label_rows(axes, names)
+    style.shade_baseline(axes, list(data["is_baseline"]))
+    axes.axvspan(-margin, margin, facecolor="#DCE6EC", edgecolor="#B9C7D0", hatch="////", lw=0)
+    axes.axvline(0, color=style.BLACK, lw=0.9)
+    for place, row in enumerate(data.to_dict("records")):
+        _draw_difference(axes, place, row)
+    base = data.loc[data["is_baseline"], "variant"]
+    origin = f" from {base.iloc[0]}" if len(base) else ""
+    axes.set_xlabel(f"difference of top-1 error{origin} (points)")
+    reach = (data["difference_points"].abs() + data["half_width_points"].fillna(0)).max()
+    axes.set_xlim(-1.08 * max(reach, margin), 1.08 * max(reach, margin))
+    axes.set_title("← better", loc="left", **style.TITLES)
+    axes.set_title(f"shaded: margin of ±{margin:g} points", **style.TITLES)
+    axes.set_title("worse →", loc="right", **style.TITLES)
+    return figure
+
+
+def _name_rows(variants: pd.DataFrame) -> list[str]:
+    pairs = zip(variants["variant"], variants["is_baseline"], strict=True)
+    return [style.name_variant(name, is_baseline) for name, is_baseline in pairs]
+
+
+def _make_figure(names: list[str]) -> Figure:
+    row_height = style.LINE_HEIGHT * (0.85 + style.count_lines(names))
+    return Figure((style.WIDTH, 1.0 + row_height * max(len(names), 2)), layout="constrained")
+
+
+def _draw_error(axes: Axes, place: int, row: dict[Hashable, Any]) -> None:
+    value, half_width = row["top1_error_percent"], row["half_width_points"]
+    if pd.isna(value):
+        style.write_beside(axes, place, "no finished trial", color=style.GREY)
+        return
+    marker, color = ("D", style.BLACK) if row["is_baseline"] else ("o", style.BLUE)
+    _draw_interval(axes, place, (value, half_width), marker=marker, color=color)
+    known = "" if pd.isna(half_width) else f" ± {half_width:.2f}"
+    style.write_beside(axes, place, f"{value:.2f}{known}")
+
+
+def _draw_difference(axes: Axes, place: int, row: dict[Hashable, Any]) -> None:
+    value = row["difference_points"]
+    if row["is_baseline"]:
+        _draw_interval(axes, place, (value, float("nan")), marker="D", color=style.BLACK)
+        return
+    if pd.isna(value):
+        style.write_beside(axes, place, "no common seed", color=style.GREY)
+        return
+    verdict = row["verdict"] or "no verdict"
+    marker, color = _MARKS.get(verdict.split(",")[0], ("o", style.GREY))
+    _draw_interval(axes, place, (value, row["half_width_points"]), marker=marker, color=color)
+    style.write_beside(axes, place, verdict)
+
+
+def _draw_interval(
+    axes: Axes, place: int, interval: tuple[float, float], *, marker: str, color: str
+) -> None:
+    """A value with its interval; open where nothing is known of its spread or its sign."""
+    value, half_width = interval
+    is_open = color == style.GREY or pd.isna(half_width)
+    axes.errorbar(
+        value,
+        place,
+        xerr=None if pd.isna(half_width) else half_width,
+        fmt=marker,
+        color=color,
+        markerfacecolor="white" if is_open else color,
+        markersize=6,
+        capsize=3,
+        clip_on=False,
+    )

@@ -1,0 +1,144 @@
+"""LaTeX of a table compiles, whatever its names hold."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from example_table import HOSTILE, make_rows, make_table
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.tables import format_cells
+from ablations.tables.latex import escape, render_document, render_latex
+
+LATEX = shutil.which("pdflatex") or shutil.which("tectonic")
+
+
+def list_rows(latex: str) -> list[str]:
+    """The lines between the rules of the tabular: groups, columns and cells."""
+    body = latex.split(r"\toprule")[1].split(r"\bottomrule")[0]
+    return [line for line in body.splitlines() if line.endswith(r" \\")]
+
+
+def count_columns(row: str) -> int:
+    """Columns that a row of the tabular fills."""
+    spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", row)]
+    return len(re.findall(r"(?<!\\)&", row)) + 1 + sum(spans)
+
+
+def test_every_row_fills_every_column() -> None:
+    """A cell too many or too few is an error of LaTeX far from its cause."""
+    table = make_table()
+    latex = render_latex(table)
+    declared = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", latex)[0]
+
+    assert {count_columns(row) for row in list_rows(latex)} == {len(table.headings)}
+    assert declared == "lrrrrrrrl"
+
+
+def test_environments_are_balanced() -> None:
+    """Each that begins ends, in the right order."""
+    open_ones: list[str] = []
+    for word, name in re.findall(r"\\(begin|end)\{(\w+)\}", render_document(make_table())):
+        if word == "begin":
+            open_ones.append(name)
+        else:
+            assert open_ones.pop() == name
+
+    assert open_ones == []
+
+
+def test_headings_are_grouped_over_their_rules() -> None:
+    """What stands before a colon is said once, over all columns that share it."""
+    groups, columns = list_rows(render_latex(make_table()))[:2]
+
+    assert groups.startswith(r" &  & \multicolumn{2}{c}{paper} & \multicolumn{1}{c}{trained")
+    assert r"\cmidrule(lr){3-4} \cmidrule(lr){5-5} \cmidrule(lr){6-9}" in render_latex(make_table())
+    assert columns.startswith(r"variant & D & error \% & params M & params & n &")
+
+
+def test_without_groups_there_is_one_row_of_headings() -> None:
+    """And no rule that spans nothing."""
+    latex = render_latex(make_table(headings={"variant": "variant", "dilation": "D"}))
+
+    assert r"\cmidrule" not in latex
+    assert len(list_rows(latex)) == 1 + len(make_rows())
+
+
+def test_everything_that_markdown_shows_is_there() -> None:
+    """Title, question, cells, claims with their verdicts, notes."""
+    table = make_table()
+    latex = render_latex(table)
+    cells = [cell for row in format_cells(table) for cell in row]
+    texts = [table.title, table.question, *cells, "a claim: undecided", *table.notes]
+
+    assert [text for text in texts if escape(text) not in latex] == []
+    assert r"\label{tab:an-experiment-recipe-quick}" in latex
+
+
+def test_no_claims_and_no_notes_leave_no_empty_list() -> None:
+    """An empty list is an error of LaTeX."""
+    assert "itemize" not in render_latex(make_table(claims=(), notes=()))
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("100 %", r"100 \%"),
+        ("a_b & c#d$", r"a\_b \& c\#d\$"),
+        ("x^2 ~ {y}", r"x\textasciicircum{}2 \textasciitilde{} \{y\}"),
+        ("\\", r"\textbackslash{}"),
+        ("-0.3 ± 0.1, 1-2", r"\(-\)0.3 \(\pm\) 0.1, 1-2"),
+        ("a – b", r"a \textendash{} b"),
+        ("--set", "-{}-set"),
+        ("---", "-{}-{}-"),
+        ("[M=2]", "{[}M=2]"),
+        ("Müller", r"M\"{u}ller"),
+        ("深", r"\texttt{U+6DF1}"),
+        ("\x00", r"\texttt{U+0000}"),
+        ("two\n lines", "two lines"),
+    ],
+)
+def test_escaped(text: str, latex: str) -> None:
+    """Text is set as it stands; a hyphen that is a sign becomes a minus."""
+    assert escape(text) == latex
+
+
+@given(text=st.text())
+def test_no_text_holds_a_command_of_its_own(text: str) -> None:
+    """What is left after the macros that we write is plain ASCII without a special character."""
+    ours = (
+        r"\\(text\w+|ss|ae|o|O|l|ldots)\{\}|\\[&%$#_{}]|\\\(\\?[a-z-]+\\\)|\\[`'^~\"cv]\{[A-Za-z]\}"
+    )
+    rest = re.sub(
+        rf"{ours}|\\texttt\{{U\+[0-9A-F]+\}}|-\{{\}}-|\{{[\[*]\}}|\{{\}}|~", "", escape(text)
+    )
+
+    assert rest.isascii()
+    assert not set(rest) & set("&%$#_{}^\\")
+
+
+@pytest.mark.skipif(LATEX is None, reason="needs pdflatex or tectonic")
+@pytest.mark.parametrize("name", ["[a", "*", "é", "深", '"`', "ß", "a--b"])
+def test_it_compiles(name: str, tmp_path: Path) -> None:
+    """With hostile names in every place that a text may stand."""
+    table = make_table(
+        rows=make_rows().rename(index={"one seed": name}),
+        question=f"{HOSTILE} {name}?",
+        notes=(name, f"{HOSTILE} {name}", f"[{name}]"),
+    )
+    (tmp_path / "table.tex").write_text(render_document(table), encoding="utf-8")
+    options = ["-interaction=nonstopmode", "-halt-on-error"] if "pdflatex" in str(LATEX) else []
+
+    run = subprocess.run(
+        [str(LATEX), *options, "table.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert (tmp_path / "table.pdf").stat().st_size > 1000
