@@ -2,15 +2,18 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Answer
+from conftest import EXPERIMENTS, Answer
 from studies import COMPLEXITY, make_records
 
+from ablations import datasets
 from ablations.config import read_config, read_paper
+from ablations.datasets import Dataset
 from ablations.export import read_export
 from ablations.ledger import Ledger
 from ablations.plan import Plan
@@ -23,15 +26,26 @@ from ablations.study import Scales, StudiedDataset, build_study
 FOLDER = Path("results/kernels/quick")
 
 
-@pytest.fixture
-def results(command: Callable[..., Answer], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path:
     """Results of both experiments with made-up errors, an index, a README; nothing under runs/."""
-    for name in ("kernels", "attention"):
-        write_results(tmp_path, name)
-    body = (tmp_path / FOLDER / "table.md").read_text().partition("\n\n")[2]
-    (tmp_path / "README.md").write_text(
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "experiments.yaml").write_text(EXPERIMENTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(datasets.DATASETS, "synthetic", dataset)
+        for name in ("kernels", "attention"):
+            write_results(folder, name)
+    body = (folder / FOLDER / "table.md").read_text().partition("\n\n")[2]
+    (folder / "README.md").write_text(
         f"Before.\n<!-- table: {FOLDER}/table.md -->\n{body}<!-- end of table -->\nAfter.\n"
     )
+    return folder
+
+
+@pytest.fixture
+def results(made: Path, command: Callable[..., Answer], tmp_path: Path) -> Path:
+    """A copy of them where commands run."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     assert command("ablations", "report", "--all", "--check").code == 0
     return tmp_path
 
