@@ -155,6 +155,12 @@ class Definition:
         return {row.name: row.cells for row in self.printed}
 
     @cached_property
+    def only_printed(self) -> tuple[str, ...]:
+        """Rows that no variant has: nothing of them is ours."""
+        declared = {row.name for row in self.rows}
+        return tuple(row.name for row in self.printed if row.name not in declared)
+
+    @cached_property
     def matrix_hash(self) -> str:
         """SHA-256 of all that is trained: baseline, networks, recipe, seeds and dataset."""
         facts = {

@@ -295,6 +295,8 @@ def test_rows_that_are_only_printed_stand_in_the_papers_order(
     cells = dict(zip(table.rows.index, format_cells(table), strict=True))
     assert cells["third"] == ["third", "–", "–", "2.50", *["–"] * 10]
     assert cells["base"][:3] == ["base", "1", "20.79"]
+    assert table.only_printed == ("first", "second", "third")
+    assert "Printed only, not trained here: first; second; third." in table.notes
     assert list(table.rows.columns) == list(ours.rows.columns)
     pd.testing.assert_series_equal(
         table.rows["difference"].dropna(), ours.rows["difference"], check_names=False

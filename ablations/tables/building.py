@@ -64,6 +64,7 @@ def build_table(study: Study) -> Table:
         ),
         notes=tuple(collect_notes(study, comparison, is_exploratory=exploratory)),
         texts=_list_texts(study, list(rows.index)),
+        only_printed=study.only_printed,
     )
 
 
@@ -72,7 +73,8 @@ def _build_rows(study: Study, comparison: Comparison) -> pd.DataFrame:
     settings = {row.name: row.settings for row in study.rows}
     measured = _measure(study, comparison)
     unknown = dict.fromkeys(measured[study.baseline], float("nan")) | {"n": 0, "verdict": None}
-    shown = [name for name in study.list_names() if name in study.shown or name not in settings]
+    known = study.shown.union(study.only_printed)
+    shown = [name for name in study.list_names() if name in known]
     nothing: Mapping[str, Any] = dict.fromkeys(study.columns)
     rows = [
         {
@@ -207,7 +209,6 @@ def _tell_apart(study: Study) -> bool:
 def _list_texts(study: Study, names: Sequence[str]) -> dict[tuple[str, str], str]:
     """Cells whose text does not follow from their number."""
     texts = {("difference", study.baseline): "baseline"}
-    declared = {row.name for row in study.rows}
     for name in names:
         cells = study.printed_cells.get(name, PaperRow())
         texts |= {
@@ -215,6 +216,6 @@ def _list_texts(study: Study, names: Sequence[str]) -> dict[tuple[str, str], str
             for kind in PRINTED
             if (value := getattr(cells, kind)) is not None
         }
-        if name not in declared:
-            texts["n", name] = "–"  # nobody trains it
+        if name in study.only_printed:
+            texts["n", name] = "–"
     return texts

@@ -41,6 +41,8 @@ def collect_notes(study: Study, comparison: Comparison, *, is_exploratory: bool)
     )
     notes += _name_uncounted(study)
     notes += [_describe_source(source) for source in study.sources]
+    if study.only_printed:
+        notes.append(f"Printed only, not trained here: {'; '.join(study.only_printed)}.")
     notes += _explain_cells(study)
     notes.append(_describe_origin(study))
     return notes

@@ -33,3 +33,6 @@ class Table:
     texts: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Cells, by column and row, that are not shown by their column's rule: printed ones have the
     digits that they have in the paper."""
+
+    only_printed: tuple[str, ...] = ()
+    """Rows that stand there for their printed cells alone; nobody trains them."""
