@@ -115,7 +115,7 @@ def list_findings(table: Table) -> list[Finding]:
     return [
         _describe_row(str(variant), row, cells[place])
         for (variant, row), cells in zip(table.rows.iterrows(), format_cells(table), strict=True)
-        if cells[place] != "baseline"
+        if cells[place] != "baseline" and variant not in table.only_printed
     ]
 
 

@@ -73,6 +73,7 @@ def make_table(**changes: object) -> Table:
                 ),
             ),
         ),
+        "texts": {("difference", "base"): "baseline"},
         "notes": ("Trials: 12 asked = 7 finished + 5 failed.", "Margin of ±0.5 points – 95 %."),
     }
     return Table(**(fields | changes))  # type: ignore[arg-type]

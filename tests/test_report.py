@@ -107,7 +107,8 @@ def test_without_a_ledger_the_results_stay_as_they_are(
 def test_what_was_derived_is_derived_again(results: Path, command: Callable[..., Answer]) -> None:
     """From the four exported files alone: tables, index, README."""
     before = read_all(results)
-    for name in (FOLDER / "table.md", FOLDER / "table.csv", Path("results/README.md")):
+    derived = ["table.md", "table.csv", "table.tex", "report.html"]
+    for name in (*(FOLDER / name for name in derived), Path("results/README.md")):
         (results / name).unlink()
     readme = results / "README.md"
     readme.write_text(re.sub("(?s)-->\n.*<!--", "-->\nold\n<!--", readme.read_text()))
@@ -115,7 +116,7 @@ def test_what_was_derived_is_derived_again(results: Path, command: Callable[...,
     answer = command("ablations", "report", "kernels", "--json")
 
     [study] = json.loads(answer.out)["studies"]
-    assert study["written"] == ["table.md", "table.csv"]
+    assert study["written"] == derived
     assert study["count"] == {"finished": 6}
     assert read_all(results) == before
 
@@ -137,6 +138,10 @@ def edit(old: str, new: str, name: str) -> Callable[[Path], None]:
     [
         (edit("20.79", "20.70", f"{FOLDER}/table.md"), "table.md: edited or stale"),
         (edit("20.79", "20.70", f"{FOLDER}/table.csv"), "table.csv: edited or stale"),
+        (edit("20.79", "20.70", f"{FOLDER}/table.tex"), "table.tex: edited or stale"),
+        (edit("20.79", "20.70", f"{FOLDER}/report.html"), "report.html: edited or stale"),
+        (edit("error", "errors", f"{FOLDER}/errors.svg"), "errors.svg: edited or stale"),
+        (lambda folder: (folder / FOLDER / "cost.svg").unlink(), "cost.svg: missing"),
         (edit("finished", "failed", f"{FOLDER}/trials.csv"), "trials.csv must be as"),
         (edit("4.0", "3.0", f"{FOLDER}/curves.csv"), "curves.csv must be as"),
         (edit("Which", "What", f"{FOLDER}/provenance.json"), "table.md: edited or stale"),
@@ -186,6 +191,17 @@ def test_a_check_of_one_experiment_is_of_no_other(
 
     assert command("ablations", "report", "kernels", "--check").code == 0
     assert command("ablations", "report", "attention", "--check").code == 1
+
+
+def test_a_figure_of_the_same_data_is_kept(
+    results: Path, command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is drawn, so that matplotlib is neither loaded nor need it be the same version."""
+    before = read_all(results)
+    monkeypatch.setattr("ablations.report.deriving.render_svg", None)
+
+    assert command("ablations", "report", "--all").code == 0
+    assert read_all(results) == before
 
 
 def test_what_is_stale_is_written_anew(results: Path, command: Callable[..., Answer]) -> None:

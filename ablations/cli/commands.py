@@ -52,9 +52,9 @@ from ablations.publication import (
     publish,
     publish_blocks,
     publish_index,
+    publish_target,
     read_earlier,
 )
-from ablations.publication import report as publish_report
 from ablations.reconcile import (
     Backend,
     Places,
@@ -277,7 +277,7 @@ def report(
         return
     ledger = Ledger(runs_dir)
     targets = list_targets(found, ledger, places, names=names or (), recipe=recipe)
-    written = [publish_report(found, target, ledger, places) for target in targets]
+    written = [publish_target(found, target, ledger, places) for target in targets]
     others = [*publish_index(found, places), *publish_blocks(places)] if written else []
     if written or as_json:
         print_publications(written, others, as_json=as_json)

@@ -7,8 +7,8 @@ from ablations.publication.writing import (
     publish,
     publish_blocks,
     publish_index,
+    publish_target,
     read_earlier,
-    report,
 )
 
 __all__ = [
@@ -21,6 +21,6 @@ __all__ = [
     "publish",
     "publish_blocks",
     "publish_index",
+    "publish_target",
     "read_earlier",
-    "report",
 ]

@@ -41,7 +41,7 @@ def check_results(
 
 
 def list_foreign(config: Config, places: Places) -> list[str]:
-    """What lies in the results and is none, a line each."""
+    """What lies among the results and belongs to nothing, or holds no records; a line each."""
     if not places.results_dir.is_dir():
         return []
     return list(_list_foreign(config, places.results_dir))

@@ -71,7 +71,7 @@ def read_earlier(plan: Plan, places: Places) -> Study | None:
     return read_export(folder) if not plan.changes and is_exported(folder) else None
 
 
-def report(config: Config, target: Target, ledger: Ledger, places: Places) -> Publication:
+def publish_target(config: Config, target: Target, ledger: Ledger, places: Places) -> Publication:
     """Writes one target's results anew, from the ledger and from those that are there.
 
     Complexities are taken over where the networks are the same; else they are counted.

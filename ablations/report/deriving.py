@@ -28,7 +28,7 @@ def derive(study: Study, drawn: Mapping[str, str] = MappingProxyType({})) -> dic
     """
     table = build_table(study)
     charts = list_study_charts(study, table)
-    drawings = {f"{c.name}.svg": _keep_or_draw(c, drawn.get(f"{c.name}.svg")) for c in charts}
+    drawings = {f"{c.name}.svg": _keep_or_draw(c, drawn.get(f"{c.name}.svg", "")) for c in charts}
     return {
         "table.md": render_markdown(table),
         "table.csv": render_csv(table),
@@ -55,9 +55,8 @@ def list_study_charts(study: Study, table: Table) -> tuple[Chart, ...]:
     )
 
 
-def _keep_or_draw(shown: Chart, drawing: str | None) -> str:
-    is_current = drawing is not None and check_svg(drawing, shown) == "current"
-    return drawing if drawing is not None and is_current else render_svg(shown)
+def _keep_or_draw(shown: Chart, drawing: str) -> str:
+    return drawing if check_svg(drawing, shown) == "current" else render_svg(shown)
 
 
 def _render_page(

@@ -36,7 +36,7 @@ def check_report(folder: Path) -> list[str]:
 
 def _render(study: Study, folder: Path) -> dict[str, bytes]:
     """All files of a study; figures that the folder has are kept where they show its data."""
-    drawn = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.svg")}
+    drawn = {path.name: path.read_text("utf-8", "replace") for path in folder.glob("*.svg")}
     derived = {name: text.encode() for name, text in derive(study, drawn).items()}
     return {**render_export(study), **derived}
 

@@ -17,7 +17,7 @@ Made by `run-ablation` and `ablations report` from the trials' own records, and 
 def render_index(studies: Sequence[Study]) -> str:
     """The index as Markdown: a row for each study, then the claims with their verdicts."""
     tables = [build_table(study) for study in studies]
-    columns = ("experiment", "question", "recipe", "n", "trials", "verdicts", "claims", "records")
+    columns = ("experiment", "question", "recipe", "n", "trials", "verdicts", "claims", "report")
     lines = [HEAD, _join(columns), _join(["---"] * len(columns))]
     lines += [_join(_describe(s, t)) for s, t in zip(studies, tables, strict=True)]
     if any(table.claims for table in tables):
@@ -40,7 +40,7 @@ def _describe(study: Study, table: Table) -> list[str]:
         states,
         count_words(verdict for verdict in table.rows["verdict"] if isinstance(verdict, str)),
         count_words(claim.word for claim in table.claims),
-        f"[trials]({folder}/trials.csv)",
+        f"[report]({folder}/report.html), [trials]({folder}/trials.csv)",
     ]
 
 
