@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from ablations.budget import Distance, check_budget, measure_distances
 from ablations.complexity import Sized, count_complexities
 from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe, read_paper
 from ablations.datasets import DATASETS
@@ -18,6 +19,15 @@ from ablations.identification import identify_dataset
 from ablations.ledger import Failure, Findings, Ledger
 from ablations.matrix import Variant, build_matrix
 from ablations.plan import Plan, PlannedTrial, State, TrialSpec, build_specs
+from ablations.pricing import (
+    Device,
+    Price,
+    find_device,
+    find_throughput,
+    merge_prices,
+    price_trials,
+    time_trials,
+)
 from ablations.records import EpochRecord, TrialRecord
 from ablations.tables import Scales, Table, build_table
 
@@ -25,11 +35,6 @@ if TYPE_CHECKING:
     from ablations.schedule import Event, Observer
 
 logger = logging.getLogger(__name__)
-
-NOMINAL_MACS_PER_SECOND = 1.5e10
-"""Multiply-adds a second of one training core, for estimates before anything was measured here."""
-EPOCH_PASSES = 3
-"""Forward and backward pass of an image, in forward passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,9 @@ class Places:
 
     COMPLEXITY_NAME: ClassVar[str] = "complexity.json"
     """Name of the cache of complexities in `runs_dir`."""
+
+    THROUGHPUT_NAME: ClassVar[str] = "throughput.json"
+    """Name of the cache of measured throughputs in `runs_dir`."""
 
     results_dir: Path
     """Tables of whole experiments."""
@@ -57,6 +65,11 @@ class Places:
     def complexity_file(self) -> Path:
         """Cache of complexities."""
         return self.runs_dir / self.COMPLEXITY_NAME
+
+    @property
+    def throughput_file(self) -> Path:
+        """Cache of measured throughputs."""
+        return self.runs_dir / self.THROUGHPUT_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,20 +185,93 @@ def compare(
     return table, records
 
 
-def estimate_seconds(plan: Plan, scales: Mapping[str, Scales], ledger: Ledger) -> dict[str, float]:
-    """Seconds of one core that each trial to run would take, by key.
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What the variants of a plan cost, and what its trials to run will take of this machine."""
 
-    From the median throughput of this ledger's finished trials of the same plan, or from a nominal
-    figure if there is none.
+    scales: Mapping[str, Scales]
+    """Complexities by variant."""
+
+    distances: Mapping[str, Distance]
+    """Distances from the budget's measure by variant; empty if there is no budget."""
+
+    price: Price
+    """Hours and disk."""
+
+
+def check_budgets(config: Config, plans: Iterable[Plan], places: Places) -> None:
+    """Makes sure that every variant that is asked for meets its experiment's budget.
+
+    Raises:
+        InputError: With all that do not.
     """
-    costs = {
-        trial.spec.key: _cost(trial, scales[trial.variant.name].trained.macs)
-        for trial in plan.trials
-    }
-    records = ledger.examine(costs).records
-    rates = sorted(costs[key] / record.seconds for key, record in records.items())
-    rate = rates[len(rates) // 2] if rates else NOMINAL_MACS_PER_SECOND
-    return {spec.key: costs[spec.key] / rate for spec in plan.to_run}
+    faults = []
+    for plan in plans:
+        if config.experiment(plan.experiment).budget is not None:
+            asked = {t.variant.name for t in plan.trials if t.state != "skipped"}
+            scales = count_scales(config, plan, places)
+            try:
+                check_budget(config, plan.experiment, scales, asked=asked)
+            except InputError as error:
+                faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def estimate_costs(
+    config: Config, plan: Plan, ledger: Ledger, *, places: Places, backend: "Backend"
+) -> Costs:
+    """What a plan costs on this machine; its throughput is measured if nothing tells it yet."""
+    scales = count_scales(config, plan, places)
+    experiment = config.experiment(plan.experiment)
+    distances = measure_distances(experiment.budget, scales) if experiment.budget else ()
+    return Costs(
+        scales=scales,
+        distances={distance.variant: distance for distance in distances},
+        price=_price(plan, scales, ledger, experiment.baseline, places, backend)
+        if plan.to_run
+        else merge_prices([]),
+    )
+
+
+def _price(
+    plan: Plan,
+    scales: Mapping[str, Scales],
+    ledger: Ledger,
+    baseline: str,
+    places: Places,
+    backend: "Backend",
+) -> Price:
+    complexities = {name: own.trained for name, own in scales.items()}
+    device = find_device(places.throughput_file, use_gpu=backend.gpus_per_trial != 0)
+    measured = next(trial.spec for trial in plan.trials if trial.variant.name == baseline)
+    timing = time_trials(
+        plan,
+        {name: complexity.macs for name, complexity in complexities.items()},
+        ledger.examine({trial.spec.key for trial in plan.trials}).records,
+        device,
+        measure=lambda: find_throughput(
+            measured,
+            device,
+            macs=complexities[baseline].macs,
+            cache_file=places.throughput_file,
+        ),
+    )
+    return price_trials(
+        plan,
+        complexities,
+        timing,
+        device=device,
+        side_by_side=_count_side_by_side(device, backend),
+        cache_dir=places.cache_dir,
+    )
+
+
+def _count_side_by_side(device: Device, backend: "Backend") -> int:
+    if backend.name == "local":
+        return 1
+    share = (backend.gpus_per_trial or 1) if device.kind == "cuda" else 1
+    return max(1, int(device.count / share))
 
 
 class Recorder:
@@ -240,16 +326,16 @@ class Recorder:
 class Backend:
     """What trains the trials."""
 
-    name: Literal["ray", "local"]
+    name: Literal["ray", "local"] = "ray"
     """Ray Tune, or this process alone."""
 
-    gpus_per_trial: float | None
+    gpus_per_trial: float | None = None
     """Share of a GPU for each trial; None for one where there is any, else none."""
 
-    retries: int
+    retries: int = 1
     """How often a trial that raised is tried again."""
 
-    download: bool
+    download: bool = False
     """Whether a missing dataset may be downloaded."""
 
     loader_workers: int = 0
@@ -392,10 +478,3 @@ def _describe_changes(selection: Selection) -> tuple[str, ...]:
     changes += [f"--only '{pattern}'" for pattern in selection.only]
     changes += [f"--exclude '{pattern}'" for pattern in selection.exclude]
     return tuple(changes)
-
-
-def _cost(trial: PlannedTrial, macs: int) -> float:
-    """Multiply-adds of a trial's training and evaluation."""
-    dataset = trial.spec.dataset
-    images = EPOCH_PASSES * dataset.train_size + dataset.test_size
-    return float(trial.spec.recipe.epochs * images * macs)
