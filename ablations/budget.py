@@ -42,7 +42,7 @@ def measure_distances(budget: Budget, scales: Mapping[str, Scales]) -> tuple[Dis
                 cost=cost,
                 share=share,
                 is_free=name in budget.free,
-                is_within=abs(share) <= budget.tolerance,
+                is_within=abs(cost - measure) <= budget.tolerance * measure,
             )
         )
     return tuple(distances)

@@ -1,21 +1,20 @@
 """Finds the plain network that costs as much as another: deeper, wider, or of higher cardinality.
 
-It counts nothing itself: it asks for the few complexities that it needs.
+Candidates are compared by a formula, which is exact for plain networks; what is proposed is counted
+as any other network is.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cache
-from math import gcd, log
+from math import ceil, gcd, log
 from typing import Literal
 
 from ablations.budget import get_cost
 from ablations.complexity import Complexity
 from ablations.errors import InputError
 from sknet.spec import Body, Branch, NetworkSpec, SelectiveKernel
-from sknet.zoo import NETWORKS
+from sknet.zoo import BODIES, NETWORKS
 
 By = Literal["depth", "width", "cardinality"]
 """What the proposal has more of: bottlenecks, channels everywhere, or groups."""
@@ -27,7 +26,7 @@ Count = Callable[[NetworkSpec], Complexity]
 """Counts a network on the images that its body is made for."""
 
 LARGEST_FACTOR = 4
-"""By how much a proposal may be wider, or of higher cardinality, than what it starts from."""
+"""By how much a proposal may be deeper, wider, or of higher cardinality than its start."""
 LARGEST_CHANGE = 1.5
 """By how much the width of a group may change where groups of the same width are too coarse."""
 
@@ -76,6 +75,17 @@ class Sizing:
 
     share: float
     """How much more than the target that is in the matched cost, as a share; negative if less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a formula says of a plain network's cost."""
+
+    macs: int
+    """Multiply-adds of one forward pass on one image."""
+
+    params: int
+    """Trainable parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,44 +163,85 @@ def propose(
     """
     network, body, _ = _find_network(to, flag="--to")
     target = count(network)
+    goal = Estimate(macs=target.macs, params=target.params)
+    if by == "depth":
+        found = _search_depths(start, goal, match=match, tolerance=tolerance)
+    else:
+        found = _find_nearest([*_widen(start, by), start], goal, match)
+        if abs(_compare(found, goal, match)) > tolerance:
+            found = _find_nearest([found, *_widen_freely(start, by)], goal, match)
 
-    @cache
     def size(network: Plain) -> Sizing:
         complexity = count(network.spec)
         share = get_cost(complexity, match) / get_cost(target, match) - 1
         return Sizing(network=network, complexity=complexity, share=share)
 
-    if by == "depth":
-        found = _search_depths(start, size, target, match=match, tolerance=tolerance)
-    else:
-        found = _find_nearest([*_widen(start, by)] or [start], size)
-        if abs(found.share) > tolerance and (finer := [*_widen_freely(start, by)]):
-            found = min(found, _find_nearest(finer, size), key=lambda one: abs(one.share))
     return Proposal(
         target=target,
         body=body,
         start=size(start),
-        found=found,
-        note=_describe_groups(start, found.network),
+        found=size(found),
+        note=_describe_groups(start, found),
     )
+
+
+def estimate_cost(network: Plain) -> Estimate:
+    """Multiply-adds and parameters, from the sizes of all convolutions and the classifier.
+
+    >>> body = Body(depths=(1,), mid_widths=(4,), out_widths=(64,))
+    >>> branch = Branch(groups=2)
+    >>> estimate_cost(Plain(body=body, branch=branch, in_channels=3, num_classes=10)).params
+    10914
+    """
+    macs = params = 0
+    for weights, outputs, side in _list_convolutions(network):
+        macs += weights * side**2
+        params += weights + 2 * outputs  # batch normalisation follows each
+    features, classes = network.body.out_widths[-1], network.num_classes
+    return Estimate(macs=macs + features * classes, params=params + (features + 1) * classes)
+
+
+def _list_convolutions(network: Plain) -> Iterator[tuple[int, int, int]]:
+    """Weights and outputs of every convolution, and the side of the square map that it gives."""
+    body, branch = network.body, network.branch
+    stem = body.stem
+    side = ceil(body.input_size / stem.stride)
+    yield stem.kernel**2 * network.in_channels * stem.width, stem.width, side
+    side = ceil(side / 2) if stem.pool else side
+    for block in (block for blocks in body.stages() for block in blocks):
+        before, side = side, ceil(side / block.stride)
+        mid, out = block.mid_width, block.out_width
+        yield block.in_width * mid, mid, before if body.stride_place == "operator" else side
+        yield branch.kernel**2 * mid * (mid // (branch.groups or mid)), mid, side
+        yield mid * out, out, side
+        if block.stride != 1 or block.in_width != out:
+            yield block.in_width * out, out, side
 
 
 def render_yaml(proposal: Proposal) -> str:
-    """The settings that make the proposal a variant on the target's body, at the paper's scale."""
+    """The settings that make the proposal a variant of an experiment on the target's body.
+
+    On a body that is narrower than the paper's they stand under `on`, in its own numbers.
+    """
     network, body = proposal.found.network, proposal.body
-    names = ("depths", "mid_widths", "out_widths")
+    lines = [f"branches: [{{{_describe_kernel(network.branch)}}}]", "attention: sum"]
     changes = ", ".join(
         f"{name}: {list(getattr(network.body, name))}"
-        for name in names
+        for name in ("depths", "mid_widths", "out_widths")
         if getattr(network.body, name) != getattr(body, name)
     )
-    kernel = f"kernel: {network.branch.kernel}"
-    if network.branch.dilation > 1:
-        kernel += f", dilation: {network.branch.dilation}"
-    if network.branch.groups is not None:
-        kernel += f", groups: {network.branch.groups * body.divisor}"
-    lines = [f"body: {{{changes}}}"] if changes else []
-    return "\n".join([*lines, f"branches: [{{{kernel}}}]", "attention: sum"])
+    if changes:
+        lines.insert(0, f"body: {{{changes}}}")
+    if body.divisor == 1:
+        return "\n".join(lines)
+    name = next((name for name, known in BODIES.items() if known == body), "BODY")
+    return "\n".join(["on:", f"  {name}:", *(f"    {line}" for line in lines)])
+
+
+def _describe_kernel(branch: Branch) -> str:
+    settings = {"kernel": branch.kernel, "dilation": branch.dilation, "groups": branch.groups}
+    default = {"dilation": 1, "groups": None}
+    return ", ".join(f"{k}: {v}" for k, v in settings.items() if default.get(k, ()) != v)
 
 
 def _find_network(name: str, *, flag: str) -> tuple[NetworkSpec, Body, tuple[Branch, ...]]:
@@ -205,25 +256,17 @@ def _find_network(name: str, *, flag: str) -> tuple[NetworkSpec, Body, tuple[Bra
     return network, network.body, network.operator.branches
 
 
-def _search_depths(
-    start: Plain,
-    size: Callable[[Plain], Sizing],
-    target: Complexity,
-    *,
-    match: Match,
-    tolerance: float,
-) -> Sizing:
-    """The best number of bottlenecks in one stage; a stage's cost is linear in it."""
-    goal, other = get_cost(target, match), "params" if match == "macs" else "macs"
-    cost = get_cost(size(start).complexity, match)
-    found = []
-    for stage, depth in enumerate(start.body.depths):
-        step = get_cost(size(_deepen(start, stage, depth + 1)).complexity, match) - cost
-        found.append(size(_deepen(start, stage, max(1, depth + round((goal - cost) / step)))))
-    near = [one for one in found if abs(one.share) <= tolerance]
-    if not near:
-        return min(found, key=lambda one: abs(one.share))
-    return min(near, key=lambda one: abs(get_cost(one.complexity, other) - get_cost(target, other)))
+def _search_depths(start: Plain, goal: Estimate, *, match: Match, tolerance: float) -> Plain:
+    """The best number of bottlenecks in one stage."""
+    largest = LARGEST_FACTOR * sum(start.body.depths)
+    found = [
+        _find_nearest([_deepen(start, stage, depth) for depth in range(1, largest)], goal, match)
+        for stage in range(len(start.body.depths))
+    ]
+    near = [one for one in found if abs(_compare(one, goal, match)) <= tolerance]
+    if near:
+        return _find_nearest(near, goal, "params" if match == "macs" else "macs")
+    return _find_nearest(found, goal, match)
 
 
 def _deepen(start: Plain, stage: int, depth: int) -> Plain:
@@ -231,11 +274,15 @@ def _deepen(start: Plain, stage: int, depth: int) -> Plain:
     return replace(start, body=replace(start.body, depths=depths))
 
 
-def _find_nearest(networks: Sequence[Plain], size: Callable[[Plain], Sizing]) -> Sizing:
-    """The one nearest to the target, of networks in the order of their cost."""
-    place = bisect_left(networks, 0.0, key=lambda network: size(network).share)
-    around = networks[max(0, place - 1) : place + 1]
-    return min(map(size, around), key=lambda one: abs(one.share))
+def _find_nearest(networks: Iterable[Plain], goal: Estimate, match: Match) -> Plain:
+    return min(networks, key=lambda network: abs(_compare(network, goal, match)))
+
+
+def _compare(network: Plain, goal: Estimate, match: Match) -> float:
+    """How much more the network costs, as a share of the goal."""
+    cost: int = getattr(estimate_cost(network), match)
+    measure: int = getattr(goal, match)
+    return cost / measure - 1
 
 
 def _widen(start: Plain, by: By) -> Iterator[Plain]:

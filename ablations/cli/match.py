@@ -63,7 +63,8 @@ def _print(proposal: Proposal, to: str, cost: Match) -> None:
 
 
 def _show_spec(network: NetworkSpec) -> tuple[str, str]:
-    return str(network.body), str(network.operator)
+    attention = "" if network.attention is None else f" + {type(network.attention).__name__}"
+    return str(network.body), f"{network.operator}{attention}"
 
 
 def _show_complexity(complexity: Complexity) -> tuple[str, str]:

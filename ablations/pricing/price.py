@@ -13,8 +13,10 @@ from ablations.pricing.timing import Timing
 
 BYTES_PER_NUMBER = 4
 """Of a weight, of its momentum, of a running statistic."""
-FIXED_BYTES = 40_000
-"""Of a record besides its numbers: names and places of the weights, facts, environment."""
+FIXED_BYTES = 5_000
+"""Of a record besides its numbers: facts, environment."""
+BYTES_PER_BLOCK = 12_000
+"""Of the names and places of a block's weights."""
 BYTES_PER_EPOCH = 450
 """Of a record's curves."""
 BYTES_PER_PATH = 64
@@ -157,11 +159,12 @@ def check_hours(price: Price, max_hours: float) -> None:
 def _price_trial(spec: TrialSpec, complexity: Complexity, seconds: float) -> TrialPrice:
     weights = BYTES_PER_NUMBER * (complexity.params + complexity.running_statistics)
     momentum = BYTES_PER_NUMBER * complexity.params
-    outcomes, epochs = spec.dataset.test_size, spec.recipe.epochs
+    blocks = sum(map(len, spec.network.body.stages()))
+    besides = FIXED_BYTES + BYTES_PER_BLOCK * blocks + BYTES_PER_EPOCH * spec.recipe.epochs
     return TrialPrice(
         seconds=seconds,
-        record_bytes=FIXED_BYTES + weights + outcomes // 8 + epochs * BYTES_PER_EPOCH,
-        checkpoint_bytes=2 * (FIXED_BYTES + weights + momentum + epochs * BYTES_PER_EPOCH),
+        record_bytes=weights + spec.dataset.test_size // 8 + besides,
+        checkpoint_bytes=2 * (weights + momentum + besides),
     )
 
 
