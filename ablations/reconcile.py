@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ablations.budget import Distance, check_budget, measure_distances
 from ablations.complexity import Sized, count_complexities
 from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe, read_paper
 from ablations.datasets import DATASETS
@@ -19,15 +18,6 @@ from ablations.identification import identify_dataset
 from ablations.ledger import Failure, Findings, Ledger
 from ablations.matrix import Variant, build_matrix
 from ablations.plan import Plan, PlannedTrial, State, TrialSpec, build_specs
-from ablations.pricing import (
-    Device,
-    Price,
-    find_device,
-    find_throughput,
-    merge_prices,
-    price_trials,
-    time_trials,
-)
 from ablations.records import EpochRecord, TrialRecord
 from ablations.tables import Scales, Table, build_table
 
@@ -183,95 +173,6 @@ def compare(
         looks=ledger.list_looks(plan.experiment, plan.recipe_name),
     )
     return table, records
-
-
-@dataclass(frozen=True, kw_only=True)
-class Costs:
-    """What the variants of a plan cost, and what its trials to run will take of this machine."""
-
-    scales: Mapping[str, Scales]
-    """Complexities by variant."""
-
-    distances: Mapping[str, Distance]
-    """Distances from the budget's measure by variant; empty if there is no budget."""
-
-    price: Price
-    """Hours and disk."""
-
-
-def check_budgets(config: Config, plans: Iterable[Plan], places: Places) -> None:
-    """Makes sure that every variant that is asked for meets its experiment's budget.
-
-    Raises:
-        InputError: With all that do not.
-    """
-    faults = []
-    for plan in plans:
-        if config.experiment(plan.experiment).budget is not None:
-            asked = {t.variant.name for t in plan.trials if t.state != "skipped"}
-            scales = count_scales(config, plan, places)
-            try:
-                check_budget(config, plan.experiment, scales, asked=asked)
-            except InputError as error:
-                faults.append(str(error))
-    if faults:
-        raise InputError("\n".join(faults))
-
-
-def estimate_costs(
-    config: Config, plan: Plan, ledger: Ledger, *, places: Places, backend: "Backend"
-) -> Costs:
-    """What a plan costs on this machine; its throughput is measured if nothing tells it yet."""
-    scales = count_scales(config, plan, places)
-    experiment = config.experiment(plan.experiment)
-    distances = measure_distances(experiment.budget, scales) if experiment.budget else ()
-    return Costs(
-        scales=scales,
-        distances={distance.variant: distance for distance in distances},
-        price=_price(plan, scales, ledger, experiment.baseline, places, backend)
-        if plan.to_run
-        else merge_prices([]),
-    )
-
-
-def _price(
-    plan: Plan,
-    scales: Mapping[str, Scales],
-    ledger: Ledger,
-    baseline: str,
-    places: Places,
-    backend: "Backend",
-) -> Price:
-    complexities = {name: own.trained for name, own in scales.items()}
-    device = find_device(places.throughput_file, use_gpu=backend.gpus_per_trial != 0)
-    measured = next(trial.spec for trial in plan.trials if trial.variant.name == baseline)
-    timing = time_trials(
-        plan,
-        {name: complexity.macs for name, complexity in complexities.items()},
-        ledger.examine({trial.spec.key for trial in plan.trials}).records,
-        device,
-        measure=lambda: find_throughput(
-            measured,
-            device,
-            macs=complexities[baseline].macs,
-            cache_file=places.throughput_file,
-        ),
-    )
-    return price_trials(
-        plan,
-        complexities,
-        timing,
-        device=device,
-        side_by_side=_count_side_by_side(device, backend),
-        cache_dir=places.cache_dir,
-    )
-
-
-def _count_side_by_side(device: Device, backend: "Backend") -> int:
-    if backend.name == "local":
-        return 1
-    share = (backend.gpus_per_trial or 1) if device.kind == "cuda" else 1
-    return max(1, int(device.count / share))
 
 
 class Recorder:

@@ -42,21 +42,19 @@ from ablations.cli.options import (
 )
 from ablations.complexity import count_complexities
 from ablations.config import Config, find_config, read_config, read_paper
+from ablations.costs import Costs, check_budgets, estimate_costs
 from ablations.errors import IncompleteError, InputError, InterruptedRunError, MisfitError
 from ablations.ledger import Ledger
 from ablations.plan import Plan, PlannedTrial, State
 from ablations.pricing import check_hours, merge_prices
 from ablations.reconcile import (
     Backend,
-    Costs,
     Places,
     Selection,
-    check_budgets,
     check_machine,
     compare,
     count_scales,
     draw_plan,
-    estimate_costs,
     find_missing,
     refresh,
     train,

@@ -14,10 +14,10 @@ from rich.table import Table as RichTable
 
 from ablations.budget import format_share
 from ablations.config import PaperTable
+from ablations.costs import Costs
 from ablations.durations import format_duration, format_size
 from ablations.plan import Plan
 from ablations.pricing import Price, merge_prices
-from ablations.reconcile import Costs
 from ablations.tables import Table, format_cells, list_claims
 from ablations.verification import Check
 
