@@ -134,10 +134,11 @@ def _print_price(price: Price) -> None:
     if price.device is None:
         return
     count, unit = price.device.count, price.device.unit
+    where = f"with the {count} {unit}{'s' if count > 1 else ''} of this machine"
     stdout.print(
         f"Time: {format_duration(price.seconds)} of one {unit}, about "
-        f"{format_duration(price.wall_seconds)} with the {count} {unit}{'s' if count > 1 else ''} "
-        f"of this machine; {'; '.join(price.basis)}.",
+        f"{format_duration(price.wall_seconds)} "
+        f"{where if price.side_by_side > 1 else 'one after the other'}; {'; '.join(price.basis)}.",
         markup=False,
         soft_wrap=True,
     )
