@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ablations.complexity import Complexity
 from ablations.config import Budget, Config
 from ablations.errors import InputError
-from ablations.tables import Scales
+from ablations.study import Scales
 
 
 @dataclass(frozen=True, kw_only=True)

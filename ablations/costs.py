@@ -19,7 +19,7 @@ from ablations.pricing import (
     time_trials,
 )
 from ablations.reconcile import Backend, Places, count_scales
-from ablations.tables import Scales
+from ablations.study import Scales
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from ablations.errors import MachineError
@@ -22,8 +23,8 @@ def check_writable(folder: Path, *, flag: str) -> None:
         )
 
 
-def write_atomically(path: Path, content: str) -> None:
-    """Writes a text file under a temporary name, then renames it over `path`.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file under a temporary name, then renames it over `path`; texts are UTF-8.
 
     Raises:
         OSError: If the folder cannot be made or written.
@@ -32,8 +33,8 @@ def write_atomically(path: Path, content: str) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     staging = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(content)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         staging.chmod(0o644)  # mkstemp lets only the owner read
@@ -41,6 +42,27 @@ def write_atomically(path: Path, content: str) -> None:
     except BaseException:
         staging.unlink(missing_ok=True)
         raise
+
+
+def write_changed(contents: Mapping[str, bytes], folder: Path) -> list[str]:
+    """Writes those files whose content is another; returns their names.
+
+    Raises:
+        MachineError: If the folder cannot be written.
+    """
+    try:
+        changed = [
+            name
+            for name, content in contents.items()
+            if not (folder / name).is_file() or (folder / name).read_bytes() != content
+        ]
+        for name in changed:
+            write_atomically(folder / name, contents[name])
+    except OSError as error:
+        raise MachineError(
+            f"{folder} must be a writable folder, got {error.strerror}. Pass another --results-dir."
+        ) from error
+    return changed
 
 
 def hash_file(path: Path) -> str:

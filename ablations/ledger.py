@@ -86,6 +86,11 @@ class Ledger:
                 "Pass another --runs-dir."
             ) from error
 
+    @property
+    def has_records(self) -> bool:
+        """Whether any trial may have ended: its folder of records is there."""
+        return self._trials.is_dir()
+
     def checkpoint_of(self, key: str) -> Path:
         """File of an unfinished trial's state."""
         return self.runs_dir / "checkpoints" / f"{key}.pt"

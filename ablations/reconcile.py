@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ablations.complexity import Sized, count_complexities
-from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe, read_paper
-from ablations.datasets import DATASETS
+from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe
+from ablations.datasets import DATASETS, Dataset
 from ablations.errors import InputError
 from ablations.files import check_writable
 from ablations.identification import identify_dataset
@@ -19,7 +20,7 @@ from ablations.ledger import Failure, Findings, Ledger
 from ablations.matrix import Variant, build_matrix
 from ablations.plan import Plan, PlannedTrial, State, TrialSpec, build_specs
 from ablations.records import EpochRecord, TrialRecord
-from ablations.tables import Scales, Table, build_table
+from ablations.study import Scales, StudiedDataset
 
 if TYPE_CHECKING:
     from ablations.schedule import Event, Observer
@@ -41,7 +42,7 @@ class Places:
     """Name of the cache of measured throughputs in `runs_dir`."""
 
     results_dir: Path
-    """Tables of whole experiments."""
+    """Records and tables of whole experiments."""
 
     data_dir: Path
     """The user's datasets."""
@@ -83,17 +84,32 @@ class Selection:
 
 
 def draw_plan(
-    config: Config, experiment: str, selection: Selection, ledger: Ledger, *, data_dir: Path
+    config: Config,
+    experiment: str,
+    selection: Selection,
+    ledger: Ledger | None,
+    *,
+    data_dir: Path,
+    known: StudiedDataset | None = None,
 ) -> Plan:
     """The trials that are asked for, each with what the ledger knows of it.
 
     The user's datasets in `data_dir` need not be there.
 
+    Args:
+        config: What experiments.yaml says.
+        experiment: Name of the experiment.
+        selection: What is asked for.
+        ledger: What is known; None if nothing is.
+        data_dir: The user's datasets.
+        known: What stands for a dataset without a pinned checksum in earlier results, to be used
+            instead of what is in `data_dir`.
+
     Raises:
         InputError: If a name or a setting is wrong, or a variant cannot be built.
     """
     recipe, recipe_name = _choose_recipe(config, selection)
-    dataset = identify_dataset(DATASETS[recipe.dataset], data_dir)
+    dataset = _choose_dataset(DATASETS[recipe.dataset], data_dir, known)
     matrix = build_matrix(config, experiment, body_name=recipe.body, dataset=dataset)
     variants = matrix.variants
     skipped = _choose_skipped(variants, selection)
@@ -116,12 +132,25 @@ def draw_plan(
         changes=_describe_changes(selection),
         is_narrowed=bool(selection.seeds or selection.only or selection.exclude),
     )
-    return refresh(plan, ledger)
+    return refresh(plan, ledger) if ledger else plan
 
 
-def refresh(plan: Plan, ledger: Ledger) -> Plan:
-    """The same plan with what the ledger knows now."""
+def refresh(
+    plan: Plan, ledger: Ledger, exported: Mapping[str, TrialRecord] = MappingProxyType({})
+) -> Plan:
+    """The same plan with what the ledger knows now.
+
+    Args:
+        plan: What is asked.
+        ledger: What is known.
+        exported: Records that are known from elsewhere; the ledger's own come first.
+    """
     findings = ledger.examine({trial.spec.key for trial in plan.trials})
+    findings = Findings(
+        records={**exported, **findings.records},
+        failures=findings.failures,
+        corrupt={key: why for key, why in findings.corrupt.items() if key not in exported},
+    )
     trials = tuple(
         trial
         if trial.state == "skipped"
@@ -153,26 +182,6 @@ def count_scales(config: Config, plan: Plan, places: Places) -> dict[str, Scales
         name: Scales(paper=counted[paper], trained=counted[trained])
         for name, (paper, trained) in pairs.items()
     }
-
-
-def compare(
-    config: Config, plan: Plan, ledger: Ledger, *, scales: Mapping[str, Scales]
-) -> tuple[Table, Mapping[str, TrialRecord]]:
-    """The comparison table of a plan, from what the ledger knows, with the records behind it."""
-    experiment = config.experiment(plan.experiment)
-    records = ledger.examine({trial.spec.key for trial in plan.trials}).records
-    table = build_table(
-        plan,
-        records,
-        question=experiment.question,
-        baseline=experiment.baseline,
-        margin=experiment.margin,
-        claims=experiment.claims,
-        paper_table=read_paper()[experiment.paper_table[0]] if experiment.paper_table else None,
-        scales=scales,
-        looks=ledger.list_looks(plan.experiment, plan.recipe_name),
-    )
-    return table, records
 
 
 class Recorder:
@@ -336,6 +345,18 @@ def _choose_recipe(config: Config, selection: Selection) -> tuple[Recipe, str]:
     if selection.seeds is not None:
         recipe = recipe.model_copy(update={"seeds": selection.seeds})
     return recipe, f"{selection.recipe_name} {altered}".strip()
+
+
+def _choose_dataset(dataset: Dataset, data_dir: Path, known: StudiedDataset | None) -> Dataset:
+    if known is None or dataset.checksum is not None or known.name != dataset.name:
+        return identify_dataset(dataset, data_dir)
+    return replace(
+        dataset,
+        num_classes=known.num_classes,
+        train_size=known.train_size,
+        test_size=known.test_size,
+        found=known.found,
+    )
 
 
 def _choose_skipped(variants: tuple[Variant, ...], selection: Selection) -> dict[str, str]:

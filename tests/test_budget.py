@@ -11,7 +11,7 @@ from ablations.budget import check_budget, measure_distances
 from ablations.complexity import Complexity
 from ablations.config import Budget, Config, read_config
 from ablations.errors import InputError
-from ablations.tables import Scales
+from ablations.study import Scales
 
 COMPLEXITY = Complexity(
     params=1000,

@@ -10,8 +10,8 @@ ORDER = tuple(
     """
     errors files durations datasets identification config user_operators matrix plan records
     environment complexity verification data training evaluation trial pricing schedule ledger
-    statistics claims tables budget matching figures html report tracking progress reconcile costs
-    cli
+    statistics claims study export budget matching tables figures html report tracking progress
+    reconcile publication costs cli
     """.split()  # noqa: SIM905 - a list of words reads better than one of strings
 )
 """Modules of `ablations`; each may import only those before it."""

@@ -2,136 +2,32 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from studies import COMPLEXITY, PAPER, make_clear_records, make_plan, make_records, make_study
 
-from ablations.complexity import Complexity
 from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
 from ablations.datasets import Dataset
-from ablations.matrix import Variant
-from ablations.plan import Plan, PlannedTrial, State, build_specs
-from ablations.records import Environment, EpochRecord, TrialRecord
+from ablations.plan import Plan
+from ablations.records import TrialRecord
 from ablations.tables import (
-    Scales,
     Table,
     build_table,
     format_cells,
+    list_curves,
+    list_environments,
     list_trials,
     render_csv,
     render_markdown,
 )
-from sknet.spec import Branch, NetworkSpec, SelectiveKernel
-
-COMPLEXITY = Complexity(
-    params=1_234_567,
-    running_statistics=100,
-    macs=2_345_000_000,
-    rescaling_macs=5,
-    fvcore_total=3,
-    uncounted=(),
-)
-PAPER = PaperTable(
-    source="A paper, Table 1",
-    recipe="ImageNet",
-    provenance="printed",
-    rows={
-        "base": PaperRow(
-            top1_error=Decimal("20.79"), params_m=Decimal("27.5"), gflops=Decimal("4.47")
-        ),
-        "other": PaperRow(
-            top1_error=Decimal("20.80"),
-            params_m=Decimal("1.3"),
-            explained={"params_m": Explanation(ours=Decimal("1.2"), reason="counted otherwise")},
-        ),
-    },
-)
 
 
-def make_variant(name: str, dilation: int) -> Variant:
-    """A variant whose second kernel has a dilation."""
-    network = NetworkSpec(operator=SelectiveKernel(branches=(Branch(), Branch(3, dilation))))
-    return Variant(
-        name=name, settings={"dilation": dilation}, network=network, paper_network=network
-    )
-
-
-VARIANTS = tuple(make_variant(name, d) for d, name in enumerate(("base", "other", "extra"), 1))
-
-
-def make_plan(recipe: Recipe, dataset: Dataset, *, states: dict[str, State] | None = None) -> Plan:
-    """Three variants with two seeds; all finished but where `states` says otherwise."""
-    trials = tuple(
-        PlannedTrial(
-            variant=variant,
-            spec=spec,
-            state=(states or {}).get(variant.name, "finished"),
-            reason="a reason" if variant.name in (states or {}) else "",
-        )
-        for variant, spec in build_specs(VARIANTS, recipe, dataset)
-    )
-    return Plan(
-        experiment="e", recipe_name="quick", recipe=recipe, variants=VARIANTS, trials=trials
-    )
-
-
-def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, TrialRecord]:
-    """Errors of 4 and 5 for the baseline's two seeds, 3 and 5 for the next, 2 and 5."""
-    records = {}
-    for trial in plan.trials:
-        position = [variant.name for variant in VARIANTS].index(trial.variant.name)
-        epoch = EpochRecord(
-            epoch=0,
-            is_last=True,
-            diverged=trial.variant.name in diverged,
-            learning_rate=0.1,
-            train_loss=1.0,
-            top1_error=5.0 if trial.spec.seed else 4.0 - position,
-            top5_error=0.0,
-            correct=(True,),
-            train_seconds=1.0,
-            test_seconds=1.0,
-            images_per_second=1.0,
-            peak_memory_mb=1.0,
-        )
-        records[trial.spec.key] = TrialRecord(
-            key=trial.spec.key,
-            facts=dict(trial.spec.facts),
-            epochs=(epoch,),
-            environment=Environment(
-                device="CPU x",
-                python="3",
-                torch="2",
-                package="0",
-                platform="Linux",
-                commit="0123456789abcdef",
-                dirty=True,
-            ),
-            finished_at=0.0,
-        )
-    return records
-
-
-def build(
-    plan: Plan,
-    records: dict[str, TrialRecord],
-    *,
-    claims: tuple[Claim, ...] = (),
-    looks: tuple[tuple[int, ...], ...] = (),
-) -> Table:
+def build(plan: Plan, records: dict[str, TrialRecord], **settings: Any) -> Table:
     """The comparison of the three variants."""
-    return build_table(
-        plan,
-        records,
-        question="Which?",
-        baseline="base",
-        margin=0.5,
-        claims=claims,
-        looks=looks,
-        paper_table=PAPER,
-        scales={v.name: Scales(paper=COMPLEXITY, trained=COMPLEXITY) for v in VARIANTS},
-    )
+    return build_table(make_study(plan, records, **settings))
 
 
 def test_rows_are_in_the_papers_order(recipe: Recipe, dataset: Dataset) -> None:
@@ -149,7 +45,7 @@ def test_rows_are_in_the_papers_order(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def test_cells_are_rounded_and_carry_their_interval(recipe: Recipe, dataset: Dataset) -> None:
-    """Unrounded numbers are in the CSV."""
+    """Ten digits are in the CSV, none that another machine might compute otherwise."""
     plan = make_plan(recipe, dataset)
     table = build(plan, make_records(plan))
 
@@ -162,6 +58,8 @@ def test_cells_are_rounded_and_carry_their_interval(recipe: Recipe, dataset: Dat
     assert other[-1] == "undecided"
     assert extra[1:4] == ["–", "–", "–"]
     assert "2.345" in render_csv(table)
+    assert str(table.rows.loc["other", "top1_error_half_width"]) not in render_csv(table)
+    assert f"{table.rows.loc['other', 'top1_error_half_width']:.10g}" in render_csv(table)
 
 
 def test_the_foot_adds_up(recipe: Recipe, dataset: Dataset) -> None:
@@ -213,23 +111,10 @@ def test_notes_say_where_numbers_come_from(recipe: Recipe, dataset: Dataset) -> 
 
     text = render_markdown(build(plan, make_records(plan)))
 
-    assert "Trained on CPU x; torch 2; commit 0123456789ab with changes" in text
+    assert "Trained on CPU x; torch 2; commit 0123456789ab with changes; matrix " in text
     assert f"SHA-256 {dataset.checksum[:12]}" in text
     assert "Printed other: params 1.3: counted otherwise." in text
     assert "Printed: A paper, Table 1; ImageNet." in text
-
-
-def make_clear_records(plan: Plan) -> dict[str, TrialRecord]:
-    """`other` is 2 points better than the baseline, `extra` is as good."""
-    noise = np.random.default_rng(0).normal(0, 0.05, len(plan.trials))
-    records = make_records(plan)
-    for trial, jitter in zip(plan.trials, noise, strict=True):
-        shift = {"base": 0.0, "other": -2.0, "extra": 0.0}[trial.variant.name]
-        record = records[trial.spec.key]
-        outcomes = tuple(bool((i + trial.spec.seed) % (3 + (shift < -1))) for i in range(40))
-        epoch = replace(record.last, top1_error=5.0 + shift + jitter, correct=outcomes)
-        records[trial.spec.key] = replace(record, epochs=(epoch,))
-    return records
 
 
 def test_a_row_has_one_word(recipe: Recipe, dataset: Dataset) -> None:
@@ -340,13 +225,40 @@ def test_a_number_leads_back_to_its_trials(recipe: Recipe, dataset: Dataset) -> 
     """One row for each trial that was asked for, with its id."""
     plan = make_plan(recipe, dataset)
 
-    trials = list_trials(plan, make_records(plan))
+    trials = list_trials(make_study(plan, make_records(plan)))
 
     assert trials["trial"].tolist() == [trial.spec.key for trial in plan.trials]
     means = trials.groupby("variant", sort=False)["top1_error"].mean()
     pd.testing.assert_series_equal(
         means, build(plan, make_records(plan)).rows["top1_error"], check_names=False
     )
+
+
+def test_curves_and_environments_are_those_of_the_table(recipe: Recipe, dataset: Dataset) -> None:
+    """Every epoch, and every place once with its number of trials; none of a row left out."""
+    plan = make_plan(recipe, dataset, states={"extra": "skipped"})
+    records = make_records(plan)
+    first = next(iter(records))
+    before = replace(records[first].last, is_last=False, top1_error=9.0)
+    elsewhere = replace(records[first].environment, commit=None)
+    records[first] = replace(
+        records[first],
+        epochs=(before, replace(records[first].last, epoch=1)),
+        environment=elsewhere,
+    )
+    study = make_study(plan, records)
+
+    curves, places = list_curves(study), list_environments(study)
+
+    assert curves[["variant", "seed", "epoch", "top1_error"]].values.tolist() == [
+        ["base", 0, 0, 9.0],
+        ["base", 0, 1, 4.0],
+        ["base", 1, 0, 5.0],
+        ["other", 0, 0, 3.0],
+        ["other", 1, 0, 5.0],
+    ]
+    assert sorted(places["trials"]) == [1, 3]
+    assert list_environments(make_study(plan, {})).empty
 
 
 def test_markdown_is_a_table(recipe: Recipe, dataset: Dataset) -> None:
@@ -358,3 +270,117 @@ def test_markdown_is_a_table(recipe: Recipe, dataset: Dataset) -> None:
     body = [line for line in lines if line.startswith("|")]
     assert len(body) == 2 + 3
     assert len({line.count("|") for line in body}) == 1
+
+
+def test_rows_that_are_only_printed_stand_in_the_papers_order(
+    recipe: Recipe, dataset: Dataset
+) -> None:
+    """After the row above them in the paper, with nothing of ours."""
+    plan = make_plan(recipe, dataset)
+    rows = {
+        "first": PaperRow(top1_error=Decimal("30.0")),
+        "base": PAPER.rows["base"],
+        "second": PaperRow(gflops=Decimal("1.00")),
+        "third": PaperRow(params_m=Decimal("2.50")),
+        "other": PAPER.rows["other"],
+    }
+    paper = (PAPER.model_copy(update={"rows": rows}),)
+
+    ours = build(plan, make_records(plan), paper=paper)
+    table = build(plan, make_records(plan), paper=paper, paper_rows="all")
+
+    assert list(ours.rows.index) == ["base", "other", "extra"]
+    assert list(table.rows.index) == ["first", "base", "second", "third", "other", "extra"]
+    assert list(table.headings)[:3] == ["variant", "dilation", "paper_top1_error"]
+    cells = dict(zip(table.rows.index, format_cells(table), strict=True))
+    assert cells["third"] == ["third", "–", "–", "2.50", *["–"] * 10]
+    assert cells["base"][:3] == ["base", "1", "20.79"]
+    assert table.only_printed == ("first", "second", "third")
+    assert "Printed only, not trained here: first; second; third." in table.notes
+    assert list(table.rows.columns) == list(ours.rows.columns)
+    pd.testing.assert_series_equal(
+        table.rows["difference"].dropna(), ours.rows["difference"], check_names=False
+    )
+
+
+def test_a_later_table_fills_what_the_earlier_leaves_empty(
+    recipe: Recipe, dataset: Dataset
+) -> None:
+    """Each cell with its own explanation; the foot names both tables."""
+    plan = make_plan(recipe, dataset)
+    why = Explanation(ours=Decimal("1"), reason="says the later")
+    later = PaperTable(
+        source="Another paper, Table 2",
+        provenance="unverified",
+        rows={
+            "other": PaperRow(
+                params_m=Decimal("9.9"),
+                mflops=Decimal("140.35"),
+                explained={"params_m": why, "mflops": why},
+            ),
+        },
+    )
+
+    table = build(plan, make_records(plan), paper=(PAPER, later))
+
+    assert table.texts["paper_params_m", "other"] == "1.3"
+    assert table.texts["paper_mflops", "other"] == "140.35"
+    assert "Printed other: params 1.3: counted otherwise." in table.notes
+    assert "Printed other: MFLOPs 140.35: says the later." in table.notes
+    assert "Printed: A paper, Table 1; ImageNet." in table.notes
+    assert "Printed: Another paper, Table 2; unverified, recalled and not read." in table.notes
+
+
+def test_every_kind_of_printed_error_has_a_column(recipe: Recipe, dataset: Dataset) -> None:
+    """And one of ours beside it where our trials measure the same; no other column."""
+    plan = make_plan(recipe, dataset)
+    records = make_records(plan)
+    rows = {
+        "base": PaperRow(top1_error_320=Decimal("19.5"), cifar10_error=Decimal("3.47")),
+        "other": PaperRow(top5_error=Decimal("6.00"), mflops=Decimal("41")),
+    }
+    for key, record in records.items():
+        epoch = replace(record.last, top5_error=1.0 + record.seed)
+        records[key] = replace(record, epochs=(epoch,))
+
+    table = build(plan, records, paper=(PAPER.model_copy(update={"rows": rows}),))
+
+    assert [heading for heading in table.headings.values() if heading.startswith("paper")] == [
+        "paper: error at 320 %",
+        "paper: top-5 error %",
+        "paper: CIFAR-10 error %",
+        "paper: MFLOPs (multiply-adds)",
+    ]
+    assert table.headings["top5_error"] == "quick: top-5 error %"
+    assert table.rows["top5_error"].tolist() == [1.5, 1.5, 1.5]
+    assert "top1_error_320" not in table.headings
+    assert table.headings["paper_scale_mflops"] == "ours, paper's scale: MFLOPs (multiply-adds)"
+
+
+def test_operators_that_nobody_decided_on_are_named(recipe: Recipe, dataset: Dataset) -> None:
+    """A user's own module may have such."""
+    plan = make_plan(recipe, dataset)
+    free, strange = (
+        replace(COMPLEXITY, uncounted=names) for names in (("aten::add",), ("my::op",))
+    )
+
+    texts = [
+        render_markdown(build(plan, make_records(plan), complexity=complexity))
+        for complexity in (free, strange)
+    ]
+
+    assert ["my::op" in text for text in texts] == [False, True]
+    assert "taken as free" not in texts[0]
+
+
+def test_the_matrix_hash_changes_with_what_is_trained(recipe: Recipe, dataset: Dataset) -> None:
+    """And with nothing else."""
+    plan = make_plan(recipe, dataset)
+    longer = make_plan(recipe.model_copy(update={"epochs": 3}), dataset)
+
+    same = make_study(plan, {}, margin=0.1)
+    hashes = {make_study(p, make_records(p)).matrix_hash for p in (plan, longer)}
+
+    assert len(hashes) == 2
+    assert same.matrix_hash in hashes
+    assert f"matrix {same.matrix_hash[:12]};" in build(plan, {}).notes[-1]

@@ -1,7 +1,6 @@
 """The commands: each wires the other modules together."""
 
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -16,8 +15,10 @@ from ablations.cli.display import (
     describe_plan,
     make_table,
     print_checks,
+    print_findings,
     print_json,
     print_plans,
+    print_publications,
     print_tables,
     stderr,
     stdout,
@@ -47,12 +48,22 @@ from ablations.errors import IncompleteError, InputError, InterruptedRunError, M
 from ablations.ledger import Ledger
 from ablations.plan import Plan, PlannedTrial, State
 from ablations.pricing import check_hours, merge_prices
+from ablations.publication import (
+    check_results,
+    gather_study,
+    list_foreign,
+    list_targets,
+    publish,
+    publish_blocks,
+    publish_index,
+    read_earlier,
+)
+from ablations.publication import report as publish_report
 from ablations.reconcile import (
     Backend,
     Places,
     Selection,
     check_machine,
-    compare,
     count_scales,
     draw_plan,
     find_missing,
@@ -60,8 +71,8 @@ from ablations.reconcile import (
     train,
 )
 from ablations.records import TrialRecord
-from ablations.report import write_results
-from ablations.tables import Scales, Table, list_trials
+from ablations.study import Scales, Study
+from ablations.tables import build_table
 from ablations.tracking import Mirror, choose_uri
 from ablations.verification import check_tables, list_networks
 
@@ -116,12 +127,13 @@ def run(
         loader_workers=loader_workers,
     )
     check_budgets(experiments, plans, places)
-    if dry_run or max_hours is not None:
-        costs = _estimate(experiments, plans, ledger, places, chosen, max_hours)
     if dry_run:
+        costs = _estimate(experiments, plans, ledger, places, chosen, max_hours)
         print_plans(plans, costs, as_json=as_json)
         return
+    _check_hours(experiments, plans, ledger, places, chosen, max_hours)
     missing = find_missing(plans)
+    earlier = {plan.experiment: read_earlier(plan, places) for plan in plans}
     if missing:
         check_machine(missing, places, chosen)
     uri = choose_uri(tracking_uri, os.environ.get("MLFLOW_TRACKING_URI"), runs_dir)
@@ -141,12 +153,12 @@ def run(
                 "The same command goes on from there."
             ) from None
         plans = [refresh(plan, ledger) for plan in plans]
-        reports = [
-            _report(experiments, plan, scales[plan.experiment], ledger, places, mirror)
-            for plan in plans
-        ]
+        studies = [_gather(experiments, plan, scales, ledger, earlier) for plan in plans]
+        written = _publish(plans, studies, places, mirror)
         trouble = mirror.close()
-    print_tables(plans, reports, as_json=as_json)
+    print_tables(plans, [build_table(study) for study in studies], as_json=as_json)
+    if any(folder.is_relative_to(results_dir) for folder in written):
+        publish_index(experiments, places)
     if trouble:
         stderr.print(f"MLflow: {trouble} The ledger has everything; run again to send it.")
     failed = sum(plan.count()["failed"] for plan in plans)
@@ -249,6 +261,47 @@ def status(
 
 
 @app.command()
+def report(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Experiments, by name.", metavar="[NAME...]")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All experiments.")] = False,
+    recipe: Annotated[str | None, typer.Option(help="One recipe; else all that are known.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; say what was edited or is stale.")
+    ] = False,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    runs_dir: RunsDir = Path("runs"),
+    results_dir: ResultsDir = Path("results"),
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Write results anew from the ledger and from the records in them, or check them."""
+    if bool(names) == every:
+        raise InputError("report needs either names of experiments or --all.")
+    places = Places(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir)
+    found = _read(config)
+    if check:
+        findings = check_results(found, places, names=names or (), recipe=recipe)
+        print_findings(findings, results_dir, as_json=as_json)
+        if findings:
+            raise IncompleteError("\n".join(findings))
+        return
+    ledger = Ledger(runs_dir)
+    targets = list_targets(found, ledger, places, names=names or (), recipe=recipe)
+    written = [publish_report(found, target, ledger, places) for target in targets]
+    others = [*publish_index(found, places), *publish_blocks(places)] if written else []
+    if written or as_json:
+        print_publications(written, others, as_json=as_json)
+    for line in list_foreign(found, places):
+        stderr.print(line, markup=False, soft_wrap=True)
+    if unknown := [name for name in names or () if name not in {t.experiment for t in targets}]:
+        raise IncompleteError(
+            f"nothing is known of {', '.join(unknown)}; `run-ablation {' '.join(unknown)}` trains."
+        )
+
+
+@app.command()
 def verify(
     table: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only tables whose key holds NAME.")
@@ -322,6 +375,19 @@ def _estimate(
     return costs
 
 
+def _check_hours(
+    config: Config,
+    plans: list[Plan],
+    ledger: Ledger,
+    places: Places,
+    backend: Backend,
+    max_hours: float | None,
+) -> None:
+    """Estimates the run if its hours are limited: a run that is not need not be measured first."""
+    if max_hours is not None:
+        _estimate(config, plans, ledger, places, backend, max_hours)
+
+
 def _train(
     missing: Mapping[str, PlannedTrial],
     plans: list[Plan],
@@ -353,25 +419,31 @@ def _send_records(
                 mirror.send_trial(plan, trial, records[trial.spec.key], own)
 
 
-def _report(
+def _gather(
     config: Config,
     plan: Plan,
-    scales: Mapping[str, Scales],
+    scales: Mapping[str, Mapping[str, Scales]],
     ledger: Ledger,
-    places: Places,
-    mirror: Mirror,
-) -> Table:
-    """Writes a plan's table where it belongs, and sends it to MLflow if it is a whole one."""
-    ledger.add_look(plan.experiment, plan.recipe_name, plan.recipe.seeds)
-    table, records = compare(config, plan, ledger, scales=scales)
-    _send_records([plan], records, {plan.experiment: scales}, mirror)
-    if plan.changes:
-        label = re.sub(r"[^\w.=,+-]+", "_", plan.recipe_name)
-        folder = places.runs_dir / "tables" / plan.experiment / label
-    else:
-        folder = places.results_dir / plan.experiment / plan.recipe_name
-    write_results(table, list_trials(plan, records), folder)
-    if not plan.is_narrowed:
-        mirror.send_table(plan, table)
-    stderr.print(f"written: {folder}/table.md, table.csv, trials.csv", soft_wrap=True)
-    return table
+    earlier: Mapping[str, Study | None],
+) -> Study:
+    """What is known of a plan, now that its table is looked at."""
+    name = plan.experiment
+    ledger.add_look(name, plan.recipe_name, plan.recipe.seeds)
+    return gather_study(config, plan, ledger, scales=scales[name], earlier=earlier[name])
+
+
+def _publish(plans: list[Plan], studies: list[Study], places: Places, mirror: Mirror) -> list[Path]:
+    """Writes studies where they belong and sends them to MLflow; returns folders that changed."""
+    changed = []
+    for plan, study in zip(plans, studies, strict=True):
+        publication = publish(study, places)
+        records = {trial.key: trial.record for trial in study.trials if trial.record}
+        _send_records([plan], records, {plan.experiment: study.scales}, mirror)
+        if not study.is_narrowed:
+            mirror.send_table(plan, build_table(study))
+        if publication.changed:
+            changed.append(publication.folder)
+        names = ", ".join(publication.changed)
+        done = f"written: {names}" if names else "as it was"
+        stderr.print(f"{publication.folder}: {done}", markup=False, soft_wrap=True)
+    return changed

@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -18,7 +19,9 @@ from ablations.costs import Costs
 from ablations.durations import format_duration, format_size
 from ablations.plan import Plan
 from ablations.pricing import Price, merge_prices
-from ablations.tables import Table, format_cells, list_claims
+from ablations.publication import Publication
+from ablations.report import count_words
+from ablations.tables import Table, build_table, format_cells, list_claims
 from ablations.verification import Check
 
 # Where nothing tells the width (a file, a pipe), tables are not squeezed into 80 columns.
@@ -71,6 +74,47 @@ def _fill(table: Table, keys: list[str]) -> RichTable:
     for cells in format_cells(table):
         filled.add_row(*(cells[position] for position in positions))
     return filled
+
+
+def print_publications(
+    publications: Sequence[Publication], others: Sequence[Path], *, as_json: bool
+) -> None:
+    """What was written anew, folder by folder, with the verdicts."""
+    described = [_describe_publication(publication) for publication in publications]
+    if as_json:
+        print_json({"studies": described, "written": [str(path) for path in others]})
+        return
+    table = make_table("experiment", "recipe", "trials", "verdicts", "claims", "written")
+    for known in described:
+        states = ", ".join(f"{number} {state}" for state, number in known["count"].items())
+        verdicts, claims = count_words(known["verdicts"]), count_words(known["claims"])
+        written = ", ".join(known["written"]) or "nothing: it is as it was"
+        table.add_row(known["experiment"], known["recipe"], states, verdicts, claims, written)
+    stdout.print(table)
+    for path in others:
+        stdout.print(f"written: {path}", markup=False, soft_wrap=True)
+
+
+def _describe_publication(publication: Publication) -> dict[str, Any]:
+    study, table = publication.study, build_table(publication.study)
+    return {
+        "experiment": study.experiment,
+        "recipe": study.recipe_name,
+        "folder": str(publication.folder),
+        "matrix": study.matrix_hash,
+        "count": {state: number for state, number in study.count().items() if number},
+        "verdicts": [word for word in table.rows["verdict"] if isinstance(word, str)],
+        "claims": [claim.word for claim in table.claims],
+        "written": publication.changed,
+    }
+
+
+def print_findings(findings: Sequence[str], results_dir: Path, *, as_json: bool) -> None:
+    """That all is well, or for a program what is not; people read it as the error."""
+    if as_json:
+        print_json({"findings": list(findings)})
+    elif not findings:
+        stdout.print(f"{results_dir}: all is as its records give it.", soft_wrap=True)
 
 
 def print_checks(tables: Mapping[str, PaperTable], checks: list[Check]) -> None:

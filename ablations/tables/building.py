@@ -1,136 +1,151 @@
-"""Plan, records and printed cells -> the table's rows and headings."""
+"""A study -> the table's rows and headings."""
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import pandas as pd
 
 from ablations.claims import judge_claims
-from ablations.config import Claim, PaperRow, PaperTable
-from ablations.plan import Plan
-from ablations.records import TrialRecord
+from ablations.config import PaperRow
 from ablations.statistics import is_exploratory, summarise
-from ablations.tables.comparison import Comparison, compare_variants
+from ablations.study import Scales, Study
+from ablations.tables.comparison import Comparison, Measure, compare_variants, tabulate
 from ablations.tables.notes import collect_notes
-from ablations.tables.table import Scales, Table
+from ablations.tables.table import Table
+
+SETTINGS = {
+    "kernel": "kernel",
+    "dilation": "D",
+    "groups": "G",
+    "resulting_kernel": "resulting kernel",
+    "kernels": "kernels",
+    "attention": "attention",
+    "reduction": "r",
+    "L": "L",
+}
+"""Headings of settings; one that is not here is its own."""
+
+PRINTED = {
+    "top1_error": "error %",
+    "top1_error_320": "error at 320 %",
+    "top5_error": "top-5 error %",
+    "cifar10_error": "CIFAR-10 error %",
+    "cifar100_error": "CIFAR-100 error %",
+    "params_m": "params M",
+    "gflops": "GFLOPs (multiply-adds)",
+    "mflops": "MFLOPs (multiply-adds)",
+}
+"""Headings of the papers' cells."""
+
+FURTHER: tuple[Measure, ...] = ("top1_error_320", "top5_error")
+"""Errors that are shown beside the top-1 error where a paper prints them."""
 
 
-def build_table(
-    plan: Plan,
-    records: Mapping[str, TrialRecord],
-    *,
-    question: str,
-    baseline: str,
-    margin: float,
-    claims: Sequence[Claim] = (),
-    paper_table: PaperTable | None,
-    scales: Mapping[str, Scales],
-    looks: Sequence[Sequence[int]] = (),
-) -> Table:
-    """Compares the variants of a plan.
-
-    Args:
-        plan: What was asked.
-        records: All known records of the experiment's declared trials, by key; of variants that
-            were not asked for too, since they belong to the family.
-        question: What the table answers.
-        baseline: The variant that the others are compared with.
-        margin: Points of error below which a difference does not matter.
-        claims: Statements that the trials are held against.
-        paper_table: The papers' cells; their rows are found by the variants' names.
-        scales: Complexities by variant.
-        looks: Seeds of all looks at this table, in order; too many make it exploratory.
-    """
-    comparison = compare_variants(plan, records, baseline=baseline, margin=margin)
-    shown = {trial.variant.name for trial in plan.trials if trial.state != "skipped"}
-    rows = []
-    for variant in plan.variants:
-        if variant.name not in shown:
-            continue
-        printed = paper_table.rows.get(variant.name) if paper_table else None
-        row: dict[str, Any] = {"variant": variant.name, **variant.settings}
-        row |= _describe_paper(printed) if paper_table else {}
-        row |= _describe_complexity(scales[variant.name])
-        row |= _describe_errors(comparison.errors.get(variant.name))
-        row |= _describe_difference(comparison, variant.name)
-        rows.append(row)
-    headings = _headings(plan, baseline)
-    recipe = plan.recipe
-    exploratory = ", exploratory" if is_exploratory(recipe.seeds, looks) else ""
+def build_table(study: Study) -> Table:
+    """Compares the variants of a study; rows that were not asked for are left out."""
+    comparison = compare_variants(study)
+    rows = _build_rows(study, comparison)
+    exploratory = is_exploratory(study.seeds, study.looks)
+    mark = ", exploratory" if exploratory else ""
+    headings = _list_headings(study, list(rows.columns))
     return Table(
-        title=f"{plan.experiment}, recipe {plan.recipe_name}{exploratory}",
-        question=question,
-        rows=pd.DataFrame(rows).set_index("variant"),
-        headings={key: heading for key, heading in headings.items() if key in rows[0]},
+        title=f"{study.experiment}, recipe {study.recipe_name}{mark}",
+        question=study.question,
+        rows=rows,
+        headings=headings,
         claims=judge_claims(
-            claims,
+            study.claims,
             comparison.errors,
-            baseline=baseline,
-            margin=margin,
+            baseline=study.baseline,
+            margin=study.margin,
             broken=comparison.broken,
-            variants=[variant.name for variant in plan.variants],
-            scope=f"{plan.recipe_name}{exploratory}: {recipe.dataset}, {recipe.body}",
+            variants=[row.name for row in study.rows],
+            scope=f"{study.recipe_name}{mark}: {study.recipe['dataset']}, {study.body}",
         ),
-        notes=tuple(
-            collect_notes(
-                plan,
-                records,
-                comparison,
-                paper_table=paper_table,
-                is_exploratory=bool(exploratory),
-            )
-        ),
+        notes=tuple(collect_notes(study, comparison, is_exploratory=exploratory)),
+        texts=_list_texts(study, list(rows.index)),
+        only_printed=study.only_printed,
     )
 
 
-def list_trials(plan: Plan, records: Mapping[str, TrialRecord]) -> pd.DataFrame:
-    """One row for each trial that was asked for: the way back from a number to its trials."""
-    rows = []
-    for trial in plan.trials:
-        record = records.get(trial.spec.key)
-        row: dict[str, Any] = {
-            "trial": trial.spec.key,
-            "variant": trial.variant.name,
-            "seed": trial.spec.seed,
-            "state": trial.state,
-            "reason": trial.reason,
+def _build_rows(study: Study, comparison: Comparison) -> pd.DataFrame:
+    """One row for each variant that was asked for, and for each that is only printed."""
+    settings = {row.name: row.settings for row in study.rows}
+    measured = _measure(study, comparison)
+    unknown = dict.fromkeys(measured[study.baseline], float("nan")) | {"n": 0, "verdict": None}
+    known = study.shown.union(study.only_printed)
+    shown = [name for name in study.list_names() if name in known]
+    nothing: Mapping[str, Any] = dict.fromkeys(study.columns)
+    rows = [
+        {
+            "variant": name,
+            **settings.get(name, nothing),
+            **_describe_paper(study, name, shown),
+            **measured.get(name, unknown),
         }
-        if record is not None:
-            row |= {
-                "top1_error": record.last.top1_error,
-                "top5_error": record.last.top5_error,
-                "train_loss": record.last.train_loss,
-                "epochs": len(record.epochs),
-                "commit": record.environment.commit,
-                "dirty": record.environment.dirty,
-                "torch": record.environment.torch,
-                "device": record.environment.device,
-            }
-        rows.append(row)
-    return pd.DataFrame(rows)
+        for name in shown
+    ]
+    frame = pd.DataFrame(rows).set_index("variant")
+    for column in study.columns:  # whole numbers stay whole, also where a row has none
+        values = pd.Series([row[column] for row in rows], frame.index, dtype=object)
+        frame[column] = values.infer_objects()
+    return frame
 
 
-def _describe_paper(printed: PaperRow | None) -> dict[str, Any]:
-    row = printed or PaperRow()
+def _measure(study: Study, comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """All that is ours of every variant."""
+    further = {measure: tabulate(study, measure) for measure in _list_further(study)}
     return {
-        "paper_top1_error": _or_nan(row.top1_error),
-        "paper_params_m": _or_nan(row.params_m),
-        "paper_gflops": _or_nan(row.gflops),
+        row.name: {
+            **_describe_complexity(study.scales[row.name], in_millions=_is_small(study)),
+            **_describe_errors(comparison.errors.get(row.name)),
+            **{key: _mean(errors.get(row.name)) for key, errors in further.items()},
+            **_describe_difference(comparison, row.name),
+        }
+        for row in study.rows
     }
 
 
-def _or_nan(value: Decimal | None) -> float:
+def _list_further(study: Study) -> list[Measure]:
+    """Kinds of error, besides top-1, that a paper prints for a row and that our trials measure."""
+    return [
+        measure
+        for measure in FURTHER
+        if any(getattr(row.cells, measure) is not None for row in study.printed)
+        and any(getattr(r.last, measure) is not None for _, r in study.list_finished())
+    ]
+
+
+def _is_small(study: Study) -> bool:
+    """Whether the papers print this experiment's multiply-adds in millions."""
+    cells = [row.cells for row in study.printed]
+    return any(c.mflops is not None for c in cells) and all(c.gflops is None for c in cells)
+
+
+def _describe_paper(study: Study, name: str, shown: Sequence[str]) -> dict[str, Any]:
+    """The row's printed cells, of the kinds that are printed for any row that is shown."""
+    cells = [study.printed_cells.get(other, PaperRow()) for other in shown]
+    own = study.printed_cells.get(name, PaperRow())
+    kinds = [kind for kind in PRINTED if any(getattr(row, kind) is not None for row in cells)]
+    return {f"paper_{kind}": _or_nan(getattr(own, kind)) for kind in kinds}
+
+
+def _or_nan(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _describe_complexity(scales: Scales) -> dict[str, Any]:
+def _describe_complexity(scales: Scales, *, in_millions: bool) -> dict[str, Any]:
+    unit, factor = ("mflops", 1e6) if in_millions else ("gflops", 1e9)
     return {
         "paper_scale_params_m": scales.paper.params / 1e6,
-        "paper_scale_gflops": scales.paper.macs / 1e9,
+        f"paper_scale_{unit}": scales.paper.macs / factor,
         "trained_params": scales.trained.params,
         "trained_mflops": scales.trained.macs / 1e6,
     }
+
+
+def _mean(errors: pd.Series | None) -> float:
+    return float("nan") if errors is None else float(errors.mean())
 
 
 def _describe_errors(errors: pd.Series | None) -> dict[str, Any]:
@@ -163,31 +178,44 @@ def _describe_difference(comparison: Comparison, variant: str) -> dict[str, Any]
     }
 
 
-def _headings(plan: Plan, baseline: str) -> dict[str, str]:
-    settings = {
-        "kernel": "kernel",
-        "dilation": "D",
-        "groups": "G",
-        "resulting_kernel": "resulting kernel",
-        "kernels": "kernels",
-        "attention": "attention",
-        "reduction": "r",
-        "L": "L",
-    }
-    declared = plan.variants[0].settings
-    first = {key: settings[key] for key in declared} if declared else {"variant": "variant"}
-    measured = f"{plan.recipe_name}"
-    return first | {
-        "paper_top1_error": "paper: error %",
-        "paper_params_m": "paper: params M",
-        "paper_gflops": "paper: GFLOPs (multiply-adds)",
+def _list_headings(study: Study, columns: Sequence[str]) -> dict[str, str]:
+    """What stands above the columns that are shown, in order."""
+    measured = study.recipe_name
+    known: dict[str, str] = {
+        **{column: SETTINGS.get(column, column.replace("_", " ")) for column in study.columns},
+        **{f"paper_{kind}": f"paper: {heading}" for kind, heading in PRINTED.items()},
         "paper_scale_params_m": "ours, paper's scale: params M",
         "paper_scale_gflops": "ours, paper's scale: GFLOPs (multiply-adds)",
+        "paper_scale_mflops": "ours, paper's scale: MFLOPs (multiply-adds)",
         "trained_params": "trained network: params",
         "trained_mflops": "trained network: MFLOPs (multiply-adds)",
         "n": f"{measured}: n",
         "top1_error": f"{measured}: error %",
         "top1_error_std": f"{measured}: std",
-        "difference": f"{measured}: difference from {baseline}",
+        **{measure: f"{measured}: {PRINTED[measure]}" for measure in FURTHER},
+        "difference": f"{measured}: difference from {study.baseline}",
         "verdict": f"{measured}: verdict",
     }
+    name: dict[str, str] = {} if _tell_apart(study) else {"variant": "variant"}
+    return name | {key: heading for key, heading in known.items() if key in columns}
+
+
+def _tell_apart(study: Study) -> bool:
+    """Whether the settings that the table shows differ in every row."""
+    settings = {str([row.settings[column] for column in study.columns]) for row in study.rows}
+    return bool(study.columns) and len(settings) == len(study.list_names())
+
+
+def _list_texts(study: Study, names: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Cells whose text does not follow from their number."""
+    texts = {("difference", study.baseline): "baseline"}
+    for name in names:
+        cells = study.printed_cells.get(name, PaperRow())
+        texts |= {
+            (f"paper_{kind}", name): str(value)
+            for kind in PRINTED
+            if (value := getattr(cells, kind)) is not None
+        }
+        if name in study.only_printed:
+            texts["n", name] = "–"
+    return texts

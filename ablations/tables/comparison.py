@@ -1,14 +1,13 @@
-"""Plan and records -> what the statistics say of every row."""
+"""A study -> what the statistics say of every row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablations.plan import Plan, PlannedTrial
-from ablations.records import TrialRecord
 from ablations.statistics import (
     Difference,
     Disagreement,
@@ -18,9 +17,13 @@ from ablations.statistics import (
     decide,
     estimate_image_error,
 )
+from ablations.study import StudiedTrial, Study
 
 BOOTSTRAP_SEED = 0
 """Each row draws its images anew from it, so that a row's figure depends on no other row."""
+
+Measure = Literal["top1_error", "top1_error_320", "top5_error"]
+"""An error of a record's last epoch."""
 
 Outcomes = Mapping[int, NDArray[np.bool_]]
 """Whether each test image is right, by seed."""
@@ -28,7 +31,7 @@ Outcomes = Mapping[int, NDArray[np.bool_]]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What the statistics say of the rows of a plan; rows of which nothing is known are absent."""
+    """What the statistics say of the rows of a study; rows of which nothing is known are absent."""
 
     baseline: str
     """The variant that the others are compared with."""
@@ -61,20 +64,12 @@ class Comparison:
     """Number of test images; 0 if nothing is known of them."""
 
 
-def compare_variants(
-    plan: Plan, records: Mapping[str, TrialRecord], *, baseline: str, margin: float
-) -> Comparison:
-    """Compares the variants of a plan with the baseline.
-
-    Args:
-        plan: What was asked.
-        records: All known records of the experiment's declared trials, by key.
-        baseline: The variant that the others are compared with.
-        margin: Points of error below which a difference does not matter.
-    """
-    errors = tabulate_errors(plan, records)
-    family = len(plan.variants) - 1
-    broken = frozenset(t.variant.name for t in plan.trials if _is_broken(t, records))
+def compare_variants(study: Study) -> Comparison:
+    """Compares the variants of a study with its baseline."""
+    baseline, margin = study.baseline, study.margin
+    errors = tabulate(study, "top1_error")
+    family = len(study.rows) - 1
+    broken = frozenset(trial.variant for trial in study.trials if _is_broken(trial))
     differences = compare_with_baseline(errors, baseline, family=family)
     judged = {
         name: decide(
@@ -86,7 +81,7 @@ def compare_variants(
         )
         for name, difference in differences.items()
     }
-    outcomes = _collect_outcomes(plan, records)
+    outcomes = _collect_outcomes(study)
     pairs = {name: _pair(outcomes, name, baseline) for name in differences}
     return Comparison(
         baseline=baseline,
@@ -109,30 +104,22 @@ def compare_variants(
     )
 
 
-def tabulate_errors(plan: Plan, records: Mapping[str, TrialRecord]) -> pd.DataFrame:
-    """Top-1 errors (%), a row for each seed and a column for each variant, NaN where unknown.
+def tabulate(study: Study, measure: Measure) -> pd.DataFrame:
+    """Errors (%), a row for each seed and a column for each variant, NaN where unknown.
 
     A diverged trial has no error.
     """
-    frame = pd.DataFrame(
-        index=list(plan.recipe.seeds), columns=[v.name for v in plan.variants], dtype=float
-    )
-    for trial, record in _list_finished(plan, records):
-        frame.loc[trial.spec.seed, trial.variant.name] = record.last.top1_error
+    names = [row.name for row in study.rows]
+    frame = pd.DataFrame(index=list(study.seeds), columns=names, dtype=float)
+    for trial, record in study.list_finished():
+        frame.loc[trial.seed, trial.variant] = getattr(record.last, measure)
     return frame.dropna(axis="columns", how="all")
 
 
-def _list_finished(
-    plan: Plan, records: Mapping[str, TrialRecord]
-) -> list[tuple[PlannedTrial, TrialRecord]]:
-    pairs = [(t, records[t.spec.key]) for t in plan.trials if t.spec.key in records]
-    return [(trial, record) for trial, record in pairs if record.state == "finished"]
-
-
-def _collect_outcomes(plan: Plan, records: Mapping[str, TrialRecord]) -> Mapping[str, Outcomes]:
-    outcomes: dict[str, dict[int, NDArray[np.bool_]]] = {v.name: {} for v in plan.variants}
-    for trial, record in _list_finished(plan, records):
-        outcomes[trial.variant.name][trial.spec.seed] = np.array(record.last.correct, bool)
+def _collect_outcomes(study: Study) -> Mapping[str, Outcomes]:
+    outcomes: dict[str, dict[int, NDArray[np.bool_]]] = {row.name: {} for row in study.rows}
+    for trial, record in study.list_finished():
+        outcomes[trial.variant][trial.seed] = np.array(record.last.correct, bool)
     return outcomes
 
 
@@ -147,7 +134,7 @@ def _pair(
     )
 
 
-def _is_broken(trial: PlannedTrial, records: Mapping[str, TrialRecord]) -> bool:
+def _is_broken(trial: StudiedTrial) -> bool:
     """Whether a trial failed or diverged, be it asked for or not."""
-    record = records.get(trial.spec.key)
-    return trial.state == "failed" or (record is not None and record.state == "diverged")
+    diverged = trial.record is not None and trial.record.state == "diverged"
+    return trial.state == "failed" or diverged

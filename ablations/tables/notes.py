@@ -1,33 +1,34 @@
 """The foot of a table: what was asked and what became of it, method, origin."""
 
-from collections.abc import Mapping
-
-from ablations.config import PaperRow, PaperTable
-from ablations.plan import Plan
-from ablations.records import Environment, TrialRecord
+from ablations.complexity import FREE
+from ablations.config import PaperRow
+from ablations.records import Environment
 from ablations.statistics import FEWEST_SEEDS, MOST_SEEDS
+from ablations.study import Source, Study
 from ablations.tables.comparison import Comparison
 
+PROVENANCES = {
+    "printed": "",
+    "secondary": "secondary, as quoted by another publication",
+    "recomputed": "recomputed, recalled and not read, but confirmed by a count of the construction",
+    "unverified": "unverified, recalled and not read",
+}
+"""What a reader must know of printed cells that were not read in the paper itself."""
 
-def collect_notes(
-    plan: Plan,
-    records: Mapping[str, TrialRecord],
-    comparison: Comparison,
-    *,
-    paper_table: PaperTable | None,
-    is_exploratory: bool,
-) -> list[str]:
+
+def collect_notes(study: Study, comparison: Comparison, *, is_exploratory: bool) -> list[str]:
     """All that stands below a table, in order."""
-    count = plan.count()
-    parts = " + ".join(f"{n} {state}" for state, n in count.items() if n or state == "finished")
-    notes = [f"Trials: {len(plan.trials)} asked = {parts}."]
+    parts = " + ".join(
+        f"{n} {state}" for state, n in study.count().items() if n or state == "finished"
+    )
+    notes = [f"Trials: {len(study.trials)} asked = {parts}."]
     notes += [
-        f"{trial.variant.name}, seed {trial.spec.seed}: {trial.state}, {trial.reason}."
-        for trial in plan.trials
+        f"{trial.variant}, seed {trial.seed}: {trial.state}, {trial.reason}."
+        for trial in study.trials
         if trial.state in ("failed", "diverged")
     ]
-    if plan.changes:
-        notes.append(f"Narrowed or altered: {'; '.join(plan.changes)}.")
+    if study.changes:
+        notes.append(f"Narrowed or altered: {'; '.join(study.changes)}.")
     if is_exploratory:
         notes.append(
             "Exploratory: the seeds were not planned. The table was looked at with other seeds "
@@ -38,10 +39,12 @@ def collect_notes(
         "Multiply-adds are the papers' convention: convolutions, fully connected layers and the "
         "rescaling of channels. Parameters are the trainable ones."
     )
-    if paper_table:
-        notes.append(f"Printed: {paper_table.source}; {paper_table.recipe}.")
-        notes += _explain_cells(plan, paper_table)
-    notes.append(_describe_origin(plan, records))
+    notes += _name_uncounted(study)
+    notes += [_describe_source(source) for source in study.sources]
+    if study.only_printed:
+        notes.append(f"Printed only, not trained here: {'; '.join(study.only_printed)}.")
+    notes += _explain_cells(study)
+    notes.append(_describe_origin(study))
     return notes
 
 
@@ -101,11 +104,26 @@ def _explain_images(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _explain_cells(plan: Plan, paper_table: PaperTable) -> list[str]:
+def _name_uncounted(study: Study) -> list[str]:
+    """Operators that nobody has decided on, such as those of a user's own module."""
+    counted = [scale for own in study.scales.values() for scale in (own.paper, own.trained)]
+    names = sorted({name for scale in counted for name in scale.uncounted} - FREE)
+    if not names:
+        return []
+    return [f"Not counted, and taken as free, though they may compute: {', '.join(names)}."]
+
+
+def _describe_source(source: Source) -> str:
+    provenance = PROVENANCES[source.provenance]
+    parts = [part for part in (source.source, source.recipe, provenance) if part]
+    return f"Printed: {'; '.join(parts)}."
+
+
+def _explain_cells(study: Study) -> list[str]:
     """Why printed complexities differ from ours, cells of the same reason together."""
     cells: dict[str, list[str]] = {}
-    for variant in plan.variants:
-        row = paper_table.rows.get(variant.name, PaperRow())
+    for variant in study.rows:
+        row = study.printed_cells.get(variant.name, PaperRow())
         for column, explanation in row.explained.items():
             heading = {"params_m": "params", "gflops": "GFLOPs", "mflops": "MFLOPs"}[column]
             cell = f"{variant.name}: {heading} {getattr(row, column)}"
@@ -113,20 +131,18 @@ def _explain_cells(plan: Plan, paper_table: PaperTable) -> list[str]:
     return [f"Printed {'; '.join(names)}: {reason}." for reason, names in cells.items()]
 
 
-def _describe_origin(plan: Plan, records: Mapping[str, TrialRecord]) -> str:
-    used = [records[t.spec.key] for t in plan.trials if t.spec.key in records]
-    environments = [record.environment for record in used]
+def _describe_origin(study: Study) -> str:
+    environments = [trial.record.environment for trial in study.trials if trial.record]
     devices = sorted({e.device for e in environments})
     mixed = " (mixed: differences may owe to the device)" if len(devices) > 1 else ""
     commits = sorted({_describe_commit(e) for e in environments})
     torches = sorted({e.torch for e in environments})
-    dataset = plan.trials[0].spec.dataset  # a plan without trials is refused
-    pinned = dataset.checksum is not None
-    identity = f"SHA-256 {dataset.identity[:12]}" if pinned else dataset.identity[:60]
+    dataset = study.dataset
+    identity = f"SHA-256 {dataset.identity[:12]}" if dataset.is_pinned else dataset.identity[:60]
     return (
         f"Trained on {', '.join(devices) or 'nothing yet'}{mixed}; torch "
-        f"{', '.join(torches) or '–'}; commit {', '.join(commits) or '–'}; dataset "
-        f"{plan.recipe.dataset}, {identity}."
+        f"{', '.join(torches) or '–'}; commit {', '.join(commits) or '–'}; matrix "
+        f"{study.matrix_hash[:12]}; dataset {dataset.name}, {identity}."
     )
 
 

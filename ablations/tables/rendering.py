@@ -7,6 +7,9 @@ import pandas as pd
 
 from ablations.tables.table import Table
 
+DIGITS = 10
+"""Digits of derived numbers that do not depend on the machine and the libraries."""
+
 
 def format_cells(table: Table) -> list[list[str]]:
     """The table's body as texts, a list for each variant, in the order of the headings.
@@ -14,7 +17,10 @@ def format_cells(table: Table) -> list[list[str]]:
     An interval stands behind its value; the columns that hold half widths are not shown apart.
     """
     return [
-        [_format_cell(key, row, str(variant)) for key in table.headings]
+        [
+            table.texts.get((key, str(variant))) or _format_cell(key, row, str(variant))
+            for key in table.headings
+        ]
         for variant, row in table.rows.iterrows()
     ]
 
@@ -38,8 +44,8 @@ def render_markdown(table: Table) -> str:
 
 
 def render_csv(table: Table) -> str:
-    """The numbers behind the table, unrounded."""
-    return str(table.rows.to_csv(lineterminator="\n"))
+    """The numbers behind the table, to ten digits: another machine may differ in the last."""
+    return str(table.rows.to_csv(lineterminator="\n", float_format=f"%.{DIGITS}g"))
 
 
 def _join(cells: Sequence[str]) -> str:
@@ -55,19 +61,22 @@ def _format_cell(key: str, row: pd.Series, variant: str) -> str:
     if pd.isna(value):
         return "–"
     formats: dict[str, Callable[[Any], str]] = {
-        "paper_top1_error": "{:.2f}".format,
-        "paper_params_m": "{:.1f}".format,
-        "paper_gflops": "{:.2f}".format,
         "paper_scale_params_m": "{:.2f}".format,
         "paper_scale_gflops": "{:.2f}".format,
+        "paper_scale_mflops": "{:.2f}".format,
         "trained_params": "{:,.0f}".format,
         "trained_mflops": "{:.3f}".format,
         "top1_error": "{:.2f}".format,
         "top1_error_std": "{:.2f}".format,
+        "top1_error_320": "{:.2f}".format,
+        "top5_error": "{:.2f}".format,
         "difference": "{:+.2f}".format,
     }
-    if key == "difference" and pd.isna(row["difference_half_width"]) and value == 0:
-        return "baseline"
-    text = formats.get(key, "{:.0f}".format)(value)
+    text = formats.get(key, "{:.0f}".format)(_settle(value))
     half_width = row.get(f"{key}_half_width", float("nan"))
-    return text if pd.isna(half_width) else f"{text} ± {half_width:.2f}"
+    return text if pd.isna(half_width) else f"{text} ± {_settle(half_width):.2f}"
+
+
+def _settle(value: Any) -> float:
+    """Without the last digits, so that a half is rounded to the same side on every machine."""
+    return round(float(value), DIGITS)

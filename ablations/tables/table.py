@@ -1,12 +1,11 @@
 """What a table is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from ablations.claims import Judgement
-from ablations.complexity import Complexity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +30,9 @@ class Table:
     notes: tuple[str, ...]
     """The foot: what was asked and what became of it, method, footnotes."""
 
+    texts: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Cells, by column and row, that are not shown by their column's rule: printed ones have the
+    digits that they have in the paper."""
 
-@dataclass(frozen=True, kw_only=True)
-class Scales:
-    """The two complexities of a variant."""
-
-    paper: Complexity
-    """Of the network that the variant names at the paper's scale."""
-
-    trained: Complexity
-    """Of the network that is trained."""
+    only_printed: tuple[str, ...] = ()
+    """Rows that stand there for their printed cells alone; nobody trains them."""

@@ -1,0 +1,52 @@
+"""The folder of one study: four exported files, and the texts that are derived from them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ablations.errors import IncompleteError
+from ablations.export import EXPORTED, PROVENANCE, is_exported, read_export, render_export
+from ablations.files import write_changed
+from ablations.report.deriving import derive
+from ablations.study import Study
+
+
+def write_report(study: Study, folder: Path) -> list[str]:
+    """Writes the study's files and the derived texts; returns the names of those that changed.
+
+    Raises:
+        MachineError: If the folder cannot be written.
+    """
+    return write_changed(_render(study), folder)
+
+
+def check_report(folder: Path) -> list[str]:
+    """What is wrong with a folder, by its exported files alone; a line each, none if all is well.
+
+    Raises:
+        MachineError: If a file cannot be read.
+    """
+    if not is_exported(folder):
+        return [f"{folder / PROVENANCE}: missing, without it nothing can be derived; run it anew"]
+    try:
+        study = read_export(folder)
+    except IncompleteError as error:
+        return [str(error)]
+    return list(_compare(folder, _render(study)))
+
+
+def _render(study: Study) -> dict[str, bytes]:
+    derived = {name: text.encode() for name, text in derive(study).items()}
+    return {**render_export(study), **derived}
+
+
+def _compare(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:
+    for name, content in expected.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{path}: missing"
+        elif path.read_bytes() != content:
+            origin = "its own records" if name in EXPORTED else "the exported files"
+            yield f"{path}: edited or stale, not what {origin} give"
+    for path in sorted(folder.iterdir()):
+        if path.name not in expected:
+            yield f"{path}: does not belong there; remove it"

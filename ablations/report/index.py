@@ -1,0 +1,69 @@
+"""Studies -> the page that leads to their tables."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from ablations.study import Study
+from ablations.tables import Table, build_table, list_claims
+
+HEAD = """# Results
+
+Made by `run-ablation` and `ablations report` from the trials' own records, and checked by
+`ablations report --all --check`; never edited by hand. Each folder holds the records (`trials.csv`,
+`curves.csv`, `outcomes.npz`, `provenance.json`) and what is derived from them alone.
+"""
+
+
+def render_index(studies: Sequence[Study]) -> str:
+    """The index as Markdown: a row for each study, then the claims with their verdicts."""
+    tables = [build_table(study) for study in studies]
+    columns = ("experiment", "question", "recipe", "n", "trials", "verdicts", "claims", "records")
+    lines = [HEAD, _join(columns), _join(["---"] * len(columns))]
+    lines += [_join(_describe(s, t)) for s, t in zip(studies, tables, strict=True)]
+    if any(table.claims for table in tables):
+        lines += ["", "## Claims"]
+    for study, table in zip(studies, tables, strict=True):
+        if table.claims:
+            lines += ["", f"{_link(study)}, {study.recipe_name}:", ""]
+            lines += [f"- {claim}" for claim in list_claims(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _describe(study: Study, table: Table) -> list[str]:
+    states = " + ".join(f"{number} {state}" for state, number in study.count().items() if number)
+    folder = f"{study.experiment}/{study.recipe_name}"
+    return [
+        _link(study),
+        study.question,
+        study.recipe_name,
+        _describe_seeds(study, table),
+        states,
+        count_words(verdict for verdict in table.rows["verdict"] if isinstance(verdict, str)),
+        count_words(claim.word for claim in table.claims),
+        f"[trials]({folder}/trials.csv)",
+    ]
+
+
+def count_words(words: Iterable[str]) -> str:
+    """How often each word stands there, the most frequent first.
+
+    >>> count_words(["better", "undecided", "better"])
+    '2 better, 1 undecided'
+    """
+    counted = sorted(Counter(words).items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{number} {word}" for word, number in counted) or "–"
+
+
+def _describe_seeds(study: Study, table: Table) -> str:
+    """Finished seeds of the rows that are trained: one number, or the least and the greatest."""
+    numbers = [int(table.rows.loc[name, "n"]) for name in table.rows.index if name in study.shown]
+    least, most = min(numbers), max(numbers)
+    return str(most) if least == most else f"{least} to {most}"
+
+
+def _link(study: Study) -> str:
+    return f"[{study.experiment}]({study.experiment}/{study.recipe_name}/table.md)"
+
+
+def _join(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"

@@ -1,0 +1,347 @@
+"""Results follow from the records that lie beside them, and a check finds what does not."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import EXPERIMENTS, Answer
+from studies import COMPLEXITY, make_records
+
+from ablations import datasets
+from ablations.config import read_config, read_paper
+from ablations.datasets import Dataset
+from ablations.export import read_export
+from ablations.ledger import Ledger
+from ablations.plan import Plan
+from ablations.publication import publish, publish_index
+from ablations.reconcile import Places, Selection, draw_plan, refresh
+from ablations.records import TrialRecord
+from ablations.report import check_report, render_index
+from ablations.study import Scales, StudiedDataset, build_study
+
+FOLDER = Path("results/kernels/quick")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path:
+    """Results of both experiments with made-up errors, an index, a README; nothing under runs/."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "experiments.yaml").write_text(EXPERIMENTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(datasets.DATASETS, "synthetic", dataset)
+        for name in ("kernels", "attention"):
+            write_results(folder, name)
+    body = (folder / FOLDER / "table.md").read_text().partition("\n\n")[2]
+    (folder / "README.md").write_text(
+        f"Before.\n<!-- table: {FOLDER}/table.md -->\n{body}<!-- end of table -->\nAfter.\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def results(made: Path, command: Callable[..., Answer], tmp_path: Path) -> Path:
+    """A copy of them where commands run."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    assert command("ablations", "report", "--all", "--check").code == 0
+    return tmp_path
+
+
+def write_results(
+    folder: Path,
+    name: str,
+    *,
+    change: Callable[[Plan, dict[str, TrialRecord]], Plan] = lambda plan, _: plan,
+) -> None:
+    """What a run would have written, had the trials measured what `make_records` says."""
+    config = read_config(folder / "experiments.yaml")
+    places = Places(
+        runs_dir=folder / "runs", results_dir=folder / "results", data_dir=folder / "data"
+    )
+    plan = draw_plan(config, name, Selection(settings={}), None, data_dir=places.data_dir)
+    records = make_records(plan)
+    plan = change(refresh(plan, Ledger(places.runs_dir), records), records)
+    scales = Scales(paper=COMPLEXITY, trained=COMPLEXITY)
+    study = build_study(
+        config.experiment(name),
+        plan,
+        records,
+        scales={variant.name: scales for variant in plan.variants},
+        paper=read_paper(),
+        looks=((0, 1, 2),),
+    )
+    publish(study, places)
+    publish_index(config, places)
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    """Every file below the results, and the README beside them."""
+    paths = [*(folder / "results").rglob("*"), folder / "README.md"]
+    return {str(path): path.read_bytes() for path in paths if path.is_file()}
+
+
+def fail_the_last(plan: Plan, records: dict[str, TrialRecord]) -> Plan:
+    """The plan with a trial that failed."""
+    *others, last = plan.trials
+    del records[last.spec.key]
+    return replace(plan, trials=(*others, replace(last, state="failed", reason="no luck")))
+
+
+def test_without_a_ledger_the_results_stay_as_they_are(
+    results: Path, command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh clone has no runs/; complexities are not counted, so that no torch is needed."""
+    before = read_all(results)
+    monkeypatch.setattr("ablations.publication.writing.count_scales", None)
+
+    answer = command("ablations", "report", "--all")
+
+    assert answer.code == 0
+    assert answer.out.count("nothing: it is as it was") == 2
+    assert read_all(results) == before
+
+
+def test_what_was_derived_is_derived_again(results: Path, command: Callable[..., Answer]) -> None:
+    """From the four exported files alone: tables, index, README."""
+    before = read_all(results)
+    for name in (FOLDER / "table.md", FOLDER / "table.csv", Path("results/README.md")):
+        (results / name).unlink()
+    readme = results / "README.md"
+    readme.write_text(re.sub("(?s)-->\n.*<!--", "-->\nold\n<!--", readme.read_text()))
+
+    answer = command("ablations", "report", "kernels", "--json")
+
+    [study] = json.loads(answer.out)["studies"]
+    assert study["written"] == ["table.md", "table.csv"]
+    assert study["count"] == {"finished": 6}
+    assert read_all(results) == before
+
+
+def edit(old: str, new: str, name: str) -> Callable[[Path], None]:
+    """An edit of a file that holds `old`."""
+
+    def change(folder: Path) -> None:
+        path = folder / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        (edit("20.79", "20.70", f"{FOLDER}/table.md"), "table.md: edited or stale"),
+        (edit("20.79", "20.70", f"{FOLDER}/table.csv"), "table.csv: edited or stale"),
+        (edit("finished", "failed", f"{FOLDER}/trials.csv"), "trials.csv must be as"),
+        (edit("4.0", "3.0", f"{FOLDER}/curves.csv"), "curves.csv must be as"),
+        (edit("Which", "What", f"{FOLDER}/provenance.json"), "table.md: edited or stale"),
+        (edit('"format"', ' "format"', f"{FOLDER}/provenance.json"), "its own records give"),
+        (lambda folder: (folder / FOLDER / "outcomes.npz").unlink(), "outcomes.npz must be as"),
+        (lambda folder: (folder / FOLDER / "table.csv").unlink(), "table.csv: missing"),
+        (lambda folder: (folder / FOLDER / "x.svg").touch(), "x.svg: does not belong there"),
+        (lambda folder: (folder / FOLDER / "provenance.json").unlink(), "json: missing, without"),
+        (lambda folder: (folder / "results/kernel").mkdir(), "kernel: belongs to no experiment"),
+        (lambda folder: (folder / "results/kernels/q").mkdir(), "q: belongs to no recipe"),
+        (edit("6 finished", "7 finished", "results/README.md"), "README.md: edited or stale"),
+        (lambda folder: (folder / "results/README.md").unlink(), "README.md: missing"),
+        (edit("20.79", "20.70", "README.md"), "README.md: its table is not that of"),
+        (edit("quick/table.md", "quack/table.md", "README.md"), "quack/table.md, which is missing"),
+        (edit("Which second", "What second", "experiments.yaml"), "otherwise of: question; run"),
+        (edit("baseline: sum", "baseline: SK", "experiments.yaml"), "otherwise of: baseline; run"),
+        (edit("seeds: [0, 1, 2]", "seeds: [0, 1, 2, 3]", "experiments.yaml"), "2 of 8 trials are"),
+        (edit("epochs: 2", "epochs: 3", "experiments.yaml"), "6 of 6 trials are missing; train"),
+    ],
+)
+def test_a_check_finds(
+    results: Path,
+    command: Callable[..., Answer],
+    change: Callable[[Path], None],
+    finding: str,
+) -> None:
+    """What was edited, is stale, missing or foreign; it says so, exits 1 and writes nothing."""
+    change(results)
+    before = read_all(results)
+
+    answer, data = (
+        command("ablations", "report", "--all", "--check", *more) for more in ([], ["--json"])
+    )
+
+    assert answer.code == data.code == 1
+    assert finding in answer.err
+    assert any(finding in line for line in json.loads(data.out)["findings"])
+    assert "Traceback" not in answer.err
+    assert read_all(results) == before
+
+
+def test_a_check_of_one_experiment_is_of_no_other(
+    results: Path, command: Callable[..., Answer]
+) -> None:
+    """But one of which nothing is there is missing."""
+    edit("SK", "KS", "results/attention/quick/table.md")(results)
+
+    assert command("ablations", "report", "kernels", "--check").code == 0
+    assert command("ablations", "report", "attention", "--check").code == 1
+
+
+def test_what_is_stale_is_written_anew(results: Path, command: Callable[..., Answer]) -> None:
+    """A changed question needs no training; an added seed is said to be missing."""
+    edit("Which second", "What second", "experiments.yaml")(results)
+    edit("seeds: [0, 1, 2]", "seeds: [0, 1, 2, 3]", "experiments.yaml")(results)
+
+    command("ablations", "report", "--all")
+
+    table = (results / FOLDER / "table.md").read_text()
+    assert "What second kernel?" in table
+    assert "Trials: 8 asked = 6 finished + 2 to run." in table
+    assert command("ablations", "report", "--all", "--check").code == 0
+
+
+def test_a_failure_is_not_forgotten(results: Path, command: Callable[..., Answer]) -> None:
+    """The results of a machine that has not the ledger still say so."""
+    write_results(results, "kernels", change=fail_the_last)
+
+    command("ablations", "report", "--all")
+
+    assert "failed, no luck." in (results / FOLDER / "table.md").read_text()
+
+
+def test_foreign_folders_and_old_results_are_left_alone(
+    results: Path, command: Callable[..., Answer]
+) -> None:
+    """And named: a table without records is not replaced by an empty one."""
+    (results / "results/old").mkdir()
+    (results / FOLDER / "provenance.json").unlink()
+    before = (results / FOLDER / "table.md").read_bytes()
+
+    answer = command("ablations", "report", "--all")
+
+    assert answer.code == 0
+    assert "old: belongs to no experiment" in answer.err
+    assert "provenance.json: missing" in answer.err
+    assert (results / FOLDER / "table.md").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "either names of experiments or --all"),
+        (("kernels", "--all"), 2, "either names of experiments or --all"),
+        (("kernel",), 2, "did you mean kernels?"),
+        (("kernels", "--recipe", "quik"), 2, "did you mean quick?"),
+        (("kernels",), 1, "nothing is known of kernels; `run-ablation kernels`"),
+        (("kernels", "--check"), 1, "kernels: missing"),
+    ],
+)
+def test_bad_input_gets_one_message(
+    command: Callable[..., Answer],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    """And nothing is written."""
+    answer = command("ablations", "report", *arguments)
+
+    assert answer.code == code
+    assert message in answer.err
+    assert not (tmp_path / "results").exists()
+
+
+def test_another_page_is_not_written_over(results: Path, command: Callable[..., Answer]) -> None:
+    """The folder of results might be the wrong one."""
+    index = results / "results/README.md"
+    index.write_text("# Mine")
+
+    answer = command("ablations", "report", "--all")
+
+    assert answer.code == 2
+    assert "README.md must be the index of results, got another page" in answer.err
+    assert index.read_text() == "# Mine"
+
+
+def test_a_damaged_export_is_not_written_over(
+    results: Path, command: Callable[..., Answer]
+) -> None:
+    """Its records may be nowhere else; a run says so before it trains."""
+    edit("4.0", "3.0", f"{FOLDER}/curves.csv")(results)
+    before = read_all(results)
+
+    answers = (
+        command("ablations", "report", "kernels"),
+        command("run-ablation", "kernels", "--backend", "local", "--tracking-uri", "off"),
+    )
+
+    for answer in answers:
+        assert answer.code == 1
+        assert "curves.csv must be as" in answer.err
+    assert read_all(results) == before
+
+
+def test_the_ledger_comes_first(results: Path, command: Callable[..., Answer]) -> None:
+    """A run's own records replace made-up ones; without them, what it wrote stays."""
+    arguments = ("kernels", "--backend", "local", "--tracking-uri", "off")
+    command("run-ablation", *arguments)
+    written = read_all(results)
+    trained = read_export(results / FOLDER)
+    lost = sorted(results.glob("runs/trials/*"))[0]
+    lost.rename(results / "lost")
+
+    again = command("ablations", "report", "kernels")
+
+    assert {t.record.environment.device for t in trained.trials if t.record} != {"CPU x"}
+    assert "6 finished" in again.out
+    assert read_all(results).keys() == written.keys()
+    assert (results / FOLDER / "table.md").read_bytes() == written[f"{results / FOLDER}/table.md"]
+
+
+def test_the_index_leads_to_every_table(results: Path) -> None:
+    """With question, recipe, n, trials, verdicts and claims."""
+    studies = [read_export(path.parent) for path in results.rglob("provenance.json")]
+
+    index = render_index(studies)
+
+    for study in studies:
+        link = f"{study.experiment}/quick/table.md"
+        row = next(line for line in index.splitlines() if line.startswith("|") and link in line)
+        assert (results / "results" / link).is_file()
+        assert f"| {study.question} | quick | 3 | 6 finished | 1 undecided |" in row
+
+
+def test_a_folder_is_checked_by_itself(results: Path) -> None:
+    """Wherever it is."""
+    (results / "results/kernels/quick").rename(results / "elsewhere")
+
+    assert check_report(results / "elsewhere") == []
+
+
+def test_a_dataset_without_a_checksum_is_that_of_the_results(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """A folder of images is not on the machine that checks what was trained on it."""
+    path = tmp_path / "experiments.yaml"
+    path.write_text(
+        path.read_text().replace("dataset: synthetic", "dataset: imagenet").replace("pad", "none")
+    )
+    known = StudiedDataset(
+        name="imagenet",
+        identity="found:abc",
+        is_pinned=False,
+        found="abc",
+        num_classes=5,
+        train_size=10,
+        test_size=6,
+    )
+
+    plan = draw_plan(
+        read_config(path), "kernels", Selection(settings={}), None, data_dir=tmp_path, known=known
+    )
+
+    dataset = plan.trials[0].spec.dataset
+    assert (dataset.identity, dataset.test_size) == ("found:abc", 6)
+    assert plan.variants[0].network.num_classes == 5
+    assert command  # it knows the datasets of this test
