@@ -1,5 +1,6 @@
 """What is known of each dataset without reading it: sizes, classes, checksum."""
 
+import hashlib
 from dataclasses import dataclass
 
 
@@ -57,6 +58,12 @@ class Dataset:
         if self.found is not None:
             return f"found:{self.found}"
         return " ".join(f"{name}:{md5}" for name, md5 in self.published_md5) or "not found"
+
+    @property
+    def cache_name(self) -> str:
+        """Name of the folder that holds the prepared arrays."""
+        digest = self.checksum or hashlib.sha256(self.identity.encode()).hexdigest()
+        return f"{self.name}-{digest[:12]}"
 
 
 DATASETS: dict[str, Dataset] = {

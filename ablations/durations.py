@@ -1,4 +1,4 @@
-"""Durations as a person reads them."""
+"""Durations and sizes as a person reads them."""
 
 
 def format_duration(seconds: float) -> str:
@@ -18,3 +18,14 @@ def format_duration(seconds: float) -> str:
     if seconds < 365 * 86400:
         return f"{seconds / 86400:.0f} days"
     return f"{seconds / 365 / 86400:.1f} years"
+
+
+def format_size(size: float) -> str:
+    """A number of bytes in the unit that suits it.
+
+    >>> [format_size(s) for s in (0, 12_345, 25_600_000, 3.2e9)]
+    ['0 kB', '12 kB', '25.6 MB', '3.2 GB']
+    """
+    if size < 1e6:
+        return f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"

@@ -5,20 +5,24 @@ import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from ablations.records import Environment
 
+if TYPE_CHECKING:
+    import torch
 
-def describe_environment(device: torch.device, *, commit: "Commit") -> Environment:
+
+def describe_environment(device: "torch.device", *, commit: "Commit") -> Environment:
     """The environment of this process; the commit is found once, by the driver."""
+    import torch  # late: a plan asks for the processor's name alone
+
     try:
         package = version("sknet-ablations")
     except PackageNotFoundError:  # run from a checkout that is not installed
         package = "not installed"
     return Environment(
-        device=_name_device(device),
+        device=name_device(device),
         python=platform.python_version(),
         torch=torch.__version__,
         package=package,
@@ -63,9 +67,17 @@ def _ask_git(folder: Path, *arguments: str) -> str | None:
     return answer.stdout.strip()
 
 
-def _name_device(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+def name_device(device: "torch.device") -> str:
+    """Model of a processor or a GPU."""
+    if device.type != "cuda":
+        return name_processor()
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def name_processor() -> str:
+    """Model of this machine's processor."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8").splitlines():

@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NOMINAL_MACS_PER_SECOND = 1.5e10
-"""Multiply-adds a second of one training core, for estimates before anything was measured here."""
-EPOCH_PASSES = 3
-"""Forward and backward pass of an image, in forward passes."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
@@ -42,6 +37,9 @@ class Places:
 
     COMPLEXITY_NAME: ClassVar[str] = "complexity.json"
     """Name of the cache of complexities in `runs_dir`."""
+
+    THROUGHPUT_NAME: ClassVar[str] = "throughput.json"
+    """Name of the cache of measured throughputs in `runs_dir`."""
 
     results_dir: Path
     """Records and tables of whole experiments."""
@@ -58,6 +56,11 @@ class Places:
     def complexity_file(self) -> Path:
         """Cache of complexities."""
         return self.runs_dir / self.COMPLEXITY_NAME
+
+    @property
+    def throughput_file(self) -> Path:
+        """Cache of measured throughputs."""
+        return self.runs_dir / self.THROUGHPUT_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,22 +184,6 @@ def count_scales(config: Config, plan: Plan, places: Places) -> dict[str, Scales
     }
 
 
-def estimate_seconds(plan: Plan, scales: Mapping[str, Scales], ledger: Ledger) -> dict[str, float]:
-    """Seconds of one core that each trial to run would take, by key.
-
-    From the median throughput of this ledger's finished trials of the same plan, or from a nominal
-    figure if there is none.
-    """
-    costs = {
-        trial.spec.key: _cost(trial, scales[trial.variant.name].trained.macs)
-        for trial in plan.trials
-    }
-    records = ledger.examine(costs).records
-    rates = sorted(costs[key] / record.seconds for key, record in records.items())
-    rate = rates[len(rates) // 2] if rates else NOMINAL_MACS_PER_SECOND
-    return {spec.key: costs[spec.key] / rate for spec in plan.to_run}
-
-
 class Recorder:
     """Gathers the records of running trials, and keeps each trial in the ledger when it ends.
 
@@ -249,16 +236,16 @@ class Recorder:
 class Backend:
     """What trains the trials."""
 
-    name: Literal["ray", "local"]
+    name: Literal["ray", "local"] = "ray"
     """Ray Tune, or this process alone."""
 
-    gpus_per_trial: float | None
+    gpus_per_trial: float | None = None
     """Share of a GPU for each trial; None for one where there is any, else none."""
 
-    retries: int
+    retries: int = 1
     """How often a trial that raised is tried again."""
 
-    download: bool
+    download: bool = False
     """Whether a missing dataset may be downloaded."""
 
     loader_workers: int = 0
@@ -413,10 +400,3 @@ def _describe_changes(selection: Selection) -> tuple[str, ...]:
     changes += [f"--only '{pattern}'" for pattern in selection.only]
     changes += [f"--exclude '{pattern}'" for pattern in selection.exclude]
     return tuple(changes)
-
-
-def _cost(trial: PlannedTrial, macs: int) -> float:
-    """Multiply-adds of a trial's training and evaluation."""
-    dataset = trial.spec.dataset
-    images = EPOCH_PASSES * dataset.train_size + dataset.test_size
-    return float(trial.spec.recipe.epochs * images * macs)

@@ -214,29 +214,39 @@ def test_bad_input_gets_one_message_and_writes_nothing(
 
 
 def test_a_plan_trains_nothing_and_needs_no_services(tmp_path: Path) -> None:
-    """Every trial with id, state, complexity and time; neither ray nor mlflow is imported."""
+    """Every trial with id, state, complexity and time; neither ray nor mlflow is imported.
+
+    Once complexities and throughput are known, torch is not imported either.
+    """
     code = """
 import sys
 from ablations.cli import main
 try:
     main()
 finally:
-    print({"ray", "mlflow"} & set(sys.modules), file=sys.stderr)
+    print(sorted({"ray", "mlflow", "torch"} & set(sys.modules)), file=sys.stderr)
 """
-    answer = subprocess.run(
-        [sys.executable, "-c", code, "plan", "dilation_group", "--json"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", code, "plan", "dilation_group", "--json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for _ in range(2)
     )
 
-    [plan] = json.loads(answer.stdout)
-    assert answer.stderr.strip().splitlines()[-1] == "set()"
+    [plan] = json.loads(first.stdout)
+    assert first.stderr.strip().splitlines()[-1] == "['torch']"
     assert len(plan["trials"]) == plan["count"]["to run"] == 15
     assert plan["trials"][0]["paper_scale"]["params"] == 27_479_784
-    assert plan["trials"][0]["estimated_core_seconds"] > 0
+    assert plan["trials"][0]["estimate"]["seconds"] > 0
+    assert plan["price"]["hours"] > 0
+    assert plan["price"]["basis"][0].startswith("measured here on ")
     assert not (tmp_path / "runs" / "trials").exists()
+    assert second.stderr.strip().splitlines()[-1] == "[]"
+    assert second.stdout == first.stdout
 
 
 def test_the_local_backend_needs_no_ray(tmp_path: Path) -> None:

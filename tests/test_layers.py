@@ -9,8 +9,9 @@ from conftest import ROOT
 ORDER = tuple(
     """
     errors files durations datasets identification config user_operators matrix plan records
-    environment complexity verification data training evaluation trial schedule ledger statistics
-    claims study export tables figures html report tracking progress reconcile publication cli
+    environment complexity verification data training evaluation trial pricing schedule ledger
+    statistics claims study export budget matching tables figures html report tracking progress
+    reconcile publication costs cli
     """.split()  # noqa: SIM905 - a list of words reads better than one of strings
 )
 """Modules of `ablations`; each may import only those before it."""

@@ -23,11 +23,13 @@ from ablations.cli.display import (
     stderr,
     stdout,
 )
+from ablations.cli.match import match
 from ablations.cli.options import (
     AsJson,
     ConfigPath,
     DataDir,
     Exclude,
+    MaxHours,
     Names,
     Only,
     RecipeName,
@@ -41,9 +43,11 @@ from ablations.cli.options import (
 )
 from ablations.complexity import count_complexities
 from ablations.config import Config, find_config, read_config, read_paper
+from ablations.costs import Costs, check_budgets, estimate_costs
 from ablations.errors import IncompleteError, InputError, InterruptedRunError, MisfitError
 from ablations.ledger import Ledger
 from ablations.plan import Plan, PlannedTrial, State
+from ablations.pricing import check_hours, merge_prices
 from ablations.publication import (
     check_results,
     gather_study,
@@ -79,6 +83,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(match)
 
 
 @app.command()
@@ -100,6 +105,7 @@ def run(
     loader_workers: Annotated[
         int, typer.Option(min=0, help="Processes that decode a folder of images, for each trial.")
     ] = min(4, os.cpu_count() or 1),
+    max_hours: MaxHours = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and stop.")] = False,
     as_json: AsJson = False,
     config: ConfigPath = None,
@@ -113,9 +119,6 @@ def run(
     experiments, plans, ledger = _draw_plans(
         names, config, places, select(recipe, settings, seeds, only, exclude)
     )
-    if dry_run:
-        print_plans(experiments, plans, places, ledger, as_json=as_json)
-        return
     chosen = Backend(
         name=backend,
         gpus_per_trial=gpus_per_trial,
@@ -123,6 +126,12 @@ def run(
         download=download,
         loader_workers=loader_workers,
     )
+    check_budgets(experiments, plans, places)
+    if dry_run:
+        costs = _estimate(experiments, plans, ledger, places, chosen, max_hours)
+        print_plans(plans, costs, as_json=as_json)
+        return
+    _check_hours(experiments, plans, ledger, places, chosen, max_hours)
     missing = find_missing(plans)
     earlier = {plan.experiment: read_earlier(plan, places) for plan in plans}
     if missing:
@@ -168,6 +177,7 @@ def plan(
     seeds: Seeds = None,
     only: Only = None,
     exclude: Exclude = None,
+    max_hours: MaxHours = None,
     as_json: AsJson = False,
     config: ConfigPath = None,
     runs_dir: RunsDir = Path("runs"),
@@ -178,7 +188,9 @@ def plan(
     experiments, plans, ledger = _draw_plans(
         names, config, places, select(recipe, settings, seeds, only, exclude)
     )
-    print_plans(experiments, plans, places, ledger, as_json=as_json)
+    check_budgets(experiments, plans, places)
+    costs = _estimate(experiments, plans, ledger, places, Backend(), max_hours)
+    print_plans(plans, costs, as_json=as_json)
 
 
 @app.command(name="list")
@@ -346,6 +358,34 @@ def _draw_plans(
     ledger = Ledger(places.runs_dir)
     plans = [draw_plan(found, name, selection, ledger, data_dir=places.data_dir) for name in names]
     return found, plans, ledger
+
+
+def _estimate(
+    config: Config,
+    plans: list[Plan],
+    ledger: Ledger,
+    places: Places,
+    backend: Backend,
+    max_hours: float | None,
+) -> list[Costs]:
+    """What the plans cost, which must be within the hours that are allowed, if that is limited."""
+    costs = [estimate_costs(config, p, ledger, places=places, backend=backend) for p in plans]
+    if max_hours is not None:
+        check_hours(merge_prices([cost.price for cost in costs]), max_hours)
+    return costs
+
+
+def _check_hours(
+    config: Config,
+    plans: list[Plan],
+    ledger: Ledger,
+    places: Places,
+    backend: Backend,
+    max_hours: float | None,
+) -> None:
+    """Estimates the run if its hours are limited: a run that is not need not be measured first."""
+    if max_hours is not None:
+        _estimate(config, plans, ledger, places, backend, max_hours)
 
 
 def _train(

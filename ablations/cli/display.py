@@ -13,14 +13,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from ablations.config import Config, PaperTable
-from ablations.durations import format_duration
-from ablations.ledger import Ledger
+from ablations.budget import format_share
+from ablations.config import PaperTable
+from ablations.costs import Costs
+from ablations.durations import format_duration, format_size
 from ablations.plan import Plan
+from ablations.pricing import Price, merge_prices
 from ablations.publication import Publication
-from ablations.reconcile import Places, count_scales, estimate_seconds
 from ablations.report import count_words
-from ablations.study import Scales
 from ablations.tables import Table, build_table, format_cells, list_claims
 from ablations.verification import Check
 
@@ -129,29 +129,25 @@ def print_checks(tables: Mapping[str, PaperTable], checks: list[Check]) -> None:
         stdout.print(shown)
 
 
-def print_plans(
-    config: Config, plans: list[Plan], places: Places, ledger: Ledger, *, as_json: bool
-) -> None:
-    """Every trial with its state, complexity and time."""
-    reports = []
-    for plan in plans:
-        scales = count_scales(config, plan, places)
-        seconds = estimate_seconds(plan, scales, ledger)
-        if as_json:
-            reports.append(describe_plan(plan, scales, seconds))
-        else:
-            _print_plan(plan, scales, seconds)
+def print_plans(plans: list[Plan], costs: list[Costs], *, as_json: bool) -> None:
+    """Every trial with its state, complexity and time, and the price of all."""
     if as_json:
-        print_json(reports)
+        print_json([describe_plan(plan, cost) for plan, cost in zip(plans, costs, strict=True)])
+        return
+    for plan, cost in zip(plans, costs, strict=True):
+        _print_plan(plan, cost)
+    if sum(bool(cost.price.trials) for cost in costs) > 1:
+        stdout.print("\n[bold]All together[/bold], trials that are shared once\n")
+        _print_price(merge_prices([cost.price for cost in costs]))
 
 
-def _print_plan(plan: Plan, scales: Mapping[str, Scales], seconds: Mapping[str, float]) -> None:
-    table = make_table(
-        "trial", "variant", "seed", "state", "params", "MFLOPs", "paper GFLOPs", "time"
-    )
+def _print_plan(plan: Plan, costs: Costs) -> None:
+    shown = ["trial", "variant", "seed", "state", "params", "MFLOPs", "paper GFLOPs", "time"]
+    table = make_table(*shown, *(["from the budget"] if costs.distances else []))
     for trial in plan.trials:
-        own = scales[trial.variant.name]
+        own = costs.scales[trial.variant.name]
         key = trial.spec.key
+        price = costs.price.trials.get(key)
         table.add_row(
             key,
             trial.variant.name,
@@ -160,28 +156,46 @@ def _print_plan(plan: Plan, scales: Mapping[str, Scales], seconds: Mapping[str, 
             f"{own.trained.params:,}",
             f"{own.trained.macs / 1e6:.3f}",
             f"{own.paper.macs / 1e9:.2f}",
-            format_duration(seconds[key]) if key in seconds else "",
+            format_duration(price.seconds) if price else "",
+            *_show_distance(costs, trial.variant.name),
         )
     stdout.print(f"\n[bold]{plan.experiment}[/bold], recipe {plan.recipe_name}\n")
     stdout.print(table)
-    total, cores = sum(seconds.values()), os.cpu_count() or 1
     parts = ", ".join(f"{number} {state}" for state, number in plan.count().items() if number)
     stdout.print(f"{len(plan.trials)} trials asked: {parts}.")
-    if seconds:
-        side_by_side = total / min(cores, len(seconds))
-        stdout.print(
-            f"Estimate: {format_duration(total)} of one core of a CPU, about "
-            f"{format_duration(side_by_side)} on the {cores} cores of this machine.",
-            soft_wrap=True,
-        )
+    _print_price(costs.price)
 
 
-def describe_plan(
-    plan: Plan,
-    scales: Mapping[str, Scales] | None = None,
-    seconds: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
-    """A plan as plain values, with complexities and estimates where they are known."""
+def _show_distance(costs: Costs, variant: str) -> list[str]:
+    """The cell of the budget's column, if there is one."""
+    if variant not in costs.distances:
+        return []
+    distance = costs.distances[variant]
+    return [format_share(distance.share) + (" (free)" if distance.is_free else "")]
+
+
+def _print_price(price: Price) -> None:
+    if price.device is None:
+        return
+    count, unit = price.device.count, price.device.unit
+    where = f"with the {count} {unit}{'s' if count > 1 else ''} of this machine"
+    stdout.print(
+        f"Time: {format_duration(price.seconds)} of one {unit}, about "
+        f"{format_duration(price.wall_seconds)} "
+        f"{where if price.side_by_side > 1 else 'one after the other'}; {'; '.join(price.basis)}.",
+        markup=False,
+        soft_wrap=True,
+    )
+    parts = [
+        f"records {format_size(price.record_bytes)}",
+        f"checkpoints while it runs {format_size(price.checkpoint_bytes)}",
+        *(f"dataset {name} {format_size(size)}" for name, size in price.datasets.items()),
+    ]
+    stdout.print(f"Disk: {format_size(price.disk_bytes)}: {', '.join(parts)}.", soft_wrap=True)
+
+
+def describe_plan(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
+    """A plan as plain values, with what it costs if that is known."""
     trials = []
     for trial in plan.trials:
         described: dict[str, Any] = {
@@ -191,18 +205,37 @@ def describe_plan(
             "state": trial.state,
             "reason": trial.reason,
         }
-        if scales:
-            described["trained"] = asdict(scales[trial.variant.name].trained)
-            described["paper_scale"] = asdict(scales[trial.variant.name].paper)
-        if seconds and trial.spec.key in seconds:
-            described["estimated_core_seconds"] = round(seconds[trial.spec.key], 1)
+        if costs:
+            described["trained"] = asdict(costs.scales[trial.variant.name].trained)
+            described["paper_scale"] = asdict(costs.scales[trial.variant.name].paper)
+            if distance := costs.distances.get(trial.variant.name):
+                described["budget"] = asdict(distance)
+            if price := costs.price.trials.get(trial.spec.key):
+                described["estimate"] = asdict(price)
         trials.append(described)
     return {
         "experiment": plan.experiment,
         "recipe": plan.recipe_name,
         "changes": plan.changes,
         "count": plan.count(),
+        **({"price": _describe_price(costs.price)} if costs else {}),
         "trials": trials,
+    }
+
+
+def _describe_price(price: Price) -> dict[str, Any]:
+    return {
+        "device": asdict(price.device) if price.device else None,
+        "hours": price.hours,
+        "wall_seconds": price.wall_seconds,
+        "side_by_side": price.side_by_side,
+        "basis": price.basis,
+        "disk_bytes": {
+            "records": price.record_bytes,
+            "checkpoints": price.checkpoint_bytes,
+            "datasets": price.datasets,
+            "total": price.disk_bytes,
+        },
     }
 
 

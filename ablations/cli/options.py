@@ -32,6 +32,10 @@ Only = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option(metavar="GLOB", help="No variants of such a name.")
 ]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(min=0, help="Refuse if the trials would take more hours of cores, or of GPUs."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 TrackingUri = Annotated[
     str | None,
@@ -88,3 +92,22 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds must name each seed once, got {text!r}.")
     return tuple(seeds)
+
+
+def parse_share(text: str) -> float:
+    """Reads a share.
+
+    >>> parse_share("6%"), parse_share("0.06")
+    (0.06, 0.06)
+
+    Raises:
+        InputError: If the text is none between 0 and 1.
+    """
+    number, percent, rest = text.partition("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = 0.0
+    if rest.strip() or not 0 < share < 1:
+        raise InputError(f"--tolerance must be a share like 6% or 0.06, got {text!r}.")
+    return share

@@ -39,7 +39,7 @@ def prepare_data(
     Raises:
         MachineError: If the dataset is missing, damaged, or not the one that was expected.
     """
-    folder = _folder_of(dataset, cache_dir)
+    folder = cache_dir / dataset.cache_name
     if dataset.is_folder:
         _prepare_list(dataset, data_dir / dataset.name, folder)
         return folder
@@ -67,7 +67,7 @@ def load_data(dataset: Dataset, *, cache_dir: Path, device: torch.device, worker
     Raises:
         MachineError: If `prepare_data` has not been called for this dataset.
     """
-    folder = _folder_of(dataset, cache_dir)
+    folder = cache_dir / dataset.cache_name
     if not folder.is_dir():
         raise MachineError(f"{folder} must hold the prepared {dataset.name}, got no such folder.")
     if dataset.is_folder:
@@ -88,11 +88,6 @@ def load_data(dataset: Dataset, *, cache_dir: Path, device: torch.device, worker
         if size < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
             train, test = train.to(device), test.to(device)
     return Data(dataset=dataset, train=train, test=test)
-
-
-def _folder_of(dataset: Dataset, cache_dir: Path) -> Path:
-    name = dataset.checksum or hashlib.sha256(dataset.identity.encode()).hexdigest()
-    return cache_dir / f"{dataset.name}-{name[:12]}"
 
 
 def _read_arrays(dataset: Dataset, data_dir: Path, *, download: bool) -> Mapping[str, Bytes]:

@@ -1,0 +1,200 @@
+"""Networks of equal cost: those of the papers, and those of a narrow body."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+from conftest import Answer
+
+from ablations.complexity import Complexity, Sized, count_complexity
+from ablations.config import read_config
+from ablations.datasets import DATASETS
+from ablations.errors import InputError
+from ablations.matching import (
+    By,
+    Match,
+    Proposal,
+    choose_start,
+    estimate_cost,
+    propose,
+    render_yaml,
+)
+from ablations.matrix import build_matrix
+from sknet.spec import NetworkSpec
+from sknet.zoo import NETWORKS
+
+
+@cache
+def count(network: NetworkSpec) -> Complexity:
+    """Counts each network once."""
+    return count_complexity(Sized(network, network.body.input_size))
+
+
+def find(to: str, by: By, *, match: Match = "macs", start: str | None = None) -> Proposal:
+    """What is proposed, with the papers' tolerance."""
+    return propose(to, choose_start(to, start), by=by, match=match, tolerance=0.06, count=count)
+
+
+@pytest.mark.parametrize(
+    ("by", "name"),
+    [
+        ("depth", "resnext56_deeper"),
+        ("width", "resnext50_wider"),
+        ("cardinality", "resnext50_36x4d"),
+    ],
+)
+def test_matched_in_parameters_the_proposals_are_those_of_table_3(by: By, name: str) -> None:
+    """The paper's three ResNeXts of SKNet-50's size: 56 layers, 17/16 of the width, 36 groups."""
+    proposal = find("sknet50", by, match="params")
+
+    assert proposal.found.network.spec == NETWORKS[name]
+    assert abs(proposal.found.share) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("by", "name", "nearer"),
+    [
+        ("depth", "resnext56_deeper", {"depths": (3, 4, 7, 3)}),
+        ("width", "resnext50_wider", {"mid_widths": (132, 264, 528, 1056)}),
+        ("cardinality", "resnext50_36x4d", {"mid_widths": (136, 272, 544, 1088)}),
+    ],
+)
+def test_matched_in_multiply_adds_a_smaller_step_is_nearer(
+    by: By, name: str, nearer: dict[str, tuple[int, ...]]
+) -> None:
+    """The paper's networks have 4.5 to 6.1 % more than SKNet-50; half the step has as many."""
+    proposal = find("sknet50", by)
+
+    [(key, value)] = nearer.items()
+    assert getattr(proposal.found.network.body, key) == value
+    assert abs(proposal.found.share) < 0.005
+    paper = count(NETWORKS[name]).macs / proposal.target.macs - 1
+    assert 0.045 < paper < 0.061
+
+
+@pytest.mark.parametrize(
+    ("by", "shape"),
+    [
+        ("depth", "blocks 1-2-1, mid 16-32-64, out 32-64-128"),
+        ("cardinality", "blocks 1-1-1, mid 20-40-80, out 32-64-128"),
+    ],
+)
+def test_the_tiny_body_has_proposals_within_the_tolerance(by: By, shape: str) -> None:
+    """Without a change of the groups' width."""
+    proposal = find("sknet_tiny", by)
+
+    assert str(proposal.found.network.body) == shape
+    assert abs(proposal.found.share) < 0.06
+    assert proposal.note == ""
+
+
+def test_a_change_of_the_groups_width_is_told() -> None:
+    """One group more would be a quarter more of everything."""
+    proposal = find("sknet_tiny", "width")
+
+    assert str(proposal.found.network.body) == "blocks 1-1-1, mid 18-36-72, out 36-72-144"
+    assert "Groups are 3 channels wide in the first stage, 4 in what it starts" in proposal.note
+
+
+def test_a_target_that_costs_less_is_matched_by_less() -> None:
+    """Bottlenecks are taken away, and never all of a stage."""
+    wider = choose_start("sknet_tiny")
+    wider = replace(wider, body=replace(wider.body, depths=(1, 3, 1)))
+
+    proposal = propose("resnext_tiny", wider, by="depth", match="macs", tolerance=0.06, count=count)
+
+    assert proposal.found.network.body == NETWORKS["resnext_tiny"].body
+    assert proposal.found.share == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["resnext_tiny", "resnext29_8x64d", "resnext50_wider", "resnet50_senet"]
+)
+def test_the_formula_agrees_with_the_count(name: str) -> None:
+    """Without and with pooling, a stride on the first 1x1, odd widths."""
+    estimate, counted = estimate_cost(choose_start(name)), count(NETWORKS[name])
+
+    assert (estimate.macs, estimate.params) == (counted.macs, counted.params)
+
+
+def test_dense_networks_stay_dense() -> None:
+    """A ResNet's one group is as wide as the stage."""
+    start = choose_start("resnet50")
+
+    assert start.branch.groups == 1
+    assert start.spec == NETWORKS["resnet50"]
+
+
+@pytest.mark.parametrize(
+    ("to", "start", "message"),
+    [
+        (
+            "sknet5",
+            None,
+            r"--to must be a network of the zoo, got 'sknet5'; did you mean sknet50\?",
+        ),
+        ("mobilenet_v2", None, "--to must be a network on a ResNet's body, got 'mobilenet_v2'"),
+        ("sknet50", "sknet26", "--from must be a network with one kernel and no attention"),
+        ("sknet50", "senet50", "--from must be a network with one kernel and no attention"),
+        ("sknet50", "resnext50", r"--from must .* got 'resnext50'; did you mean resnet50"),
+        ("sknet50", "resnext_tiny", "--from must be made for images of 224 pixels, as sknet50 is"),
+    ],
+)
+def test_names_that_cannot_be_matched(to: str, start: str | None, message: str) -> None:
+    """Each with what must hold."""
+    with pytest.raises(InputError, match=message):
+        choose_start(to, start)
+
+
+@pytest.mark.parametrize("by", ["depth", "width", "cardinality"])
+def test_the_snippet_makes_the_proposal_a_variant(tmp_path: Path, by: By) -> None:
+    """It can be copied into experiments.yaml."""
+    proposal = find("sknet_tiny", by)
+    snippet = "\n        ".join(render_yaml(proposal).splitlines())
+    path = tmp_path / "experiments.yaml"
+    path.write_text(
+        "experiments:\n  fair:\n    question: Is it fair?\n    expect: Yes.\n    baseline: SK\n"
+        f"    variants:\n      SK: {{}}\n      other:\n        {snippet}\n"
+    )
+
+    matrix = build_matrix(read_config(path), "fair", body_name="tiny", dataset=DATASETS["cifar10"])
+
+    built, proposed = matrix.variants[1].network, proposal.found.network.spec
+    assert built.architecture() == proposed.architecture()
+
+
+def test_the_command_proposes(command: Callable[..., Answer]) -> None:
+    """For people and for programs."""
+    arguments = ("ablations", "match", "--to", "sknet_tiny", "--by", "cardinality")
+
+    text, data = command(*arguments), command(*arguments, "--json")
+
+    assert text.code == data.code == 0
+    assert "branches: [{kernel: 3, groups: 5}]" in text.out
+    assert "-4.3%" in text.out
+    found = json.loads(data.out)
+    assert found["proposal"]["groups"] == 5
+    assert found["is_within"]
+
+
+def test_a_proposal_beyond_the_tolerance_is_exit_code_1(command: Callable[..., Answer]) -> None:
+    """It is shown all the same."""
+    answer = command("ablations", "match", "--to", "sknet_tiny", "--by", "width")
+
+    assert answer.code == 1
+    assert "mid_widths: [18, 36, 72]" in answer.out
+    assert "no network by width costs within 6% of sknet_tiny; the nearest is at -7." in answer.err
+
+
+@pytest.mark.parametrize("text", ["six", "6", "0", "-1%", "6%%"])
+def test_impossible_tolerances(command: Callable[..., Answer], text: str) -> None:
+    """None of them is read as something else."""
+    arguments = ("--to", "sknet_tiny", "--by", "depth", "--tolerance", text)
+
+    answer = command("ablations", "match", *arguments)
+
+    assert answer.code == 2
+    assert "--tolerance must be a share like 6% or 0.06" in answer.err
