@@ -93,20 +93,21 @@ class Plan:
     recipe: Recipe
     """The recipe."""
 
-    variants: tuple[Variant, ...]
-    """All rows that the experiment declares."""
+    matrix: Matrix
+    """All rows that the experiment declares, and how they came about."""
 
     trials: tuple[PlannedTrial, ...]
     """All trials that were asked for."""
-
-    matrix: Matrix | None = None
-    """How the variants came about; None if they were given."""
-
     changes: tuple[str, ...] = ()
     """How the run was narrowed or altered on the command line; empty for the declared one."""
 
     is_narrowed: bool = False
     """Whether seeds or variants were chosen, so that the table is not the recipe's whole one."""
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """All rows that the experiment declares."""
+        return self.matrix.variants
 
     @property
     def to_run(self) -> list[TrialSpec]:

@@ -111,8 +111,7 @@ def draw_plan(
     recipe, recipe_name = _choose_recipe(config, selection)
     dataset = _choose_dataset(DATASETS[recipe.dataset], data_dir, known)
     matrix = build_matrix(config, experiment, body_name=recipe.body, dataset=dataset)
-    variants = matrix.variants
-    skipped = _choose_skipped(variants, selection)
+    skipped = _choose_skipped(matrix.variants, selection)
     trials = tuple(
         PlannedTrial(
             variant=variant,
@@ -120,13 +119,12 @@ def draw_plan(
             state="skipped" if variant.name in skipped else "to run",
             reason=skipped.get(variant.name, ""),
         )
-        for variant, spec in build_specs(variants, recipe, dataset)
+        for variant, spec in build_specs(matrix.variants, recipe, dataset)
     )
     plan = Plan(
         experiment=experiment,
         recipe_name=recipe_name,
         recipe=recipe,
-        variants=variants,
         matrix=matrix,
         trials=trials,
         changes=_describe_changes(selection),

@@ -9,7 +9,7 @@ import numpy as np
 from ablations.complexity import Complexity
 from ablations.config import Experiment, Explanation, PaperRow, PaperTable, Recipe, VariantSettings
 from ablations.datasets import Dataset
-from ablations.matrix import Variant
+from ablations.matrix import Matrix, Variant
 from ablations.plan import Plan, PlannedTrial, State, build_specs
 from ablations.records import Environment, EpochRecord, TrialRecord
 from ablations.study import Scales, Study, build_study
@@ -49,6 +49,7 @@ def make_variant(name: str, dilation: int) -> Variant:
 
 
 VARIANTS = tuple(make_variant(name, d) for d, name in enumerate(("base", "other", "extra"), 1))
+MATRIX = Matrix(variants=VARIANTS, raw=len(VARIANTS))
 
 
 def make_plan(recipe: Recipe, dataset: Dataset, *, states: dict[str, State] | None = None) -> Plan:
@@ -62,9 +63,7 @@ def make_plan(recipe: Recipe, dataset: Dataset, *, states: dict[str, State] | No
         )
         for variant, spec in build_specs(VARIANTS, recipe, dataset)
     )
-    return Plan(
-        experiment="e", recipe_name="quick", recipe=recipe, variants=VARIANTS, trials=trials
-    )
+    return Plan(experiment="e", recipe_name="quick", recipe=recipe, matrix=MATRIX, trials=trials)
 
 
 def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, TrialRecord]:

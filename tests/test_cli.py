@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Answer
+from conftest import EXPERIMENTS, ROOT, Answer
 
 from ablations.cli.options import parse_seeds
 from ablations.errors import InputError
@@ -418,3 +418,30 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     tables = [tmp_path / run / "results/dilation_group/smoke/table.csv" for run in "ab"]
     assert tables[0].read_text() == tables[1].read_text()
+
+
+def test_a_plan_tells_how_its_variants_came_about(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """Raw, excluded, duplicate and final counts, for people and for programs."""
+    (tmp_path / "experiments.yaml").write_text(
+        EXPERIMENTS
+        + """
+  axes:
+    question: Which?
+    expect: None.
+    baseline: softmax, r=8
+    grid: {attention: [sum, softmax], reduction: [8, 2, 1]}
+    exclude: [{attention: sum, reduction: 1}]
+"""
+    )
+
+    told = command("ablations", "plan", "axes")
+    listed = json.loads(command("ablations", "plan", "axes", "--json").out)[0]["matrix"]
+
+    assert (
+        "Variants: 6 raw = 1 excluded + 1 duplicate(s) + 4 final; left out: sum, r=1; sum, r=2."
+        in told.out
+    )
+    assert listed["raw"] == 6
+    assert listed["final"] == ["sum, r=8", "softmax, r=8", "softmax, r=2", "softmax, r=1"]

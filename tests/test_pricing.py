@@ -13,7 +13,7 @@ from conftest import Answer
 from ablations.complexity import Complexity
 from ablations.config import Recipe
 from ablations.errors import InputError
-from ablations.matrix import Variant
+from ablations.matrix import Matrix, Variant
 from ablations.plan import Plan, PlannedTrial, TrialSpec, build_specs
 from ablations.pricing import (
     Device,
@@ -61,7 +61,11 @@ def plan(spec: TrialSpec, recipe: Recipe) -> Plan:
         for variant, own in build_specs(variants, recipe, spec.dataset)
     )
     return Plan(
-        experiment="x", recipe_name="quick", recipe=recipe, variants=variants, trials=trials
+        experiment="x",
+        recipe_name="quick",
+        recipe=recipe,
+        matrix=Matrix(variants=variants, raw=len(variants)),
+        trials=trials,
     )
 
 

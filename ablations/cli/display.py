@@ -17,6 +17,7 @@ from ablations.budget import format_share
 from ablations.config import PaperTable
 from ablations.costs import Costs
 from ablations.durations import format_duration, format_size
+from ablations.matrix import Matrix
 from ablations.plan import Plan
 from ablations.pricing import Price, merge_prices
 from ablations.publication import Publication
@@ -161,9 +162,20 @@ def _print_plan(plan: Plan, costs: Costs) -> None:
         )
     stdout.print(f"\n[bold]{plan.experiment}[/bold], recipe {plan.recipe_name}\n")
     stdout.print(table)
+    stdout.print(_describe_matrix(plan.matrix), markup=False, soft_wrap=True)
     parts = ", ".join(f"{number} {state}" for state, number in plan.count().items() if number)
     stdout.print(f"{len(plan.trials)} trials asked: {parts}.")
     _print_price(costs.price)
+
+
+def _describe_matrix(matrix: Matrix) -> str:
+    """How the variants came about: raw = excluded + duplicates + final."""
+    excluded, duplicates = matrix.excluded, matrix.duplicates
+    named = "; ".join([*excluded, *duplicates])
+    return (
+        f"Variants: {matrix.raw} raw = {len(excluded)} excluded + {len(duplicates)} duplicate(s) + "
+        f"{len(matrix.variants)} final" + (f"; left out: {named}." if named else ".")
+    )
 
 
 def _show_distance(costs: Costs, variant: str) -> list[str]:
@@ -218,6 +230,12 @@ def describe_plan(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "recipe": plan.recipe_name,
         "changes": plan.changes,
         "count": plan.count(),
+        "matrix": {
+            "raw": plan.matrix.raw,
+            "excluded": plan.matrix.excluded,
+            "duplicates": plan.matrix.duplicates,
+            "final": [variant.name for variant in plan.variants],
+        },
         **({"price": _describe_price(costs.price)} if costs else {}),
         "trials": trials,
     }
