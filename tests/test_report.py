@@ -340,9 +340,9 @@ def test_a_dataset_without_a_checksum_is_that_of_the_results(
 ) -> None:
     """A folder of images is not on the machine that checks what was trained on it."""
     path = tmp_path / "experiments.yaml"
-    path.write_text(
-        path.read_text().replace("dataset: synthetic", "dataset: imagenet").replace("pad", "none")
-    )
+    changes = {"dataset: synthetic": "dataset: imagenet", "input_size: 32": "input_size: 224"}
+    for old, new in changes.items():
+        path.write_text(path.read_text().replace(old, new))
     known = StudiedDataset(
         name="imagenet",
         identity="found:abc",
