@@ -320,10 +320,7 @@ def _send_records(
     mirror: Mirror,
 ) -> None:
     for plan in plans:
-        for trial in plan.trials:
-            if trial.spec.key in records and trial.state != "skipped":
-                own = scales[plan.experiment][trial.variant.name]
-                mirror.send_trial(plan, trial, records[trial.spec.key], own)
+        mirror.send_records(plan, records, scales[plan.experiment])
 
 
 def _report(
