@@ -278,6 +278,7 @@ def ui(
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise InputError(f"{uri} must be a store with runs, got no such file. Run something first.")
     stderr.print(f"MLflow's user interface will be at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    stderr.print("Choose 'Model training' there, an experiment, and one of its Views.")
     serve = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *serve, "--workers", "1"])
 
