@@ -1,7 +1,9 @@
 """MLflow is a view of the ledger: found again, never doubled, never waited for."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,16 @@ from conftest import Answer
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from ablations.tracking import choose_uri
+from ablations.config import find_config, read_config
+from ablations.ledger import Ledger
+from ablations.plan import Plan
+from ablations.publication import gather_study
+from ablations.reconcile import Places, Selection, count_scales, draw_plan
+from ablations.tables import Table, build_table
+from ablations.tracking import AnyArtifact, Artifact, Mirror, choose_uri
+from ablations.tracking.descriptions import NOTE_LIMIT, describe_network, describe_parent
+from ablations.tracking.views import NOTE_END
+from sknet.zoo import NETWORKS
 
 
 @pytest.fixture
@@ -22,6 +33,41 @@ def store(tmp_path: Path) -> Callable[[str], list[Run]]:
         return list(client.search_runs([found.experiment_id])) if found else []
 
     return read
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> MlflowClient:
+    """The embedded store's client."""
+    return MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+
+
+@pytest.fixture
+def sync(
+    command: Callable[..., Answer], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Answer]:
+    """Sends the trials of `attention`, which were trained without a store, once for all tests."""
+    kept = tmp_path_factory.getbasetemp() / "trials-of-attention"
+    if not kept.exists():
+        local = ("--backend", "local", "--tracking-uri", "off")
+        assert command("run-ablation", "attention", *local).code == 0
+        shutil.copytree(tmp_path / "runs" / "trials", kept)
+    shutil.copytree(kept, tmp_path / "runs" / "trials", dirs_exist_ok=True)
+    return lambda *arguments: command("ablations", "sync", *arguments)
+
+
+@pytest.fixture
+def compared(sync: Callable[..., Answer], tmp_path: Path) -> tuple[Plan, Table]:
+    """The plan of `attention` and what compares its trials."""
+    assert sync is not None
+    config = read_config(find_config(None, working_dir=tmp_path))
+    ledger = Ledger(tmp_path / "runs")
+    places = Places(
+        runs_dir=tmp_path / "runs", results_dir=tmp_path / "results", data_dir=tmp_path / "data"
+    )
+    plan = draw_plan(config, "attention", Selection(settings={}), ledger, data_dir=tmp_path)
+    scales = count_scales(config, plan, places)
+    study = gather_study(config, plan, ledger, scales=scales, earlier=None)
+    return plan, build_table(study)
 
 
 def split(runs: list[Run]) -> tuple[list[Run], list[Run]]:
@@ -45,9 +91,18 @@ def test_runs_are_nested_found_again_and_never_doubled(
     assert child.info.status == "FINISHED"
     wanted = {"variant": "3x3, D=1, G=32", "seed": "2", "D": "1", "G": "32", "M": "2", "r": "16"}
     assert wanted.items() <= child.data.params.items()
-    assert child.data.metrics["complexity/paper_scale_gflops"] == pytest.approx(4.468, abs=1e-3)
+    assert {
+        "kernels": "3x3 + 3x3",
+        "attention": "SK",
+        "L": "32",
+    }.items() <= child.data.params.items()
+    assert child.data.metrics["paper_scale/GFLOPs"] == 4.468
+    assert child.data.metrics["network/params"] > 1000
     assert 0 <= child.data.metrics["final/top1_error"] <= 100
-    assert {"ablations.trial", "commit", "device", "seed", "variant"} <= child.data.tags.keys()
+    assert {"ablations.trial", "commit", "device", "recipe", "state"} <= child.data.tags.keys()
+    assert not child.data.tags.keys() & child.data.params.keys()  # else the UI offers both
+    assert parent.data.metrics["trials/finished"] == 6
+    assert "final/top1_error" not in parent.data.metrics
     [dataset] = child.inputs.dataset_inputs
     assert dataset.dataset.name == "synthetic"
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
@@ -131,3 +186,181 @@ def test_the_uri_is_chosen(tmp_path: Path) -> None:
     assert choose_uri("a", "b", tmp_path) == "a"
     assert choose_uri(None, "b", tmp_path) == "b"
     assert choose_uri(None, None, tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_what_the_store_has_lost_is_sent_again(
+    sync: Callable[..., Answer], store: Callable[[str], list[Run]], client: MlflowClient
+) -> None:
+    """From the ledger alone, whatever is remembered as sent; twice is as once."""
+    first = sync()
+    lost = store("attention")
+    for run in lost:
+        client.delete_run(run.info.run_id)
+    again = sync("attention", "--recipe", "quick")
+    runs = store("attention")
+    sync("attention")
+
+    assert first.code == again.code == 0
+    assert "attention, recipe quick: 6 of 6 trials and their table are in MLflow" in first.out
+    assert "kernels, recipe quick: 3 of 6 trials" in first.out
+    assert {run.info.run_name for run in runs} == {run.info.run_name for run in lost}
+    assert len(runs) == 1 + 6
+    [parent], _ = split(runs)
+    assert (Path(parent.info.artifact_uri.removeprefix("file://")) / "table.json").is_file()
+    assert {run.info.run_id for run in store("attention")} == {run.info.run_id for run in runs}
+
+
+def test_there_must_be_a_store_to_send_to(sync: Callable[..., Answer], tmp_path: Path) -> None:
+    """Nothing is sent, nothing is written, and it is said why."""
+    off = sync("--tracking-uri", "off")
+    unknown = sync("atention")
+    nothing = sync("kernels", "--runs-dir", "elsewhere")
+
+    assert off.code == unknown.code == 2
+    assert "--tracking-uri must name a store to send to, got 'off'" in off.err
+    assert "attention" in unknown.err
+    assert nothing.code == 0
+    assert "nothing to send" in nothing.out
+    assert not (tmp_path / "elsewhere").exists()
+    assert not (tmp_path / "runs" / "mlflow.db").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_store_of_an_older_schema_is_brought_up_to_date(
+    sync: Callable[..., Answer],
+    store: Callable[[str], list[Run]],
+    client: MlflowClient,
+    tmp_path: Path,
+) -> None:
+    """Its runs are replaced and its parent kept: nothing is doubled, and no old name is left."""
+    sync("attention")
+    [parent], children = split(store("attention"))
+    for run in children:
+        client.log_metric(run.info.run_id, "complexity/params", 1)
+        client.delete_tag(run.info.run_id, "ablations.digest")
+    client.delete_tag(parent.info.run_id, "recipe")
+    client.set_tag(parent.info.run_id, "ablations.recipe", "quick")
+    for memory in (tmp_path / "runs" / "tracking").iterdir():
+        memory.write_text(json.dumps({"uri": "", "sent": ["attention/quick/table-0"]}))
+
+    sync("attention")
+
+    [same], renewed = split(store("attention"))
+    assert same.info.run_id == parent.info.run_id
+    assert same.data.tags["recipe"] == "quick"
+    assert "ablations.recipe" not in same.data.tags
+    assert len(renewed) == 6
+    assert not [run for run in renewed if "complexity/params" in run.data.metrics]
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_renamed_variant_is_renamed_in_the_store(
+    sync: Callable[..., Answer],
+    command: Callable[..., Answer],
+    store: Callable[[str], list[Run]],
+    tmp_path: Path,
+) -> None:
+    """A name is no part of a trial's identity: the same six trials, under what they are called."""
+    sync("attention")
+    config = tmp_path / "experiments.yaml"
+    config.write_text(config.read_text().replace("SK: {attention", "selected: {attention"))
+
+    answer = command("run-ablation", "attention", "--backend", "local")
+
+    assert "nothing to train" in answer.err
+    _, children = split(store("attention"))
+    names = sorted(run.data.params["variant"] for run in children)
+    assert names == ["selected"] * 3 + ["sum"] * 3
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_files_are_replaced_and_made_only_if_something_changed(
+    compared: tuple[Plan, Table], store: Callable[[str], list[Run]], tmp_path: Path
+) -> None:
+    """Pictures go into a folder; a file that is made no more goes."""
+    plan, table = compared
+    made: list[str] = []
+
+    def send(**artifacts: AnyArtifact) -> set[str]:
+        mirror = Mirror(choose_uri(None, None, tmp_path / "runs"), runs_dir=tmp_path / "runs")
+        named = {name.replace("_", "."): artifact for name, artifact in artifacts.items()}
+        mirror.send_table(plan, table, artifacts=named)
+        assert mirror.close() is None
+        [parent], _ = split(store("attention"))
+        folder = Path(parent.info.artifact_uri.removeprefix("file://"))
+        return {
+            f"{path.relative_to(folder)} {path.read_bytes()[:9]!r}"
+            for path in folder.rglob("*")
+            if path.is_file() and path.stem != "table"
+        }
+
+    def draw(content: str) -> Artifact:
+        return Artifact(digest=content, render=lambda: made.append(content) or content.encode())
+
+    first = send(errors_png=draw("one"), report_html="whole", errors_svg="<svg/>")
+    send(errors_png=draw("one"), report_html="whole", errors_svg="<svg/>")
+    assert made == ["one"]
+    second = send(errors_png=draw("two"), report_html="new")
+
+    assert first == {"figures/errors.png b'one'", "report.html b'whole'", "errors.svg b'<svg/>'"}
+    assert second == {"figures/errors.png b'two'", "report.html b'new'"}
+    assert made == ["one", "two"]
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_every_recipe_has_its_views(sync: Callable[..., Answer], client: MlflowClient) -> None:
+    """In the form that the UI reads; a note that a user wrote is left alone."""
+    sync("attention")
+    experiment = client.get_experiment_by_name("attention")
+    note = experiment.tags["mlflow.note.content"]
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "Mine.")
+    sync("attention")
+
+    assert note.startswith("Does attention help?")
+    assert note.endswith(NOTE_END)
+    tags = client.get_experiment_by_name("attention").tags
+    assert tags["mlflow.note.content"] == "Mine."
+    trials, variants = (
+        json.loads(json.loads(tags[f"mlflow.sharedViewState.quick-{name}"])["state"])
+        for name in ("trials", "variants")
+    )
+    runs = client.search_runs([experiment.experiment_id], trials["searchFilter"])
+    assert len(runs) == 6
+    known = {f"params.`{name}`" for name in runs[0].data.params}
+    known |= {f"metrics.`{name}`" for name in runs[0].data.metrics} | {"tags.`recipe`"}
+    assert set(trials["selectedColumns"]) | set(variants["selectedColumns"]) <= known
+    assert variants["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "variant"}]
+
+
+def test_a_long_table_is_cut_between_rows(compared: tuple[Plan, Table]) -> None:
+    """MLflow would cut it anywhere; the whole is among the artifacts."""
+    plan, table = compared
+    long = replace(table, notes=tuple(f"note {number} of many" for number in range(1000)))
+
+    described = describe_parent(plan, long, {})
+
+    note = described.tags["mlflow.note.content"]
+    assert len(note) <= NOTE_LIMIT
+    assert note.endswith("of many\n\nThe whole is in table.md, among the artifacts.\n")
+    assert "note 999 of many" in str(described.files["table.md"].render())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sknet50", {"attention": "SK", "r": 16, "M": 2, "kernels": "3x3 + 5x5", "squeeze": "-"}),
+        ("senet50", {"attention": "SE", "r": 16, "M": 1, "squeeze": "avg", "stages": "all"}),
+        ("resnext50_cbam", {"attention": "CBAM", "r": 16, "G": 32, "depths": "3-4-6-3"}),
+        ("resnext50_32x4d", {"attention": "-", "r": "-", "stages": "-"}),
+        ("se_resnet50_stage2", {"attention": "SE", "stages": "1"}),
+    ],
+)
+def test_every_network_is_described_by_the_same_names(
+    name: str, expected: dict[str, object]
+) -> None:
+    """So that one set of columns fits all experiments."""
+    described = describe_network(NETWORKS[name])
+
+    assert expected.items() <= described.items()
+    assert described.keys() == describe_network(NETWORKS["sknet50"]).keys()

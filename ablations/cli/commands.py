@@ -58,6 +58,7 @@ from ablations.publication import (
     publish_index,
     publish_target,
     read_earlier,
+    send_study,
 )
 from ablations.reconcile import (
     Backend,
@@ -343,6 +344,7 @@ def ui(
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise InputError(f"{uri} must be a store with runs, got no such file. Run something first.")
     stderr.print(f"MLflow's user interface will be at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    stderr.print("Choose 'Model training' there, an experiment, and one of its Views.")
     serve = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *serve, "--workers", "1"])
 
@@ -400,23 +402,11 @@ def _train(
     from ablations.progress import Progress  # loads torch
 
     def send(record: TrialRecord) -> None:
-        _send_records(plans, {record.key: record}, scales, mirror)
+        for plan in plans:
+            mirror.send_records(plan, {record.key: record}, scales[plan.experiment])
 
     with Progress(list(missing.values()), stderr) as progress:
         train(missing, ledger, places, backend, observe=progress.observe, on_end=send)
-
-
-def _send_records(
-    plans: list[Plan],
-    records: Mapping[str, TrialRecord],
-    scales: Mapping[str, Mapping[str, Scales]],
-    mirror: Mirror,
-) -> None:
-    for plan in plans:
-        for trial in plan.trials:
-            if trial.spec.key in records and trial.state != "skipped":
-                own = scales[plan.experiment][trial.variant.name]
-                mirror.send_trial(plan, trial, records[trial.spec.key], own)
 
 
 def _gather(
@@ -437,10 +427,7 @@ def _publish(plans: list[Plan], studies: list[Study], places: Places, mirror: Mi
     changed = []
     for plan, study in zip(plans, studies, strict=True):
         publication = publish(study, places)
-        records = {trial.key: trial.record for trial in study.trials if trial.record}
-        _send_records([plan], records, {plan.experiment: study.scales}, mirror)
-        if not study.is_narrowed:
-            mirror.send_table(plan, build_table(study))
+        send_study(plan, study, publication.files, mirror)
         if publication.changed:
             changed.append(publication.folder)
         names = ", ".join(publication.changed)

@@ -2,6 +2,7 @@
 
 from ablations.publication.checking import check_results, list_foreign
 from ablations.publication.gathering import Target, gather_study, list_targets
+from ablations.publication.sending import send_study
 from ablations.publication.writing import (
     Publication,
     publish,
@@ -23,4 +24,5 @@ __all__ = [
     "publish_index",
     "publish_target",
     "read_earlier",
+    "send_study",
 ]

@@ -1,7 +1,7 @@
 """Studies -> their folders, the index, and the tables in the README."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ablations.publication.gathering import (
     recall_scales,
 )
 from ablations.reconcile import Places, count_scales
-from ablations.report import fill_blocks, render_block, render_index, write_report
+from ablations.report import fill_blocks, render_block, render_index, render_report
 from ablations.study import Study, build_definition
 
 INDEX = "README.md"
@@ -36,6 +36,9 @@ class Publication:
     folder: Path
     """Its folder."""
 
+    files: Mapping[str, bytes]
+    """All its files by name."""
+
     changed: list[str]
     """Names of the files that are not as they were; empty if all was written already."""
 
@@ -47,7 +50,10 @@ def publish(study: Study, places: Places) -> Publication:
         MachineError: If the folder cannot be written.
     """
     folder = choose_folder(study.experiment, study.recipe_name, study.changes, places)
-    return Publication(study=study, folder=folder, changed=write_report(study, folder))
+    files = render_report(study, folder)
+    return Publication(
+        study=study, folder=folder, files=files, changed=write_changed(files, folder)
+    )
 
 
 def choose_folder(

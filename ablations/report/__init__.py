@@ -1,8 +1,8 @@
 """What a reader sees of studies: derived texts, their folder, the index, blocks of the README."""
 
 from ablations.report.blocks import fill_blocks, list_blocks, render_block
-from ablations.report.deriving import derive
-from ablations.report.folder import check_report, write_report
+from ablations.report.deriving import derive, list_study_charts
+from ablations.report.folder import check_report, render_report, write_report
 from ablations.report.index import count_words, render_index
 
 __all__ = [
@@ -11,7 +11,9 @@ __all__ = [
     "derive",
     "fill_blocks",
     "list_blocks",
+    "list_study_charts",
     "render_block",
     "render_index",
+    "render_report",
     "write_report",
 ]

@@ -10,13 +10,20 @@ from ablations.report.deriving import derive
 from ablations.study import Study
 
 
+def render_report(study: Study, folder: Path) -> dict[str, bytes]:
+    """All files of a study by name; drawings in `folder` are kept where they show its data."""
+    drawn = {path.name: path.read_text("utf-8", "replace") for path in folder.glob("*.svg")}
+    derived = {name: text.encode() for name, text in derive(study, drawn).items()}
+    return {**render_export(study), **derived}
+
+
 def write_report(study: Study, folder: Path) -> list[str]:
     """Writes the study's files and the derived texts; returns the names of those that changed.
 
     Raises:
         MachineError: If the folder cannot be written.
     """
-    return write_changed(_render(study, folder), folder)
+    return write_changed(render_report(study, folder), folder)
 
 
 def check_report(folder: Path) -> list[str]:
@@ -31,14 +38,7 @@ def check_report(folder: Path) -> list[str]:
         study = read_export(folder)
     except IncompleteError as error:
         return [str(error)]
-    return list(_compare(folder, _render(study, folder)))
-
-
-def _render(study: Study, folder: Path) -> dict[str, bytes]:
-    """All files of a study; figures that the folder has are kept where they show its data."""
-    drawn = {path.name: path.read_text("utf-8", "replace") for path in folder.glob("*.svg")}
-    derived = {name: text.encode() for name, text in derive(study, drawn).items()}
-    return {**render_export(study), **derived}
+    return list(_compare(folder, render_report(study, folder)))
 
 
 def _compare(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:

@@ -7,14 +7,18 @@ MLflow at all.
 import hashlib
 import json
 import logging
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ablations.files import write_atomically
 from ablations.plan import Plan, PlannedTrial
 from ablations.records import TrialRecord
-from ablations.tables import Scales, Table, render_markdown
+from ablations.tables import Scales, Table
+from ablations.tracking.artifacts import AnyArtifact, Artifact, place_artifacts
+from ablations.tracking.descriptions import describe_parent, describe_trial
 
 if TYPE_CHECKING:
     from ablations.tracking.store import Tracker
@@ -36,14 +40,17 @@ class Mirror:
     Args:
         uri: The store; `off` sends nothing.
         runs_dir: The ledger's folder.
+        trusts_memory: Whether what is remembered as sent is left alone; else all is held against
+            the store.
     """
 
-    def __init__(self, uri: str, *, runs_dir: Path) -> None:
+    def __init__(self, uri: str, *, runs_dir: Path, trusts_memory: bool = True) -> None:
         self._uri = uri
         self._runs_dir = runs_dir
         name = hashlib.sha256(uri.encode()).hexdigest()[:12]
         self._memory_file = runs_dir / "tracking" / f"{name}.json"
-        self._sent = self._read_memory() if self._is_store_there() else set()
+        remembers = trusts_memory and self._is_store_there()
+        self._sent = self._read_memory() if remembers else {}
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._futures: list[Future[None]] = []
         self._trackers: dict[tuple[str, str], Tracker] = {}
@@ -52,14 +59,52 @@ class Mirror:
         self, plan: Plan, trial: PlannedTrial, record: TrialRecord, scales: Scales
     ) -> None:
         """Queues one trial's record."""
-        mark = f"{plan.experiment}/{plan.recipe_name}/{record.key}"
-        self._send(mark, plan, lambda tracker: tracker.log_trial(trial, record, scales))
+        description = describe_trial(trial, record, scales)
+        dataset = trial.spec.dataset
+        if self._is_due(plan, record.key, description.digest):
+            self._send(
+                plan,
+                record.key,
+                description.digest,
+                lambda tracker: tracker.log_trial(description, record, dataset),
+            )
 
-    def send_table(self, plan: Plan, table: Table) -> None:
-        """Queues a comparison table, which replaces the one that is there."""
-        digest = hashlib.sha256(render_markdown(table).encode()).hexdigest()[:16]
-        mark = f"{plan.experiment}/{plan.recipe_name}/table-{digest}"
-        self._send(mark, plan, lambda tracker: tracker.log_table(table))
+    def send_records(
+        self, plan: Plan, records: Mapping[str, TrialRecord], scales: Mapping[str, Scales]
+    ) -> None:
+        """Queues the records of a plan's trials, as far as there are any.
+
+        Args:
+            plan: The plan.
+            records: Records by the trials' keys.
+            scales: Complexities by variant.
+        """
+        for trial in plan.trials:
+            record = records.get(trial.spec.key)
+            if record is not None and trial.state != "skipped":
+                self.send_trial(plan, trial, record, scales[trial.variant.name])
+
+    def send_table(
+        self, plan: Plan, table: Table, *, artifacts: Mapping[str, AnyArtifact] | None = None
+    ) -> None:
+        """Queues a comparison table with its files, which replace those that are there.
+
+        Args:
+            plan: The plan, with what is known of its trials now.
+            table: What compares them; it becomes the parent run's note and three files.
+            artifacts: Further files by name; PNGs go into the folder `figures`. One that is costly
+                to make is given as an `Artifact`, and made, here, only if something has changed.
+        """
+        description = describe_parent(plan, table, place_artifacts(artifacts or {}))
+        if self._is_due(plan, "table", description.digest):
+            made = {path: _make(artifact) for path, artifact in description.files.items()}
+            whole = replace(description, files=made)
+            self._send(
+                plan,
+                "table",
+                description.digest,
+                lambda tracker: tracker.log_parent(whole, question=table.question),
+            )
 
     def close(self) -> str | None:
         """Waits until everything is sent; returns why something was not."""
@@ -68,20 +113,17 @@ class Mirror:
         self._executor.shutdown(wait=True)
         errors = [error for future in self._futures if (error := future.exception())]
         if self._futures:
-            write_atomically(
-                self._memory_file, json.dumps({"uri": self._uri, "sent": sorted(self._sent)})
-            )
+            content = {"uri": self._uri, "digests": dict(sorted(self._sent.items()))}
+            write_atomically(self._memory_file, json.dumps(content))
         return str(errors[0]) if errors else None
 
-    def _send(self, mark: str, plan: Plan, log: Any) -> None:
-        if self._uri == OFF or mark in self._sent:
-            return
+    def _is_due(self, plan: Plan, name: str, digest: str) -> bool:
+        return self._uri != OFF and self._sent.get(_mark(plan, name)) != digest
 
+    def _send(self, plan: Plan, name: str, digest: str, log: "Callable[[Tracker], None]") -> None:
         def work() -> None:
             log(self._find_tracker(plan))
-            table = f"{mark.rpartition('-')[0]}-" if "/table-" in mark else mark
-            self._sent -= {old for old in self._sent if old.startswith(table)}
-            self._sent.add(mark)
+            self._sent[_mark(plan, name)] = digest
 
         self._futures.append(self._executor.submit(work))
 
@@ -103,11 +145,23 @@ class Mirror:
         path = self._uri.removeprefix("sqlite:///")
         return path == self._uri or Path(path).is_file()
 
-    def _read_memory(self) -> set[str]:
+    def _read_memory(self) -> dict[str, str]:
+        """Digests of what was sent; none if they were written for another schema of runs."""
         try:
-            return set(json.loads(self._memory_file.read_text(encoding="utf-8"))["sent"])
+            content = json.loads(self._memory_file.read_text(encoding="utf-8"))
+            return dict(content["digests"])
         except FileNotFoundError:
-            return set()
-        except (OSError, ValueError, KeyError) as error:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
             logger.info("%s is unreadable, all is compared again: %s", self._memory_file, error)
-            return set()
+            return {}
+
+
+def _mark(plan: Plan, name: str) -> str:
+    return f"{plan.experiment}/{plan.recipe_name}/{name}"
+
+
+def _make(artifact: Artifact) -> Artifact:
+    """The same file, made: figures are not drawn on the thread that sends."""
+    content = artifact.render()
+    return replace(artifact, render=lambda: content)
