@@ -120,8 +120,7 @@ def make_study(
         baseline="base",
         paper_table=tuple(tables),
         variants={variant.name: VariantSettings() for variant in VARIANTS},
-        columns=("dilation",),
-        **settings,
+        **{"columns": ("dilation",), **settings},
     )
     scales = {v.name: Scales(paper=complexity, trained=complexity) for v in VARIANTS}
     return build_study(experiment, plan, records, scales=scales, paper=tables, looks=looks)

@@ -2,17 +2,19 @@
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from studies import make_clear_records, make_plan, make_records, make_study
 
-from ablations.config import Claim, Recipe
+from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
 from ablations.datasets import Dataset
 from ablations.errors import AblationError, IncompleteError, MachineError
 from ablations.export import EXPORTED, read_export, render_export, write_export
 from ablations.study import Study
+from ablations.tables import build_table
 
 
 @pytest.fixture
@@ -148,3 +150,20 @@ def test_messages_have_exit_codes() -> None:
     """A damaged file is a check that did not hold."""
     assert issubclass(IncompleteError, AblationError)
     assert IncompleteError.exit_code == 1
+
+
+def test_the_order_of_keys_does_not_matter(
+    recipe: Recipe, dataset: Dataset, tmp_path: Path
+) -> None:
+    """Files keep none: what is derived from them is what was derived before."""
+    explained = {
+        column: Explanation(ours=Decimal("1.0"), reason=f"{column} is counted otherwise")
+        for column in ("params_m", "gflops")
+    }
+    row = PaperRow(gflops=Decimal("1.1"), params_m=Decimal("1.2"), explained=explained)
+    paper = PaperTable(source="A paper", provenance="printed", rows={"other": row})
+    plan = make_plan(recipe, dataset)
+    study = make_study(plan, make_clear_records(plan), paper=(paper,))
+    write_export(study, tmp_path)
+
+    assert build_table(read_export(tmp_path)).notes == build_table(study).notes

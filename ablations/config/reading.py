@@ -207,15 +207,12 @@ def _find_dangling(
     for name, recipe in recipes.items():
         places = {*bodies, PAPER_BODY}
         faults += find_unknown_name(("recipes", name, "body"), recipe.body, places)
+    known = {"body": bodies, "network": NETWORKS.keys(), "table": read_paper().keys()}
     for name, experiment in experiments.items():
+        variants = experiment.expansion.variants.keys()
         for kind, keys, found in _list_names(experiment):
-            known = {
-                "body": bodies,
-                "network": NETWORKS.keys(),
-                "table": read_paper().keys(),
-                "variant": experiment.expansion.variants.keys(),
-            }[kind]
-            faults += find_unknown_name(("experiments", name, *keys), found, known)
+            choices = variants if kind == "variant" else known[kind]
+            faults += find_unknown_name(("experiments", name, *keys), found, choices)
     return faults
 
 

@@ -134,7 +134,7 @@ def _explain_cells(study: Study) -> list[str]:
     cells: dict[str, list[str]] = {}
     for variant in study.rows:
         row = study.printed_cells.get(variant.name, PaperRow())
-        for column, explanation in row.explained.items():
+        for column, explanation in sorted(row.explained.items()):  # files keep no order of keys
             heading = {"params_m": "params", "gflops": "GFLOPs", "mflops": "MFLOPs"}[column]
             cell = f"{variant.name}: {heading} {getattr(row, column)}"
             cells.setdefault(explanation.reason, []).append(cell)
