@@ -42,6 +42,8 @@ PATIENCE_MS = 60_000
 @pytest.fixture
 def table(command: Callable[..., Answer], tmp_path: Path) -> Table:
     """The comparison table of a trained experiment, whose runs and files are in the store."""
+    path = tmp_path / "experiments.yaml"
+    path.write_text(path.read_text().replace("epochs: 2", "epochs: 15"))  # so that errors differ
     assert command("run-ablation", "kernels", "--backend", "local").code == 0
     return build_table(read_export(tmp_path / "results" / "kernels" / "quick"))
 
@@ -171,6 +173,7 @@ def test_experiments_are_compared_in_the_browser(
     page.get_by_text("Group: 3x3, D=2, G=32").wait_for()
     shoot("variants")
     rows = read_rows(page)
+    assert table.rows["top1_error"].nunique() == len(table.rows)
     assert rows.keys() == {f"param.variant.{name}" for name in table.rows.index}
     for name, error in table.rows["top1_error"].items():
         found = re.search(r"([\d.]+) \(average\)", rows[f"param.variant.{name}"])
