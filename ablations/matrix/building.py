@@ -1,49 +1,24 @@
-"""Settings, layer by layer -> the networks that variants stand for, on a body."""
+"""What an experiment declares -> its variants, as networks on a body and at the paper's scale."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
-
-from ablations.config import (
-    PAPER_BODY,
-    AttentionSettings,
-    BodySettings,
-    Config,
-    Experiment,
-    Parts,
-    VariantSettings,
-)
+from ablations.config import PAPER_BODY, Config, Experiment, Parts, VariantSettings
 from ablations.datasets import Dataset
 from ablations.errors import InputError, MisfitError
 from ablations.matrix.columns import describe_setting
-from ablations.user_operators import check_shapes, describe_operator
-from sknet.spec import (
-    AnyBody,
-    BlockAttention,
-    BottleneckAttention,
-    Branch,
-    ConvolutionalAttention,
-    NetworkSpec,
-    Operator,
-    SelectiveKernel,
-    SqueezeExcitation,
-    UserOperator,
+from ablations.matrix.layers import (
+    change_attention,
+    change_body,
+    change_operator,
+    list_given,
+    scale_operator,
 )
+from ablations.user_operators import check_shapes
+from sknet.spec import AnyBody, NetworkSpec, UserOperator
 from sknet.zoo import NETWORKS
-
-ATTENTIONS: Mapping[str, type[BlockAttention]] = {
-    "SE": SqueezeExcitation,
-    "CBAM": ConvolutionalAttention,
-    "BAM": BottleneckAttention,
-}
-"""Attentions of blocks by their names in experiments.yaml."""
-
-OPERATOR_FIELDS = tuple(field.name for field in fields(SelectiveKernel))
-"""Settings of our own operator."""
 
 
 class _ImageSizeError(ValueError):
@@ -98,7 +73,9 @@ def build_matrix(
             the size of the dataset's images.
     """
     experiment = config.experiment(experiment_name)
-    variants, faults, misfits = [], [], 0
+    variants: list[Variant] = []
+    faults: list[str] = []
+    misfits: dict[str, None] = {}
     for name, settings in experiment.expansion.variants.items():
         try:
             variants.append(
@@ -111,16 +88,19 @@ def build_matrix(
                     dataset=dataset,
                 )
             )
+        except _ImageSizeError as error:
+            misfits[str(error)] = None  # told once: it is the recipe's, not the variants'
         except ValueError as error:
             faults.append(f"{_place(config, experiment_name, name)}: {error}")
-            misfits += isinstance(error, _ImageSizeError)
     duplicates = _find_duplicates(experiment, variants)
     kept = [variant for variant in variants if variant.name not in duplicates]
     faults += _find_twins(config, experiment_name, kept, body_name)
     faults += _find_missed(config, experiment_name, duplicates)
     if faults:
-        kind = MisfitError if misfits == len(faults) else InputError
-        raise kind("\n".join(faults))
+        raise InputError("\n".join(faults))
+    if misfits:
+        place = config.place("experiments", experiment_name)
+        raise MisfitError("\n".join(f"{place}: {misfit}" for misfit in misfits))
     return Matrix(
         variants=tuple(kept),
         raw=experiment.expansion.raw,
@@ -150,14 +130,14 @@ def _build_variant(
                 f"it is on {body_name}, got nothing; add on: {{{body_name}: {{body: ...}}}}"
             )
         with _naming(f"on the body {body_name}"):
-            body = _change_body(config, config.bodies[body_name], changes)
-            operator = _scale_operator(paper.operator, body.divisor, changes, folder=config.folder)
+            body = change_body(config, config.bodies[body_name], changes)
+            operator = scale_operator(paper.operator, body.divisor, changes, folder=config.folder)
     _check_size(body, body_name, dataset)
     with _naming(f"on the body {body_name}"):
         network = NetworkSpec(
             body=body,
             operator=operator,
-            attention=_change_attention(paper.attention, changes),
+            attention=change_attention(paper.attention, changes),
             in_channels=dataset.channels,
             num_classes=dataset.num_classes,
         )
@@ -181,9 +161,9 @@ def _build_paper_network(
     body = start.body if known else config.bodies[experiment.paper_body]
     with _naming("at the paper's scale"):
         return NetworkSpec(
-            body=_change_body(config, body, layers),
-            operator=_change_operator(start.operator, layers, folder=config.folder),
-            attention=_change_attention(start.attention, layers),
+            body=change_body(config, body, layers),
+            operator=change_operator(start.operator, layers, folder=config.folder),
+            attention=change_attention(start.attention, layers),
             in_channels=start.in_channels,
             num_classes=start.num_classes,
         )
@@ -198,99 +178,6 @@ def _naming(place: str) -> Iterator[None]:
         raise ValueError(f"cannot be built {place}: {error}") from None
 
 
-def _change_body(config: Config, body: AnyBody, layers: Iterable[Parts]) -> AnyBody:
-    for layer in layers:
-        if isinstance(layer.body, str):
-            body = config.bodies[layer.body]
-        elif isinstance(layer.body, BodySettings):
-            changes = _list_given(layer.body)
-            if unknown := changes.keys() - {field.name for field in fields(body)}:
-                raise ValueError(f"body must have what is changed in it, got {sorted(unknown)}")
-            body = replace(body, **changes)
-    return body
-
-
-def _change_operator(
-    operator: Operator, layers: Sequence[VariantSettings], *, folder: Path
-) -> Operator:
-    """The operator that the layers name, with what they set of it."""
-    for layer in layers:
-        if layer.operator is not None:
-            operator = SelectiveKernel()
-    paths = [layer.operator for layer in layers if layer.operator is not None]
-    given = _merge(layers, (*OPERATOR_FIELDS, "settings"))
-    if not paths or paths[-1] == "sk":
-        if given.pop("settings", None) is not None:
-            raise ValueError("settings are of an operator of your own, got none; name it: operator")
-        return replace(operator, **given)
-    if misplaced := [key for key in OPERATOR_FIELDS if key in _list_given(layers[-1])]:
-        raise ValueError(f"{misplaced[0]} is of our own operator; write it under settings")
-    return describe_operator(
-        paths[-1],
-        given.get("settings", {}),
-        sources=[name for layer in layers for name in layer.sources],
-        folder=folder,
-    )
-
-
-def _scale_operator(
-    operator: Operator, divisor: int, changes: Sequence[Parts], *, folder: Path
-) -> Operator:
-    """The operator on a body `divisor` times narrower; what `changes` give is not divided."""
-    given = _merge(changes, (*OPERATOR_FIELDS, "settings"))
-    if isinstance(operator, UserOperator):
-        settings = {**dict(operator.settings), **given.get("settings", {})}
-        sources = [name for name, _ in operator.sources[1:]]
-        return describe_operator(operator.path, settings, sources=sources, folder=folder)
-    given.pop("settings", None)  # of a variant with another operator
-    undivided: dict[str, Any] = {"branches": (Branch(groups=None),), "min_width": divisor}
-    rest = {key: value for key, value in undivided.items() if key in given}
-    return replace(replace(operator, **rest).scaled_down(divisor), **given)
-
-
-def _change_attention(
-    attention: BlockAttention | None, layers: Iterable[Parts]
-) -> BlockAttention | None:
-    for layer in layers:
-        if layer.block_attention is not None:
-            attention = _change_one_attention(attention, layer.block_attention)
-    return attention
-
-
-def _change_one_attention(
-    attention: BlockAttention | None, settings: AttentionSettings
-) -> BlockAttention | None:
-    changes = _list_given(settings)
-    kind = changes.pop("kind", None)
-    if kind == "none":
-        return None
-    if kind is not None:
-        attention = ATTENTIONS[kind]()
-    if attention is None:
-        raise ValueError(f"block_attention must say its kind, got {sorted(changes)} alone")
-    if unknown := changes.keys() - {field.name for field in fields(attention)}:
-        raise ValueError(
-            f"block_attention must have settings of {type(attention).__name__}, "
-            f"got {sorted(unknown)}"
-        )
-    return replace(attention, **changes)
-
-
-def _list_given(settings: BaseModel) -> dict[str, Any]:
-    """What the settings say, without what they leave out."""
-    return {key: getattr(settings, key) for key in settings.model_fields_set}
-
-
-def _merge(layers: Iterable[Parts], keys: Iterable[str]) -> dict[str, Any]:
-    """The last value of each key that a layer says; mappings are merged."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in _list_given(layer).items():
-            if key in keys and value is not None:
-                merged[key] = {**merged.get(key, {}), **value} if key == "settings" else value
-    return merged
-
-
 def _check_size(body: AnyBody, body_name: str, dataset: Dataset) -> None:
     if not body.input_size <= 2 * dataset.image_size <= 4 * body.input_size:
         raise _ImageSizeError(
@@ -302,7 +189,7 @@ def _check_size(body: AnyBody, body_name: str, dataset: Dataset) -> None:
 
 def _describe_built(network: NetworkSpec, changes: Iterable[Parts]) -> str:
     """What a body's own numbers make of a variant; nothing if there are none."""
-    said = {key for layer in changes for key in _list_given(layer)}
+    said = {key for layer in changes for key in list_given(layer)}
     texts = {"body": str(network.body), "block_attention": str(network.attention)}
     shown = [texts[key] for key in texts if key in said]
     return "; ".join([*shown, *([str(network.operator)] if said - texts.keys() else [])])
