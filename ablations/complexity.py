@@ -231,7 +231,7 @@ def _hash_source() -> str:
     import sknet
 
     digest = hashlib.sha256()
-    for path in [*sorted(Path(sknet.__file__).parent.glob("*.py")), Path(__file__)]:
+    for path in [*sorted(Path(sknet.__file__).parent.rglob("*.py")), Path(__file__)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -1,0 +1,55 @@
+"""Frozen values that describe an operator, an attention, a body and a network; no torch."""
+
+from sknet.spec.attentions import (
+    BlockAttention,
+    BottleneckAttention,
+    ConvolutionalAttention,
+    Excitation,
+    Position,
+    Squeeze,
+    SqueezeExcitation,
+)
+from sknet.spec.bodies import (
+    AnyBody,
+    Block,
+    Body,
+    MobileNetV2Body,
+    ShuffleNetV2Body,
+    Stem,
+    StridePlace,
+)
+from sknet.spec.networks import NetworkSpec, attended_widths, find_impossible
+from sknet.spec.operators import (
+    Attention,
+    Branch,
+    Operator,
+    SelectiveKernel,
+    Setting,
+    UserOperator,
+)
+
+__all__ = [
+    "AnyBody",
+    "Attention",
+    "Block",
+    "BlockAttention",
+    "Body",
+    "BottleneckAttention",
+    "Branch",
+    "ConvolutionalAttention",
+    "Excitation",
+    "MobileNetV2Body",
+    "NetworkSpec",
+    "Operator",
+    "Position",
+    "SelectiveKernel",
+    "Setting",
+    "ShuffleNetV2Body",
+    "Squeeze",
+    "SqueezeExcitation",
+    "Stem",
+    "StridePlace",
+    "UserOperator",
+    "attended_widths",
+    "find_impossible",
+]
