@@ -84,7 +84,7 @@ def test_included_and_excluded_are_counted() -> None:
         ({"grid": {"reduction": [1]}, "zipped": {"reduction": [2]}}, "vary different settings"),
         ({"grid": {"reduction": []}}, "reduction must have a list of values"),
         ({"grid": {"reduction": [0]}}, "r=0 must be possible, got reduction: .* greater than 0"),
-        ({"grid": {"reducton": [1]}}, "reducton: Extra inputs"),
+        ({"grid": {"reducton": [1]}}, "reducton: unknown key; did you mean reduction"),
         ({"grid": {"reduction": [8]}, "exclude": [{"reduction": 9}]}, "exclude must hold for a"),
         ({"grid": {"reduction": [8]}, "include": [{"reduction": 8}]}, "names of their own"),
     ],

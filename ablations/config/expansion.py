@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ablations.config.base import suggest
 from ablations.config.variants import VariantSettings
 
 SHORT_NAMES = {"reduction": "r", "min_width": "L"}
@@ -158,5 +159,12 @@ def _build(name: str, made: Mapping[str, Any]) -> VariantSettings:
     try:
         return VariantSettings.model_validate(nested)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
+        told = "; ".join(_tell(fault) for fault in error.errors())
         raise ValueError(f"{name} must be possible, got {told}") from None
+
+
+def _tell(fault: Mapping[str, Any]) -> str:
+    *_, last = keys = [str(key) for key in fault["loc"]]
+    if fault["type"] == "extra_forbidden":
+        return f"{'.'.join(keys)}: unknown key{suggest(last, VariantSettings.model_fields)}"
+    return f"{'.'.join(keys)}: {fault['msg']}"

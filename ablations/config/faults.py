@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from ablations.config.base import suggest
 from ablations.config.schema import (
     Budget,
     Claim,
@@ -18,6 +18,9 @@ from ablations.config.schema import (
 from ablations.config.text import Keys
 from ablations.config.variants import AttentionSettings, BodySettings, VariantSettings
 from sknet.spec import Body, Branch, MobileNetV2Body, ShuffleNetV2Body, Stem
+
+FEW_NAMES = 20
+"""As many are told where one of them was probably meant."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,9 @@ def find_unknown_name(keys: Keys, name: str, known: Iterable[str]) -> list[Fault
     names = sorted(known)
     if name in names:
         return []
-    return [Fault(keys, f"must be one of {', '.join(names)}", name, suggest(name, names))]
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """A question for the name that was probably meant; empty if none is close."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    hint = suggest(name, names)
+    which = f"{len(names)} names" if hint and len(names) > FEW_NAMES else ", ".join(names)
+    return [Fault(keys, f"must be one of {which}", name, hint)]
 
 
 def _list_schema_keys() -> set[str]:

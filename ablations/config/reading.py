@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from ablations.config.base import suggest
 from ablations.config.faults import (
     Fault,
     describe_faults,
@@ -15,7 +16,6 @@ from ablations.config.faults import (
     find_unknown_key,
     find_unknown_name,
     parse_fault,
-    suggest,
 )
 from ablations.config.schema import Experiment, PaperTable, Recipe
 from ablations.config.text import Keys, parse_value, read_yaml
