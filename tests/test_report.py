@@ -104,6 +104,19 @@ def test_without_a_ledger_the_results_stay_as_they_are(
     assert read_all(results) == before
 
 
+def test_shared_trials_alone_make_no_results(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """SK is a row of both experiments: to train one of them is not to ask the other's question."""
+    local = ("--backend", "local", "--tracking-uri", "off")
+    command("run-ablation", "kernels", *local, "--results-dir", "elsewhere")
+
+    answer = command("ablations", "report", "--all")
+
+    assert answer.code == 0
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"kernels", "README.md"}
+
+
 def test_what_was_derived_is_derived_again(results: Path, command: Callable[..., Answer]) -> None:
     """From the four exported files alone: tables, index, README."""
     before = read_all(results)

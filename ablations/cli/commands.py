@@ -267,7 +267,7 @@ def report(
         list[str] | None, typer.Argument(help="Experiments, by name.", metavar="[NAME...]")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All experiments.")] = False,
-    recipe: Annotated[str | None, typer.Option(help="One recipe; else all that are known.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="One recipe; else all with results.")] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; say what was edited or is stale.")
     ] = False,

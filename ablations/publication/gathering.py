@@ -35,11 +35,11 @@ def list_targets(
     names: Sequence[str] = (),
     recipe: str | None = None,
 ) -> list[Target]:
-    """The experiments on those recipes of which anything is known.
+    """The experiments on those recipes that have results, or whose trials have all ended.
 
     Args:
         config: What experiments.yaml says.
-        ledger: Trials that have ended count as known; None if only results do.
+        ledger: Says which trials have ended; None if only results count.
         places: Where everything is.
         names: Experiments; all if empty.
         recipe: One recipe; all if None.
@@ -48,7 +48,7 @@ def list_targets(
         InputError: If a name stands for nothing.
     """
     targets = list_all(config, places, names, recipe)
-    return [t for t in targets if is_exported(t.folder) or _is_known(config, t, ledger, places)]
+    return [t for t in targets if is_exported(t.folder) or _is_whole(config, t, ledger, places)]
 
 
 def list_all(
@@ -132,15 +132,18 @@ def read_studies(config: Config, places: Places) -> list[Study]:
     return [read_export(target.folder) for target in targets if is_exported(target.folder)]
 
 
-def _is_known(config: Config, target: Target, ledger: Ledger | None, places: Places) -> bool:
-    """Whether the ledger has a trial of the target that has ended."""
+def _is_whole(config: Config, target: Target, ledger: Ledger | None, places: Places) -> bool:
+    """Whether every trial of the target has ended, by the ledger.
+
+    Experiments share trials: some of them alone are no sign that anybody asked this question.
+    """
     if ledger is None or not ledger.has_records:
         return False
     try:
         count = draw_target(config, target, ledger, places, None).count()
     except MisfitError:
         return False
-    return count["finished"] + count["diverged"] > 0
+    return count["to run"] + count["failed"] == 0
 
 
 def _recall_failures(plan: Plan, failed: Mapping[str, StudiedTrial]) -> Plan:
