@@ -2,7 +2,7 @@
 
 from ablations.report.blocks import fill_blocks, list_blocks, render_block
 from ablations.report.deriving import derive, list_study_charts
-from ablations.report.folder import check_report, render_report, write_report
+from ablations.report.folder import check_report, render_report
 from ablations.report.index import count_words, render_index
 
 __all__ = [
@@ -15,5 +15,4 @@ __all__ = [
     "render_block",
     "render_index",
     "render_report",
-    "write_report",
 ]

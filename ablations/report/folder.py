@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ablations.errors import IncompleteError
 from ablations.export import EXPORTED, PROVENANCE, is_exported, read_export, render_export
-from ablations.files import write_changed
 from ablations.report.deriving import derive
 from ablations.study import Study
 
@@ -15,15 +14,6 @@ def render_report(study: Study, folder: Path) -> dict[str, bytes]:
     drawn = {path.name: path.read_text("utf-8", "replace") for path in folder.glob("*.svg")}
     derived = {name: text.encode() for name, text in derive(study, drawn).items()}
     return {**render_export(study), **derived}
-
-
-def write_report(study: Study, folder: Path) -> list[str]:
-    """Writes the study's files and the derived texts; returns the names of those that changed.
-
-    Raises:
-        MachineError: If the folder cannot be written.
-    """
-    return write_changed(render_report(study, folder), folder)
 
 
 def check_report(folder: Path) -> list[str]:
