@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from ablations.errors import MachineError
 from ablations.files import hash_file, write_atomically
 from ablations.plan import make_key
-from ablations.records import Environment, EpochRecord, TrialRecord
+from ablations.trial.records import Environment, EpochRecord, TrialRecord
 
 FORMAT = 1
 """Version of the record's layout."""
@@ -144,7 +144,7 @@ class Ledger:
         """Writes the record's folder under another name, then renames it."""
         import torch
 
-        from ablations.trial import read_final_weights  # loads torch, which reading need not
+        from ablations.trial.run import read_final_weights  # loads torch, which reading need not
 
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self._trials))
         torch.save(read_final_weights(self.checkpoint_of(record.key)), staging / "weights.pt")

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ablations.config import Recipe
-from ablations.datasets import Dataset
+from ablations.data.catalogue import Dataset
 from ablations.matrix import Matrix, Variant
 from sknet.spec import NetworkSpec
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ablations import datasets
+from ablations.backends import Job
 from ablations.config import Recipe
-from ablations.data import prepare
-from ablations.datasets import Dataset
-from ablations.environment import Commit
+from ablations.data import arrays, catalogue
+from ablations.data.catalogue import Dataset
 from ablations.plan import TrialSpec
-from ablations.schedule import Job
+from ablations.trial.environment import Commit
 from sknet.zoo import NETWORKS
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +48,7 @@ def make_arrays() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def dataset() -> Dataset:
     """The random images' facts, with the checksum of their arrays."""
-    return replace(SYNTHETIC, checksum=prepare.compute_checksum(make_arrays()))
+    return replace(SYNTHETIC, checksum=arrays.compute_checksum(make_arrays()))
 
 
 @pytest.fixture
@@ -174,17 +173,17 @@ def command(
     not measured but given.
     """
     from ablations import cli
-    from ablations.pricing import Throughput, measuring, throughput
+    from ablations.estimate import Throughput, measurement, throughput
 
     speed = {"train_images_per_second": 100.0, "test_images_per_second": 400.0}
     measured = Throughput(macs=10**6, batch_size=16, **speed)
-    monkeypatch.setattr(measuring, "measure_throughput", lambda *_, **__: measured)
+    monkeypatch.setattr(measurement, "measure_throughput", lambda *_, **__: measured)
     monkeypatch.setattr(throughput, "_ask_for_gpus", list)
     assert cache_dir.is_relative_to(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setitem(datasets.DATASETS, "synthetic", dataset)
+    monkeypatch.setitem(catalogue.DATASETS, "synthetic", dataset)
     (tmp_path / "experiments.yaml").write_text(EXPERIMENTS)
 
     def run(name: str, *arguments: str) -> Answer:

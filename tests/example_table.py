@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ablations.claims import Evidence, Judgement
+from ablations.statistics.claims import Evidence, Judgement
 from ablations.tables import Table
 
 HOSTILE = """<b>&"it's" 100%_{^}~\\$--#"""

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ablations.complexity import Complexity
+from ablations.complexity.counts import Complexity
+from ablations.complexity.scales import Scales
 from ablations.config import Experiment, Explanation, PaperRow, PaperTable, Recipe, VariantSettings
-from ablations.datasets import Dataset
+from ablations.data.catalogue import Dataset
 from ablations.matrix import Matrix, Variant
 from ablations.plan import Plan, PlannedTrial, State, build_specs
-from ablations.records import Environment, EpochRecord, TrialRecord
-from ablations.study import Scales, Study, build_study
+from ablations.study.study import Study, build_study
+from ablations.trial.records import Environment, EpochRecord, TrialRecord
 from sknet.spec import Branch, NetworkSpec, SelectiveKernel
 
 COMPLEXITY = Complexity(

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from conftest import Answer
 
-from ablations.export import read_export
+from ablations.study.export import read_export
 from ablations.tables import Table, build_table
 
 pytestmark = [

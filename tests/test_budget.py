@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from conftest import Answer
 
-from ablations.budget import check_budget, measure_distances
-from ablations.complexity import Complexity
+from ablations.complexity.budget import check_budget, measure_distances
+from ablations.complexity.counts import Complexity
+from ablations.complexity.scales import Scales
 from ablations.config import Budget, Config, read_config
 from ablations.errors import InputError
-from ablations.study import Scales
 
 COMPLEXITY = Complexity(
     params=1000,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ablations.claims import Judgement, judge_claims
 from ablations.config import Claim, Statement
+from ablations.statistics.claims import Judgement, judge_claims
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, (5, 4))
 NOISE -= NOISE.mean(axis=0)  # so that a row that is the same is seen as such

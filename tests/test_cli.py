@@ -14,7 +14,7 @@ from conftest import EXPERIMENTS, ROOT, Answer
 
 from ablations.cli.options import parse_seeds
 from ablations.errors import InputError
-from ablations.export import EXPORTED
+from ablations.study.export import EXPORTED
 
 LOCAL = ("--backend", "local", "--tracking-uri", "off")
 
@@ -116,7 +116,7 @@ def test_a_failed_trial_is_told_and_tried_again(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 1, the reason in `status`, and the next run tries it anew."""
-    from ablations.schedule import local
+    from ablations.backends import local
 
     whole = local.run_trial
 
@@ -155,7 +155,7 @@ def test_an_interrupted_run_keeps_what_is_finished(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 130, and the same command goes on."""
-    from ablations.schedule import local
+    from ablations.backends import local
 
     whole = local.run_trial
 

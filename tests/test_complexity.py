@@ -9,10 +9,10 @@ import torch
 from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablations import complexity
-from ablations.complexity import Sized, count_complexities, count_complexity
+from ablations.complexity import counts as complexity
+from ablations.complexity.counts import Sized, count_complexities, count_complexity
 from ablations.config import read_config, read_paper
-from ablations.datasets import DATASETS
+from ablations.data.catalogue import DATASETS
 from ablations.matrix import Variant, build_matrix
 from sknet.resnext import build_network
 from sknet.spec import NetworkSpec

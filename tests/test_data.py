@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from ablations.config import Recipe
-from ablations.data import Data, iterate_train_batches, load_data, prepare_data
-from ablations.data.batches import crop_padded, flip_some, normalise
+from ablations.data.arrays import load_data, prepare_data
+from ablations.data.batches import Data, crop_padded, flip_some, iterate_train_batches, normalise
+from ablations.data.catalogue import DATASETS, Dataset
 from ablations.data.cifar import CIFAR10, read_cifar
 from ablations.data.digits import draw_digits
-from ablations.datasets import DATASETS, Dataset
 from ablations.errors import MachineError
 
 CPU = torch.device("cpu")

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from ablations.data import load_data, prepare_data
+from ablations.data.arrays import load_data, prepare_data
+from ablations.data.catalogue import DATASETS, Dataset
 from ablations.data.cifar import CIFAR100, read_cifar
 from ablations.data.fashion_mnist import read_fashion_mnist
 from ablations.data.files import TORCHVISION_NAMES, download_dataset
-from ablations.datasets import DATASETS, Dataset
+from ablations.data.identification import identify_dataset
 from ablations.errors import MachineError
-from ablations.identification import identify_dataset
 
 CPU = torch.device("cpu")
 FASHION = ("train", 5), ("t10k", 3)

@@ -10,10 +10,10 @@ import pytest
 from studies import make_clear_records, make_plan, make_records, make_study
 
 from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
-from ablations.datasets import Dataset
+from ablations.data.catalogue import Dataset
 from ablations.errors import AblationError, IncompleteError, MachineError
-from ablations.export import EXPORTED, read_export, render_export, write_export
-from ablations.study import Study
+from ablations.study.export import EXPORTED, read_export, render_export, write_export
+from ablations.study.study import Study
 from ablations.tables import build_table
 
 

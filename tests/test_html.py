@@ -11,7 +11,7 @@ import pytest
 from example_table import HOSTILE, make_curves, make_rows, make_table
 
 from ablations.figures import list_charts, render_svg
-from ablations.html import Page, embed_svg, format_value, list_findings, render_html
+from ablations.report.html import Page, embed_svg, format_value, list_findings, render_html
 
 TRIALS = pd.DataFrame(
     {

@@ -13,16 +13,17 @@ from conftest import Answer
 from PIL import Image
 from test_trial import assert_same_weights
 
-from ablations import datasets, identification
 from ablations.config import Recipe
-from ablations.data import iterate_train_batches, load_data, prepare_data
+from ablations.data import catalogue, identification
+from ablations.data.arrays import load_data, prepare_data
+from ablations.data.batches import iterate_train_batches
+from ablations.data.catalogue import DATASETS, Dataset
+from ablations.data.identification import identify_dataset, look_again, scan_images
 from ablations.data.image_folder import build_transform, read_image
-from ablations.datasets import DATASETS, Dataset
 from ablations.errors import MachineError
-from ablations.identification import identify_dataset, look_again, scan_images
 from ablations.plan import TrialSpec
-from ablations.records import EpochRecord
-from ablations.trial import run_trial
+from ablations.trial.records import EpochRecord
+from ablations.trial.run import run_trial
 from sknet.zoo import NETWORKS
 
 CPU = torch.device("cpu")
@@ -359,7 +360,7 @@ def test_a_folder_is_trained_on_from_the_command_line(
     batch_size: int,
 ) -> None:
     """With as many classes as it has; once, and again when it changed."""
-    monkeypatch.setitem(datasets.DATASETS, "imagenet", SMALL)
+    monkeypatch.setitem(catalogue.DATASETS, "imagenet", SMALL)
     path = tmp_path / "experiments.yaml"
     recipe = FOLDER_RECIPE.replace("BATCH", str(batch_size))
     path.write_text(path.read_text().replace("\nexperiments:\n", recipe))

@@ -12,8 +12,8 @@ import torch
 from ablations.errors import MachineError
 from ablations.ledger import Failure, Ledger
 from ablations.plan import TrialSpec
-from ablations.records import Environment, TrialRecord
-from ablations.trial import run_trial
+from ablations.trial.records import Environment, TrialRecord
+from ablations.trial.run import run_trial
 
 ENVIRONMENT = Environment(
     device="CPU",

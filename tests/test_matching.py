@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Answer
 
-from ablations.complexity import Complexity, Sized, count_complexity
-from ablations.config import read_config
-from ablations.datasets import DATASETS
-from ablations.errors import InputError
-from ablations.matching import (
+from ablations.complexity.counts import Complexity, Sized, count_complexity
+from ablations.complexity.match import (
     By,
     Match,
     Proposal,
@@ -22,6 +19,9 @@ from ablations.matching import (
     propose,
     render_yaml,
 )
+from ablations.config import read_config
+from ablations.data.catalogue import DATASETS
+from ablations.errors import InputError
 from ablations.matrix import build_matrix
 from sknet.spec import NetworkSpec
 from sknet.zoo import NETWORKS

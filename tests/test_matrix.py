@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from ablations.config import Config, read_config, read_paper
-from ablations.datasets import DATASETS
+from ablations.data.catalogue import DATASETS
 from ablations.errors import InputError, MisfitError
 from ablations.matrix import Matrix, build_matrix
 from sknet.spec import Branch, ConvolutionalAttention, SelectiveKernel, SqueezeExcitation

@@ -10,26 +10,26 @@ import pytest
 import torch
 from conftest import Answer
 
-from ablations.complexity import Complexity
+from ablations.complexity.counts import Complexity
 from ablations.config import Recipe
 from ablations.errors import InputError
-from ablations.matrix import Matrix, Variant
-from ablations.plan import Plan, PlannedTrial, TrialSpec, build_specs
-from ablations.pricing import (
+from ablations.estimate import (
     Device,
     Price,
     Throughput,
     TrialPrice,
     find_device,
     find_throughput,
-    measuring,
+    measurement,
     merge_prices,
     price_trials,
     throughput,
     time_trials,
 )
-from ablations.pricing.price import check_hours
-from ablations.records import Environment, EpochRecord, TrialRecord
+from ablations.estimate.price import check_hours
+from ablations.matrix import Matrix, Variant
+from ablations.plan import Plan, PlannedTrial, TrialSpec, build_specs
+from ablations.trial.records import Environment, EpochRecord, TrialRecord
 
 CPU = Device(name="CPU X", kind="cpu", count=2)
 MEASURED = Throughput(
@@ -163,7 +163,7 @@ def test_a_throughput_is_measured_once(
         calls.append(kind)
         return replace(MEASURED, macs=macs)
 
-    monkeypatch.setattr(measuring, "measure_throughput", measure)
+    monkeypatch.setattr(measurement, "measure_throughput", measure)
     cache_file = tmp_path / "runs" / "throughput.json"
     bf16 = replace(spec, recipe=spec.recipe.model_copy(update={"precision": "bf16"}))
     other = replace(spec, seed=1, network=replace(spec.network, attention=None))
@@ -184,7 +184,7 @@ def test_a_cache_that_is_no_use_is_done_without(
     spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
 ) -> None:
     """One that cannot be written, and damaged ones."""
-    monkeypatch.setattr(measuring, "measure_throughput", lambda *_, **__: MEASURED)
+    monkeypatch.setattr(measurement, "measure_throughput", lambda *_, **__: MEASURED)
     monkeypatch.setattr(throughput, "_ask_for_gpus", lambda: ["H100", "H100"])
     folder = tmp_path / "runs"
     if content is None:
@@ -224,16 +224,16 @@ def test_a_measurement_is_a_trials_own_epoch(
     spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one thread, with the recipe's batch; afterwards PyTorch has its threads again."""
-    monkeypatch.setattr(measuring, "LIMIT_SECONDS", 0.2)
-    threads, train_epoch, seen = torch.get_num_threads(), measuring.train_epoch, []
+    monkeypatch.setattr(measurement, "LIMIT_SECONDS", 0.2)
+    threads, train_epoch, seen = torch.get_num_threads(), measurement.train_epoch, []
 
     def observe(*arguments: object, **named: object) -> object:
         seen.append((torch.get_num_threads(), arguments[3].batch_size))  # type: ignore[attr-defined]
         return train_epoch(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(measuring, "train_epoch", observe)
+    monkeypatch.setattr(measurement, "train_epoch", observe)
 
-    found = measuring.measure_throughput(spec, "cpu", macs=5)
+    found = measurement.measure_throughput(spec, "cpu", macs=5)
 
     assert set(seen) == {(1, 16)}
     assert torch.get_num_threads() == threads
@@ -245,7 +245,7 @@ def test_large_images_are_measured_a_few_at_a_time(
     spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A batch of 256 would take minutes and more memory than a laptop has."""
-    monkeypatch.setattr(measuring, "LIMIT_SECONDS", 0.0)
+    monkeypatch.setattr(measurement, "LIMIT_SECONDS", 0.0)
     large = replace(
         spec,
         dataset=replace(spec.dataset, image_size=224, is_folder=True),
@@ -254,7 +254,7 @@ def test_large_images_are_measured_a_few_at_a_time(
         ),
     )
 
-    assert measuring.measure_throughput(large, "cpu", macs=5).batch_size == 4
+    assert measurement.measure_throughput(large, "cpu", macs=5).batch_size == 4
 
 
 def test_a_small_memory_takes_a_smaller_batch(
@@ -267,9 +267,9 @@ def test_a_small_memory_takes_a_smaller_batch(
             raise torch.OutOfMemoryError("no room")
         return replace(MEASURED, batch_size=batch_size)
 
-    monkeypatch.setattr(measuring, "_measure", measure)
+    monkeypatch.setattr(measurement, "_measure", measure)
 
-    assert measuring.measure_throughput(spec, "cuda", macs=5).batch_size == 4
+    assert measurement.measure_throughput(spec, "cuda", macs=5).batch_size == 4
 
 
 def test_wall_time_is_that_of_all_cores() -> None:
@@ -375,6 +375,6 @@ def test_a_plan_with_nothing_to_train_measures_nothing(
 def no_measurement(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whatever measures or looks for a GPU fails."""
     with monkeypatch.context() as patch:
-        patch.setattr(measuring, "measure_throughput", measure_never)
+        patch.setattr(measurement, "measure_throughput", measure_never)
         patch.setattr(throughput, "_ask_for_gpus", measure_never)
         yield

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from ablations.backends import EpochDone, TrialFailed, TrialStarted
+from ablations.cli.progress import Progress
 from ablations.matrix import Variant
 from ablations.plan import PlannedTrial, TrialSpec
-from ablations.progress import Progress
-from ablations.records import Environment, EpochRecord
-from ablations.schedule import EpochDone, TrialFailed, TrialStarted
+from ablations.trial.records import Environment, EpochRecord
 
 ENVIRONMENT = Environment(
     device="", python="", torch="", package="", platform="", commit=None, dirty=None

@@ -11,17 +11,19 @@ import pytest
 from conftest import EXPERIMENTS, Answer
 from studies import COMPLEXITY, make_records
 
-from ablations import datasets
+from ablations.complexity.scales import Scales
 from ablations.config import read_config, read_paper
-from ablations.datasets import Dataset
-from ablations.export import read_export
+from ablations.data import catalogue
+from ablations.data.catalogue import Dataset
 from ablations.ledger import Ledger
 from ablations.plan import Plan
-from ablations.publication import publish, publish_index
-from ablations.reconcile import Places, Selection, draw_plan, refresh
-from ablations.records import TrialRecord
+from ablations.reconcile.reconcile import Selection, draw_plan, refresh
 from ablations.report import check_report, render_index
-from ablations.study import Scales, StudiedDataset, build_study
+from ablations.report.writing import publish, publish_index
+from ablations.study.export import read_export
+from ablations.study.study import StudiedDataset, build_study
+from ablations.trial.records import TrialRecord
+from ablations.workspace import Workspace
 
 FOLDER = Path("results/kernels/quick")
 
@@ -32,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path:
     folder = tmp_path_factory.mktemp("made")
     (folder / "experiments.yaml").write_text(EXPERIMENTS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(datasets.DATASETS, "synthetic", dataset)
+        patch.setitem(catalogue.DATASETS, "synthetic", dataset)
         for name in ("kernels", "attention"):
             write_results(folder, name)
     body = (folder / FOLDER / "table.md").read_text().partition("\n\n")[2]
@@ -58,12 +60,12 @@ def write_results(
 ) -> None:
     """What a run would have written, had the trials measured what `make_records` says."""
     config = read_config(folder / "experiments.yaml")
-    places = Places(
+    workspace = Workspace(
         runs_dir=folder / "runs", results_dir=folder / "results", data_dir=folder / "data"
     )
-    plan = draw_plan(config, name, Selection(settings={}), None, data_dir=places.data_dir)
+    plan = draw_plan(config, name, Selection(settings={}), None, data_dir=workspace.data_dir)
     records = make_records(plan)
-    plan = change(refresh(plan, Ledger(places.runs_dir), records), records)
+    plan = change(refresh(plan, Ledger(workspace.runs_dir), records), records)
     scales = Scales(paper=COMPLEXITY, trained=COMPLEXITY)
     study = build_study(
         config.experiment(name),
@@ -73,8 +75,8 @@ def write_results(
         paper=read_paper(),
         looks=((0, 1, 2),),
     )
-    publish(study, places)
-    publish_index(config, places)
+    publish(study, workspace)
+    publish_index(config, workspace)
 
 
 def read_all(folder: Path) -> dict[str, bytes]:
@@ -95,7 +97,7 @@ def test_without_a_ledger_the_results_stay_as_they_are(
 ) -> None:
     """A fresh clone has no runs/; complexities are not counted, so that no torch is needed."""
     before = read_all(results)
-    monkeypatch.setattr("ablations.publication.writing.count_scales", None)
+    monkeypatch.setattr("ablations.report.writing.count_scales", None)
 
     answer = command("ablations", "report", "--all")
 

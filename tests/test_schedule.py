@@ -5,10 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ablations.errors import MachineError
-from ablations.plan import TrialSpec
-from ablations.records import EpochRecord
-from ablations.schedule import (
+from ablations.backends import (
     EpochDone,
     Event,
     Job,
@@ -17,7 +14,10 @@ from ablations.schedule import (
     check_gpus,
     run_job,
 )
-from ablations.schedule.backends import BackendName
+from ablations.backends.backends import BackendName
+from ablations.errors import MachineError
+from ablations.plan import TrialSpec
+from ablations.trial.records import EpochRecord
 
 
 class Notes:
@@ -118,7 +118,7 @@ def test_the_best_nodes_gpus_are_what_a_trial_may_take() -> None:
     """A share, the one that is there, and not more; as Ray itself sees the machine."""
     import ray
 
-    from ablations.schedule.on_ray import choose_gpus
+    from ablations.backends.on_ray import choose_gpus
 
     ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     try:

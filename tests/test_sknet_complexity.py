@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablations.complexity import Sized, count_complexity
+from ablations.complexity.counts import Sized, count_complexity
 from sknet import NetworkSpec, SqueezeExcitation, build_network, list_models
 from sknet.zoo import NETWORKS
 

@@ -166,7 +166,7 @@ def test_equal_variants_are_seldom_told_apart() -> None:
 
 def test_statistics_are_quick_to_import() -> None:
     """`--help` waits for them; `scipy.stats` alone takes half a second."""
-    code = "import sys, ablations.claims; print('scipy.stats' in sys.modules)"
+    code = "import sys, ablations.statistics.claims; print('scipy.stats' in sys.modules)"
 
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -10,9 +10,8 @@ import pytest
 from studies import COMPLEXITY, PAPER, make_clear_records, make_plan, make_records, make_study
 
 from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
-from ablations.datasets import Dataset
+from ablations.data.catalogue import Dataset
 from ablations.plan import Plan
-from ablations.records import TrialRecord
 from ablations.tables import (
     Table,
     build_table,
@@ -23,6 +22,7 @@ from ablations.tables import (
     render_csv,
     render_markdown,
 )
+from ablations.trial.records import TrialRecord
 
 
 def build(plan: Plan, records: dict[str, TrialRecord], **settings: Any) -> Table:

@@ -11,15 +11,17 @@ from conftest import Answer
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from ablations.complexity.scales import count_scales
 from ablations.config import find_config, read_config
 from ablations.ledger import Ledger
 from ablations.plan import Plan
-from ablations.publication import gather_study
-from ablations.reconcile import Places, Selection, count_scales, draw_plan
+from ablations.reconcile.gathering import gather_study
+from ablations.reconcile.reconcile import Selection, draw_plan
 from ablations.tables import Table, build_table
 from ablations.tracking import AnyArtifact, Artifact, Mirror, choose_uri
 from ablations.tracking.descriptions import NOTE_LIMIT, describe_network, describe_parent
 from ablations.tracking.views import NOTE_END
+from ablations.workspace import Workspace
 from sknet.zoo import NETWORKS
 
 
@@ -61,11 +63,11 @@ def compared(sync: Callable[..., Answer], tmp_path: Path) -> tuple[Plan, Table]:
     assert sync is not None
     config = read_config(find_config(None, working_dir=tmp_path))
     ledger = Ledger(tmp_path / "runs")
-    places = Places(
+    workspace = Workspace(
         runs_dir=tmp_path / "runs", results_dir=tmp_path / "results", data_dir=tmp_path / "data"
     )
     plan = draw_plan(config, "attention", Selection(settings={}), ledger, data_dir=tmp_path)
-    scales = count_scales(config, plan, places)
+    scales = count_scales(config, plan, cache_file=workspace.complexity_file)
     study = gather_study(config, plan, ledger, scales=scales, earlier=None)
     return plan, build_table(study)
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from ablations.config import Recipe
-from ablations.data import load_data
-from ablations.datasets import Dataset
-from ablations.evaluation import evaluate
-from ablations.training import build_optimiser, compute_learning_rate
+from ablations.data.arrays import load_data
+from ablations.data.catalogue import Dataset
+from ablations.trial.evaluation import evaluate
+from ablations.trial.training import build_optimiser, compute_learning_rate
 
 CPU = torch.device("cpu")
 

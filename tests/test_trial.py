@@ -10,8 +10,8 @@ import torch
 from conftest import ROOT
 
 from ablations.plan import PROCEDURE, TrialSpec
-from ablations.records import EpochRecord
-from ablations.trial import make_generator, read_final_weights, run_trial
+from ablations.trial.records import EpochRecord
+from ablations.trial.run import make_generator, read_final_weights, run_trial
 
 CPU = torch.device("cpu")
 GOLDEN = ROOT / "tests" / "golden" / "trial.json"

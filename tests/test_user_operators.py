@@ -9,11 +9,11 @@ import pytest
 import torch
 from conftest import EXPERIMENTS, Answer
 
-from ablations.complexity import Sized, count_complexity
+from ablations.backends import EpochDone, Event, Job, run_job
+from ablations.complexity.counts import Sized, count_complexity
+from ablations.matrix.user_operators import check_shapes, describe_operator
 from ablations.plan import TrialSpec
-from ablations.schedule import EpochDone, Event, Job, run_job
-from ablations.trial import run_trial
-from ablations.user_operators import check_shapes, describe_operator
+from ablations.trial.run import run_trial
 from sknet.operators import build_operator
 from sknet.spec import UserOperator
 from sknet.zoo import NETWORKS

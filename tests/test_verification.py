@@ -11,9 +11,9 @@ import pytest
 from conftest import ROOT, Answer
 
 from ablations.cli import commands
-from ablations.complexity import Complexity, Sized
+from ablations.complexity.counts import Complexity, Sized
+from ablations.complexity.verification import Check, check_tables, list_networks
 from ablations.config import Explanation, PaperRow, PaperTable, read_paper
-from ablations.verification import Check, check_tables, list_networks
 from sknet.zoo import NETWORKS
 
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "complexity.json").read_text(encoding="utf-8"))

@@ -41,41 +41,39 @@ from ablations.cli.options import (
     TrackingUri,
     select,
 )
-from ablations.complexity import count_complexities
+from ablations.complexity.counts import count_complexities
+from ablations.complexity.scales import Scales, count_scales
+from ablations.complexity.verification import check_tables, list_networks
 from ablations.config import Config, find_config, read_config, read_paper
-from ablations.costs import Costs, check_budgets, estimate_costs
 from ablations.errors import IncompleteError, InputError, InterruptedRunError, MisfitError
+from ablations.estimate import check_hours, merge_prices
+from ablations.estimate.costs import Costs, check_budgets, estimate_costs
 from ablations.ledger import Ledger
 from ablations.plan import Plan, PlannedTrial, State
-from ablations.pricing import check_hours, merge_prices
-from ablations.publication import (
-    check_results,
-    gather_study,
-    list_foreign,
-    list_targets,
-    publish,
-    publish_blocks,
-    publish_index,
-    publish_target,
-    read_earlier,
-    send_study,
-)
-from ablations.reconcile import (
+from ablations.reconcile.gathering import gather_study, list_targets
+from ablations.reconcile.reconcile import (
     Backend,
-    Places,
     Selection,
     check_machine,
-    count_scales,
     draw_plan,
     find_missing,
     refresh,
     train,
 )
-from ablations.records import TrialRecord
-from ablations.study import Scales, Study
+from ablations.report.checking import check_results, list_foreign
+from ablations.report.writing import (
+    publish,
+    publish_blocks,
+    publish_index,
+    publish_target,
+    read_earlier,
+)
+from ablations.study.study import Study
 from ablations.tables import build_table
 from ablations.tracking import Mirror, choose_uri
-from ablations.verification import check_tables, list_networks
+from ablations.tracking.sending import send_study
+from ablations.trial.records import TrialRecord
+from ablations.workspace import Workspace
 
 app = typer.Typer(
     name="ablations",
@@ -116,9 +114,9 @@ def run(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Train what is missing of experiments, then print their tables."""
-    places = Places(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir)
+    workspace = Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir)
     experiments, plans, ledger = _draw_plans(
-        names, config, places, select(recipe, settings, seeds, only, exclude)
+        names, config, workspace, select(recipe, settings, seeds, only, exclude)
     )
     chosen = Backend(
         name=backend,
@@ -127,23 +125,26 @@ def run(
         download=download,
         loader_workers=loader_workers,
     )
-    check_budgets(experiments, plans, places)
+    check_budgets(experiments, plans, workspace)
     if dry_run:
-        costs = _estimate(experiments, plans, ledger, places, chosen, max_hours)
+        costs = _estimate(experiments, plans, ledger, workspace, chosen, max_hours)
         print_plans(plans, costs, as_json=as_json)
         return
-    _check_hours(experiments, plans, ledger, places, chosen, max_hours)
+    _check_hours(experiments, plans, ledger, workspace, chosen, max_hours)
     missing = find_missing(plans)
-    earlier = {plan.experiment: read_earlier(plan, places) for plan in plans}
+    earlier = {plan.experiment: read_earlier(plan, workspace) for plan in plans}
     if missing:
-        check_machine(missing, places, chosen)
+        check_machine(missing, workspace, chosen)
     uri = choose_uri(tracking_uri, os.environ.get("MLFLOW_TRACKING_URI"), runs_dir)
     with ledger.writing():
-        scales = {plan.experiment: count_scales(experiments, plan, places) for plan in plans}
+        scales = {
+            plan.experiment: count_scales(experiments, plan, cache_file=workspace.complexity_file)
+            for plan in plans
+        }
         mirror = Mirror(uri, runs_dir=runs_dir)
         try:
             if missing:
-                _train(missing, plans, scales, ledger, places, chosen, mirror)
+                _train(missing, plans, scales, ledger, workspace, chosen, mirror)
             else:
                 stderr.print("nothing to train")
         except KeyboardInterrupt:
@@ -155,11 +156,11 @@ def run(
             ) from None
         plans = [refresh(plan, ledger) for plan in plans]
         studies = [_gather(experiments, plan, scales, ledger, earlier) for plan in plans]
-        written = _publish(plans, studies, places, mirror)
+        written = _publish(plans, studies, workspace, mirror)
         trouble = mirror.close()
     print_tables(plans, [build_table(study) for study in studies], as_json=as_json)
     if any(folder.is_relative_to(results_dir) for folder in written):
-        publish_index(experiments, places)
+        publish_index(experiments, workspace)
     if trouble:
         stderr.print(f"MLflow: {trouble} The ledger has everything; run again to send it.")
     failed = sum(plan.count()["failed"] for plan in plans)
@@ -185,12 +186,12 @@ def plan(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Print every trial of experiments: its state, complexity and time; train nothing."""
-    places = Places(runs_dir=runs_dir, results_dir=Path("results"), data_dir=data_dir)
+    workspace = Workspace(runs_dir=runs_dir, results_dir=Path("results"), data_dir=data_dir)
     experiments, plans, ledger = _draw_plans(
-        names, config, places, select(recipe, settings, seeds, only, exclude)
+        names, config, workspace, select(recipe, settings, seeds, only, exclude)
     )
-    check_budgets(experiments, plans, places)
-    costs = _estimate(experiments, plans, ledger, places, Backend(), max_hours)
+    check_budgets(experiments, plans, workspace)
+    costs = _estimate(experiments, plans, ledger, workspace, Backend(), max_hours)
     print_plans(plans, costs, as_json=as_json)
 
 
@@ -280,21 +281,21 @@ def report(
     """Write results anew from the ledger and from the records in them, or check them."""
     if bool(names) == every:
         raise InputError("report needs either names of experiments or --all.")
-    places = Places(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir)
+    workspace = Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir)
     found = _read(config)
     if check:
-        findings = check_results(found, places, names=names or (), recipe=recipe)
+        findings = check_results(found, workspace, names=names or (), recipe=recipe)
         print_findings(findings, results_dir, as_json=as_json)
         if findings:
             raise IncompleteError("\n".join(findings))
         return
     ledger = Ledger(runs_dir)
-    targets = list_targets(found, ledger, places, names=names or (), recipe=recipe)
-    written = [publish_target(found, target, ledger, places) for target in targets]
-    others = [*publish_index(found, places), *publish_blocks(places)] if written else []
+    targets = list_targets(found, ledger, workspace, names=names or (), recipe=recipe)
+    written = [publish_target(found, target, ledger, workspace) for target in targets]
+    others = [*publish_index(found, workspace), *publish_blocks(workspace)] if written else []
     if written or as_json:
         print_publications(written, others, as_json=as_json)
-    for line in list_foreign(found, places):
+    for line in list_foreign(found, workspace):
         stderr.print(line, markup=False, soft_wrap=True)
     if unknown := [name for name in names or () if name not in {t.experiment for t in targets}]:
         raise IncompleteError(
@@ -316,7 +317,7 @@ def verify(
     if not tables:
         raise InputError(f"--table must be part of one of {', '.join(known)}, got {table}.")
     counted = count_complexities(
-        list_networks(tables), cache_file=runs_dir / Places.COMPLEXITY_NAME
+        list_networks(tables), cache_file=Workspace(runs_dir=runs_dir).complexity_file
     )
     checks = list(check_tables(tables, counted))
     totals = Counter(check.verdict for check in checks)
@@ -354,11 +355,13 @@ def _read(path: Path | None) -> Config:
 
 
 def _draw_plans(
-    names: list[str], config: Path | None, places: Places, selection: Selection
+    names: list[str], config: Path | None, workspace: Workspace, selection: Selection
 ) -> tuple[Config, list[Plan], Ledger]:
     found = _read(config)
-    ledger = Ledger(places.runs_dir)
-    plans = [draw_plan(found, name, selection, ledger, data_dir=places.data_dir) for name in names]
+    ledger = Ledger(workspace.runs_dir)
+    plans = [
+        draw_plan(found, name, selection, ledger, data_dir=workspace.data_dir) for name in names
+    ]
     return found, plans, ledger
 
 
@@ -366,12 +369,12 @@ def _estimate(
     config: Config,
     plans: list[Plan],
     ledger: Ledger,
-    places: Places,
+    workspace: Workspace,
     backend: Backend,
     max_hours: float | None,
 ) -> list[Costs]:
     """What the plans cost, which must be within the hours that are allowed, if that is limited."""
-    costs = [estimate_costs(config, p, ledger, places=places, backend=backend) for p in plans]
+    costs = [estimate_costs(config, p, ledger, workspace=workspace, backend=backend) for p in plans]
     if max_hours is not None:
         check_hours(merge_prices([cost.price for cost in costs]), max_hours)
     return costs
@@ -381,13 +384,13 @@ def _check_hours(
     config: Config,
     plans: list[Plan],
     ledger: Ledger,
-    places: Places,
+    workspace: Workspace,
     backend: Backend,
     max_hours: float | None,
 ) -> None:
     """Estimates the run if its hours are limited: a run that is not need not be measured first."""
     if max_hours is not None:
-        _estimate(config, plans, ledger, places, backend, max_hours)
+        _estimate(config, plans, ledger, workspace, backend, max_hours)
 
 
 def _train(
@@ -395,18 +398,18 @@ def _train(
     plans: list[Plan],
     scales: Mapping[str, Mapping[str, Scales]],
     ledger: Ledger,
-    places: Places,
+    workspace: Workspace,
     backend: Backend,
     mirror: Mirror,
 ) -> None:
-    from ablations.progress import Progress  # loads torch
+    from ablations.cli.progress import Progress  # loads torch
 
     def send(record: TrialRecord) -> None:
         for plan in plans:
             mirror.send_records(plan, {record.key: record}, scales[plan.experiment])
 
     with Progress(list(missing.values()), stderr) as progress:
-        train(missing, ledger, places, backend, observe=progress.observe, on_end=send)
+        train(missing, ledger, workspace, backend, observe=progress.observe, on_end=send)
 
 
 def _gather(
@@ -422,11 +425,13 @@ def _gather(
     return gather_study(config, plan, ledger, scales=scales[name], earlier=earlier[name])
 
 
-def _publish(plans: list[Plan], studies: list[Study], places: Places, mirror: Mirror) -> list[Path]:
+def _publish(
+    plans: list[Plan], studies: list[Study], workspace: Workspace, mirror: Mirror
+) -> list[Path]:
     """Writes studies where they belong and sends them to MLflow; returns folders that changed."""
     changed = []
     for plan, study in zip(plans, studies, strict=True):
-        publication = publish(study, places)
+        publication = publish(study, workspace)
         send_study(plan, study, publication.files, mirror)
         if publication.changed:
             changed.append(publication.folder)

@@ -13,17 +13,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from ablations.budget import format_share
+from ablations.complexity.budget import format_share
+from ablations.complexity.verification import Check
 from ablations.config import PaperTable
-from ablations.costs import Costs
-from ablations.durations import format_duration, format_size
+from ablations.estimate import Price, merge_prices
+from ablations.estimate.costs import Costs
+from ablations.formatting import format_duration, format_size
 from ablations.matrix import Matrix
 from ablations.plan import Plan
-from ablations.pricing import Price, merge_prices
-from ablations.publication import Publication
 from ablations.report import count_words
+from ablations.report.writing import Publication
 from ablations.tables import Table, build_table, format_cells, list_claims
-from ablations.verification import Check
 
 # Where nothing tells the width (a file, a pipe), tables are not squeezed into 80 columns.
 WIDE = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 180

@@ -6,13 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
-from ablations.budget import format_share
 from ablations.cli.display import make_table, print_json, stdout
 from ablations.cli.options import AsJson, RunsDir, parse_share
-from ablations.complexity import Complexity, Sized, count_complexities
+from ablations.complexity.budget import format_share
+from ablations.complexity.counts import Complexity, Sized, count_complexities
+from ablations.complexity.match import (
+    By,
+    Match,
+    Proposal,
+    Sizing,
+    choose_start,
+    propose,
+    render_yaml,
+)
 from ablations.errors import IncompleteError
-from ablations.matching import By, Match, Proposal, Sizing, choose_start, propose, render_yaml
-from ablations.reconcile import Places
+from ablations.workspace import Workspace
 from sknet.spec import NetworkSpec
 from sknet.zoo import NETWORKS
 
@@ -32,7 +40,7 @@ def match(
     """Propose the ResNeXt that costs as much as another network."""
     largest = parse_share(tolerance)
     first = choose_start(to, start)
-    size, cache_file = first.body.input_size, runs_dir / Places.COMPLEXITY_NAME
+    size, cache_file = first.body.input_size, Workspace(runs_dir=runs_dir).complexity_file
 
     def count(network: NetworkSpec) -> Complexity:
         sized = Sized(network, size)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ablations.errors import InputError
-from ablations.reconcile import Selection
+from ablations.reconcile.reconcile import Selection
 
 Names = Annotated[list[str], typer.Argument(help="Experiments, by name.", metavar="NAME...")]
 SomeNames = Annotated[

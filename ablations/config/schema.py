@@ -18,7 +18,7 @@ from pydantic import (
 from ablations.config.base import Strict, wrap_text
 from ablations.config.expansion import Expansion, expand
 from ablations.config.variants import VariantSettings
-from ablations.datasets import DATASETS
+from ablations.data.catalogue import DATASETS
 
 Column = Literal[
     "kernel", "dilation", "groups", "resulting_kernel", "kernels", "attention", "reduction", "L"

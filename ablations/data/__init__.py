@@ -1,20 +1,6 @@
-"""Datasets by name -> arrays mapped from disk, or a folder of images -> batches on the device."""
+"""Datasets: the catalogue and what this machine holds (no torch); arrays and batches of them."""
 
-from ablations.data.batches import (
-    ArraySplit,
-    Data,
-    Split,
-    iterate_test_batches,
-    iterate_train_batches,
-)
-from ablations.data.prepare import load_data, prepare_data
+from ablations.data.catalogue import DATASETS, Dataset
+from ablations.data.identification import identify_dataset
 
-__all__ = [
-    "ArraySplit",
-    "Data",
-    "Split",
-    "iterate_test_batches",
-    "iterate_train_batches",
-    "load_data",
-    "prepare_data",
-]
+__all__ = ["DATASETS", "Dataset", "identify_dataset"]

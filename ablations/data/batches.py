@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ablations.config import Recipe
-from ablations.datasets import Dataset
+from ablations.data.catalogue import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

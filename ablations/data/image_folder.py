@@ -16,8 +16,8 @@ from torch.utils import data as torch_data
 
 from ablations.config import Recipe
 from ablations.data.batches import Augmentation
+from ablations.data.identification import Listing
 from ablations.errors import MachineError
-from ablations.identification import Listing
 
 SHORTER_SIDE = 256 / 224
 """Shorter side of a test image in units of its centre crop: the papers' 256 for 224. A crop of 320

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ablations.config import AttentionSettings, BodySettings, Config, Parts, VariantSettings
-from ablations.user_operators import describe_operator
+from ablations.matrix.user_operators import describe_operator
 from sknet.spec import (
     AnyBody,
     BlockAttention,

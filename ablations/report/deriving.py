@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from ablations.figures import Chart, check_svg, list_charts, render_svg
-from ablations.html import Page, render_html
-from ablations.study import Study
+from ablations.report.html import Page, render_html
+from ablations.study.study import Study
 from ablations.tables import (
     Table,
     build_table,

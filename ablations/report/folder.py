@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ablations.errors import IncompleteError
-from ablations.export import EXPORTED, PROVENANCE, is_exported, read_export, render_export
 from ablations.report.deriving import derive
-from ablations.study import Study
+from ablations.study.export import EXPORTED, PROVENANCE, is_exported, read_export, render_export
+from ablations.study.study import Study
 
 
 def render_report(study: Study, folder: Path) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ablations.study import Study
+from ablations.study.study import Study
 from ablations.tables import Table, build_table, list_claims
 
 HEAD = """# Results

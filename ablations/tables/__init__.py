@@ -1,6 +1,6 @@
 """A study -> the comparison table, as data and as text."""
 
-from ablations.study import Scales
+from ablations.complexity.scales import Scales
 from ablations.tables.building import build_table
 from ablations.tables.comparison import tabulate
 from ablations.tables.latex import render_latex

@@ -5,11 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.claims import judge_claims
+from ablations.complexity.scales import Scales
 from ablations.config import PaperRow
 from ablations.matrix import HEADINGS
 from ablations.statistics import is_exploratory, summarise
-from ablations.study import Scales, Study
+from ablations.statistics.claims import judge_claims
+from ablations.study.study import Study
 from ablations.tables.comparison import Comparison, Measure, compare_variants, tabulate
 from ablations.tables.notes import collect_notes
 from ablations.tables.table import Table

@@ -17,7 +17,7 @@ from ablations.statistics import (
     decide,
     estimate_image_error,
 )
-from ablations.study import StudiedTrial, Study
+from ablations.study.study import StudiedTrial, Study
 
 BOOTSTRAP_SEED = 0
 """Each row draws its images anew from it, so that a row's figure depends on no other row."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.records import TrialRecord
-from ablations.study import StudiedTrial, Study
+from ablations.study.study import StudiedTrial, Study
+from ablations.trial.records import TrialRecord
 
 
 def list_trials(study: Study) -> pd.DataFrame:

@@ -1,11 +1,11 @@
 """The foot of a table: what was asked and what became of it, method, origin."""
 
-from ablations.complexity import FREE
+from ablations.complexity.counts import FREE
 from ablations.config import PaperRow
-from ablations.records import Environment
 from ablations.statistics import FEWEST_SEEDS, MOST_SEEDS
-from ablations.study import Source, Study
+from ablations.study.study import Source, Study
 from ablations.tables.comparison import Comparison
+from ablations.trial.records import Environment
 
 PROVENANCES = {
     "printed": "",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from ablations.claims import Judgement
+from ablations.statistics.claims import Judgement
 
 
 @dataclass(frozen=True, kw_only=True)

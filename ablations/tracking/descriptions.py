@@ -14,9 +14,9 @@ from typing import Any
 from ablations.config import Column
 from ablations.matrix import describe_setting
 from ablations.plan import Plan, PlannedTrial
-from ablations.records import TrialRecord
 from ablations.tables import Scales, Table, format_cells, render_csv, render_markdown
 from ablations.tracking.artifacts import Artifact, place_artifacts
+from ablations.trial.records import TrialRecord
 from sknet.spec import NetworkSpec
 
 SCHEMA = 2

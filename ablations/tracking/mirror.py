@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from ablations.files import write_atomically
 from ablations.plan import Plan, PlannedTrial
-from ablations.records import TrialRecord
 from ablations.tables import Scales, Table
 from ablations.tracking.artifacts import AnyArtifact, Artifact, place_artifacts
 from ablations.tracking.descriptions import describe_parent, describe_trial
+from ablations.trial.records import TrialRecord
 
 if TYPE_CHECKING:
     from ablations.tracking.store import Tracker

@@ -17,12 +17,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from ablations.datasets import Dataset as OurDataset
+from ablations.data.catalogue import Dataset as OurDataset
 from ablations.errors import MachineError
 from ablations.plan import Plan
-from ablations.records import TrialRecord
 from ablations.tracking.descriptions import ParentDescription, TrialDescription, describe_curves
 from ablations.tracking.views import NOTE_END, render_note, render_views
+from ablations.trial.records import TrialRecord
 
 KIND, TRIAL, DIGEST, FILES = (f"ablations.{n}" for n in ("kind", "trial", "digest", "files"))
 """Tags by which runs are found again, and by which one is known that is out of date."""

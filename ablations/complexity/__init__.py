@@ -1,0 +1,1 @@
+"""Parameters and multiply-adds of networks: counted, compared with a budget, matched, verified."""

@@ -1,0 +1,105 @@
+"""Whether variants cost about as much as the one that their experiment's budget names."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ablations.complexity.counts import Complexity
+from ablations.complexity.scales import Scales
+from ablations.config import Budget, Config
+from ablations.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distance:
+    """How far a variant's cost is from the budget's measure."""
+
+    variant: str
+    """The variant."""
+
+    cost: int
+    """What it costs: multiply-adds or parameters of the network that is trained."""
+
+    share: float
+    """How much more than the measure that is, as a share of it; negative if less."""
+
+    is_free: bool
+    """Whether the budget lets it cost what it likes."""
+
+    is_within: bool
+    """Whether it is within the tolerance."""
+
+
+def measure_distances(budget: Budget, scales: Mapping[str, Scales]) -> tuple[Distance, ...]:
+    """The distance of every variant's trained network from the measure."""
+    measure = get_cost(scales[budget.to].trained, budget.match)
+    distances = []
+    for name, own in scales.items():
+        cost = get_cost(own.trained, budget.match)
+        share = cost / measure - 1
+        distances.append(
+            Distance(
+                variant=name,
+                cost=cost,
+                share=share,
+                is_free=name in budget.free,
+                is_within=abs(cost - measure) <= budget.tolerance * measure,
+            )
+        )
+    return tuple(distances)
+
+
+def check_budget(
+    config: Config, experiment: str, scales: Mapping[str, Scales], *, asked: Collection[str]
+) -> None:
+    """Makes sure that the variants that are asked for meet the experiment's budget, if any.
+
+    Args:
+        config: Where the experiment stands.
+        experiment: Its name.
+        scales: Complexities of all its variants.
+        asked: Names of the variants that will be compared.
+
+    Raises:
+        InputError: With every one of them that does not.
+    """
+    budget = config.experiment(experiment).budget
+    if budget is None:
+        return
+    keys = ("experiments", experiment, "variants")
+    measure = format_cost(get_cost(scales[budget.to].trained, budget.match), budget.match)
+    faults = [
+        f"{config.place(*keys, found.variant)}: must cost within "
+        f"{100 * budget.tolerance:g}% of {budget.to} ({measure}), got {format_share(found.share)}; "
+        "change its widths (see `ablations match`), or name it in budget.free."
+        for found in measure_distances(budget, scales)
+        if found.variant in asked and not (found.is_within or found.is_free)
+    ]
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def get_cost(complexity: Complexity, match: str) -> int:
+    """The multiply-adds (`macs`) or the parameters (`params`)."""
+    return complexity.macs if match == "macs" else complexity.params
+
+
+def format_cost(cost: int, match: str) -> str:
+    """A cost in the unit that suits it.
+
+    >>> format_cost(2_314_816, "macs"), format_cost(4_468_230_144, "macs")
+    ('2.315 MFLOPs', '4.468 GFLOPs')
+    >>> format_cost(55_474, "params"), format_cost(27_479_784, "params")
+    ('55,474 parameters', '27.480 M parameters')
+    """
+    if match == "macs":
+        return f"{cost / 1e9:.3f} GFLOPs" if cost >= 1e9 else f"{cost / 1e6:.3f} MFLOPs"
+    return f"{cost / 1e6:.3f} M parameters" if cost >= 1e6 else f"{cost:,} parameters"
+
+
+def format_share(share: float) -> str:
+    """A signed share in percent.
+
+    >>> format_share(0.1417), format_share(-0.0004)
+    ('+14.2%', '+0.0%')
+    """
+    return f"{round(100 * share, 1) + 0.0:+.1f}%"  # 0.0 is added so that no -0.0 is shown

@@ -1,0 +1,340 @@
+"""Finds the plain network that costs as much as another: deeper, wider, or of higher cardinality.
+
+Candidates are compared by a formula, which is exact for plain networks; what is proposed is counted
+as any other network is.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from math import ceil, gcd, log
+from typing import Literal
+
+from ablations.complexity.budget import get_cost
+from ablations.complexity.counts import Complexity
+from ablations.errors import InputError
+from sknet.spec import Body, Branch, NetworkSpec, SelectiveKernel
+from sknet.zoo import BODIES, NETWORKS
+
+By = Literal["depth", "width", "cardinality"]
+"""What the proposal has more of: bottlenecks, channels everywhere, or groups."""
+
+Match = Literal["macs", "params"]
+"""What is matched: multiply-adds or parameters."""
+
+Count = Callable[[NetworkSpec], Complexity]
+"""Counts a network on the images that its body is made for."""
+
+LARGEST_FACTOR = 4
+"""By how much a proposal may be deeper, wider, or of higher cardinality than its start."""
+LARGEST_CHANGE = 1.5
+"""By how much the width of a group may change where groups of the same width are too coarse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain:
+    """A network with one kernel and no attention: a ResNet or a ResNeXt."""
+
+    body: Body
+    """Depths, widths and stem."""
+
+    branch: Branch
+    """Its kernel."""
+
+    in_channels: int
+    """Channels of the images."""
+
+    num_classes: int
+    """Outputs of the classifier."""
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """What is built."""
+        return NetworkSpec(
+            body=self.body,
+            operator=SelectiveKernel(branches=(self.branch,), attention="sum"),
+            in_channels=self.in_channels,
+            num_classes=self.num_classes,
+        )
+
+    @property
+    def group_width(self) -> int:
+        """Channels of a group in the first stage."""
+        return self.body.mid_widths[0] // (self.branch.groups or self.body.mid_widths[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizing:
+    """A network with its cost, held against the target's."""
+
+    network: Plain
+    """The network."""
+
+    complexity: Complexity
+    """What it costs."""
+
+    share: float
+    """How much more than the target that is in the matched cost, as a share; negative if less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a formula says of a plain network's cost."""
+
+    macs: int
+    """Multiply-adds of one forward pass on one image."""
+
+    params: int
+    """Trainable parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What a search found."""
+
+    target: Complexity
+    """What is to be matched."""
+
+    body: Body
+    """The target's body, which variants change."""
+
+    start: Sizing
+    """The network that was changed."""
+
+    found: Sizing
+    """The change of it that costs as much as the target, as nearly as it can."""
+
+    note: str
+    """What else the change does; empty if nothing."""
+
+
+def choose_start(to: str, start: str | None = None) -> Plain:
+    """The network to start from, made for the images and classes of the network `to`.
+
+    Args:
+        to: A network of the zoo.
+        start: Another one, with one kernel and no attention; if None, the ResNeXt of the body of
+            `to`: one 3x3 kernel, of as many groups as its first branch has.
+
+    Raises:
+        InputError: If a name is wrong, or stands for a network that cannot be changed so.
+    """
+    target, target_body, branches = _find_network(to, flag="--to")
+    if start is None:
+        body, branch = target_body, Branch(groups=branches[0].groups)
+    else:
+        network, body, (branch, *others) = _find_network(start, flag="--from")
+        if others or network.attention is not None:
+            raise InputError(
+                f"--from must be a network with one kernel and no attention, got {start!r}. "
+                "Name a ResNet or a ResNeXt."
+            )
+        if body.input_size != target_body.input_size:
+            raise InputError(
+                f"--from must be made for images of {target_body.input_size} pixels, as {to} is, "
+                f"got {start!r}, which is for {body.input_size}."
+            )
+    return Plain(
+        body=body,
+        branch=branch,
+        in_channels=target.in_channels,
+        num_classes=target.num_classes,
+    )
+
+
+def propose(
+    to: str, start: Plain, *, by: By, match: Match, tolerance: float, count: Count
+) -> Proposal:
+    """The change of `start` that costs as much as the network `to`, as nearly as it can.
+
+    By depth, one stage gets more bottlenecks, or fewer. Of the stages that come within the
+    tolerance it is the one that is also nearest in the other cost; if none does, the nearest one.
+    By width, all widths but the stem's grow; by cardinality, those of the spatial operator alone.
+    Both ways groups stay as wide as they are; where that is too coarse for the tolerance, groups
+    up to half as wide again are tried too.
+
+    Args:
+        to: The network of the zoo that is to be matched.
+        start: What is changed.
+        by: How.
+        match: Which cost is matched.
+        tolerance: Largest distance that will do, as a share.
+        count: Counts networks.
+    """
+    network, body, _ = _find_network(to, flag="--to")
+    target = count(network)
+    goal = Estimate(macs=target.macs, params=target.params)
+    if by == "depth":
+        found = _search_depths(start, goal, match=match, tolerance=tolerance)
+    else:
+        found = _find_nearest([*_widen(start, by), start], goal, match)
+        if abs(_compare(found, goal, match)) > tolerance:
+            found = _find_nearest([found, *_widen_freely(start, by)], goal, match)
+
+    def size(network: Plain) -> Sizing:
+        complexity = count(network.spec)
+        share = get_cost(complexity, match) / get_cost(target, match) - 1
+        return Sizing(network=network, complexity=complexity, share=share)
+
+    return Proposal(
+        target=target,
+        body=body,
+        start=size(start),
+        found=size(found),
+        note=_describe_groups(start, found),
+    )
+
+
+def estimate_cost(network: Plain) -> Estimate:
+    """Multiply-adds and parameters, from the sizes of all convolutions and the classifier.
+
+    >>> body = Body(depths=(1,), mid_widths=(4,), out_widths=(64,))
+    >>> branch = Branch(groups=2)
+    >>> estimate_cost(Plain(body=body, branch=branch, in_channels=3, num_classes=10)).params
+    10914
+    """
+    macs = params = 0
+    for weights, outputs, side in _list_convolutions(network):
+        macs += weights * side**2
+        params += weights + 2 * outputs  # batch normalisation follows each
+    features, classes = network.body.out_widths[-1], network.num_classes
+    return Estimate(macs=macs + features * classes, params=params + (features + 1) * classes)
+
+
+def _list_convolutions(network: Plain) -> Iterator[tuple[int, int, int]]:
+    """Weights and outputs of every convolution, and the side of the square map that it gives."""
+    body, branch = network.body, network.branch
+    stem = body.stem
+    side = ceil(body.input_size / stem.stride)
+    yield stem.kernel**2 * network.in_channels * stem.width, stem.width, side
+    side = ceil(side / 2) if stem.pool else side
+    for block in (block for blocks in body.stages() for block in blocks):
+        before, side = side, ceil(side / block.stride)
+        mid, out = block.mid_width, block.out_width
+        yield block.in_width * mid, mid, before if body.stride_place == "operator" else side
+        yield branch.kernel**2 * mid * (mid // (branch.groups or mid)), mid, side
+        yield mid * out, out, side
+        if block.stride != 1 or block.in_width != out:
+            yield block.in_width * out, out, side
+
+
+def render_yaml(proposal: Proposal) -> str:
+    """The settings that make the proposal a variant of an experiment on the target's body.
+
+    On a body that is narrower than the paper's they stand under `on`, in its own numbers.
+    """
+    network, body = proposal.found.network, proposal.body
+    lines = [f"branches: [{{{_describe_kernel(network.branch)}}}]", "attention: sum"]
+    changes = ", ".join(
+        f"{name}: {list(getattr(network.body, name))}"
+        for name in ("depths", "mid_widths", "out_widths")
+        if getattr(network.body, name) != getattr(body, name)
+    )
+    if changes:
+        lines.insert(0, f"body: {{{changes}}}")
+    if body.divisor == 1:
+        return "\n".join(lines)
+    name = next((name for name, known in BODIES.items() if known == body), "BODY")
+    return "\n".join(["on:", f"  {name}:", *(f"    {line}" for line in lines)])
+
+
+def _describe_kernel(branch: Branch) -> str:
+    settings = {"kernel": branch.kernel, "dilation": branch.dilation, "groups": branch.groups}
+    default = {"dilation": 1, "groups": None}
+    return ", ".join(f"{k}: {v}" for k, v in settings.items() if default.get(k, ()) != v)
+
+
+def _find_network(name: str, *, flag: str) -> tuple[NetworkSpec, Body, tuple[Branch, ...]]:
+    """A network of the zoo, its body and its kernels."""
+    if name not in NETWORKS:
+        close = get_close_matches(name, NETWORKS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "; sknet.list_models() names all."
+        raise InputError(f"{flag} must be a network of the zoo, got {name!r}{hint}")
+    network = NETWORKS[name]
+    if not isinstance(network.body, Body) or not isinstance(network.operator, SelectiveKernel):
+        raise InputError(f"{flag} must be a network on a ResNet's body, got {name!r}.")
+    return network, network.body, network.operator.branches
+
+
+def _search_depths(start: Plain, goal: Estimate, *, match: Match, tolerance: float) -> Plain:
+    """The best number of bottlenecks in one stage."""
+    largest = LARGEST_FACTOR * sum(start.body.depths)
+    found = [
+        _find_nearest([_deepen(start, stage, depth) for depth in range(1, largest)], goal, match)
+        for stage in range(len(start.body.depths))
+    ]
+    near = [one for one in found if abs(_compare(one, goal, match)) <= tolerance]
+    if near:
+        return _find_nearest(near, goal, "params" if match == "macs" else "macs")
+    return _find_nearest(found, goal, match)
+
+
+def _deepen(start: Plain, stage: int, depth: int) -> Plain:
+    depths = (*start.body.depths[:stage], depth, *start.body.depths[stage + 1 :])
+    return replace(start, body=replace(start.body, depths=depths))
+
+
+def _find_nearest(networks: Iterable[Plain], goal: Estimate, match: Match) -> Plain:
+    return min(networks, key=lambda network: abs(_compare(network, goal, match)))
+
+
+def _compare(network: Plain, goal: Estimate, match: Match) -> float:
+    """How much more the network costs, as a share of the goal."""
+    cost: int = getattr(estimate_cost(network), match)
+    measure: int = getattr(goal, match)
+    return cost / measure - 1
+
+
+def _widen(start: Plain, by: By) -> Iterator[Plain]:
+    """Networks of more and more groups, all as wide as the start's."""
+    groups = start.branch.groups
+    if groups is None or groups == 1:  # one channel or all in a group: their number says nothing
+        return
+    for number in range(1, LARGEST_FACTOR * groups + 1):
+        body = _scale(start.body, number, groups, by)
+        if body is not None:
+            yield replace(start, body=body, branch=replace(start.branch, groups=number))
+
+
+def _widen_freely(start: Plain, by: By) -> Iterator[Plain]:
+    """Wider and wider networks, with the number of groups that keeps their width most nearly."""
+    widths = start.body.mid_widths + (start.body.out_widths if by == "width" else ())
+    unit = gcd(*widths)
+    for number in range(1, LARGEST_FACTOR * unit + 1):
+        body = _scale(start.body, number, unit, by)
+        if body is None:
+            continue
+        for groups in _choose_groups(start, body):
+            yield replace(start, body=body, branch=replace(start.branch, groups=groups))
+
+
+def _choose_groups(start: Plain, body: Body) -> list[int | None]:
+    """The number of groups for the wider body; none if no number keeps them nearly as wide."""
+    if start.branch.groups in (None, 1):
+        return [start.branch.groups]
+    common = gcd(*body.mid_widths)
+
+    def change(groups: int) -> float:
+        return abs(log(body.mid_widths[0] / groups / start.group_width))
+
+    best = min((n for n in range(1, common + 1) if common % n == 0), key=change)
+    return [best] if change(best) <= log(LARGEST_CHANGE) else []
+
+
+def _scale(body: Body, numerator: int, denominator: int, by: By) -> Body | None:
+    """The body with widths multiplied by a fraction; None if one is no whole number then."""
+    chosen = body.mid_widths + (body.out_widths if by == "width" else ())
+    if any(width * numerator % denominator for width in chosen):
+        return None
+    scaled = tuple(width * numerator // denominator for width in chosen)
+    stages = len(body.depths)
+    return replace(body, mid_widths=scaled[:stages], out_widths=scaled[stages:] or body.out_widths)
+
+
+def _describe_groups(start: Plain, found: Plain) -> str:
+    if start.branch.groups in (None, 1) or found.group_width == start.group_width:
+        return ""
+    return (
+        f"Groups are {found.group_width} channels wide in the first stage, {start.group_width} in "
+        "what it starts from: with the same width the steps are too coarse for the tolerance."
+    )

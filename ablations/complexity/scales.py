@@ -1,0 +1,40 @@
+"""Both complexities of a variant: at the paper's scale and as it is trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablations.complexity.counts import Complexity, Sized, count_complexities
+from ablations.config import Config
+from ablations.data.catalogue import DATASETS
+from ablations.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scales:
+    """The two complexities of a variant."""
+
+    paper: Complexity
+    """Of the variant's network at the paper's scale."""
+
+    trained: Complexity
+    """Of the network that is trained."""
+
+
+def count_scales(config: Config, plan: Plan, *, cache_file: Path) -> dict[str, Scales]:
+    """Both complexities of every variant of a plan, by variant."""
+    paper_size = config.bodies[config.experiment(plan.experiment).paper_body].input_size
+    trained_size = DATASETS[plan.recipe.dataset].image_size
+    pairs = {
+        variant.name: (
+            Sized(variant.paper_network, paper_size),
+            Sized(variant.network, trained_size),
+        )
+        for variant in plan.variants
+    }
+    counted = count_complexities(
+        [sized for pair in pairs.values() for sized in pair], cache_file=cache_file
+    )
+    return {
+        name: Scales(paper=counted[paper], trained=counted[trained])
+        for name, (paper, trained) in pairs.items()
+    }

@@ -1,0 +1,168 @@
+"""The proof that our networks are the papers': every printed complexity against our count."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Literal, TypedDict
+
+from ablations.complexity.counts import Complexity, Sized, TorchvisionNetwork
+from ablations.config import Complexities, PaperRow, PaperTable
+from sknet.zoo import NETWORKS
+
+Verdict = Literal["exact", "explained", "published only", "DIFFERS"]
+"""Equal at the printed precision; different for a known reason; of a network that sknet does not
+build; or different without a reason, which must not be."""
+
+SHAPES = ("depths", "mid_widths", "out_widths")
+"""Cells that hold a body's shape."""
+
+UNITS: Mapping[Complexities, int] = {"params_m": 10**6, "gflops": 10**9, "mflops": 10**6}
+"""Cells that hold a complexity, with their unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One printed cell, held against ours."""
+
+    table: str
+    """Key of the table."""
+
+    row: str
+    """Name of the row."""
+
+    column: str
+    """Name of the cell."""
+
+    provenance: str
+    """Where the printed number was read."""
+
+    printed: str
+    """The number as it is printed."""
+
+    ours: str | None
+    """Ours at one more digit; None if there is no network to count."""
+
+    difference: str | None
+    """Ours, at the printed precision, less the printed number; None where it makes no sense."""
+
+    verdict: Verdict
+    """What comes of it."""
+
+    reason: str
+    """Why it differs."""
+
+
+class _Judged(TypedDict):
+    """The part of a check that is judged."""
+
+    ours: str | None
+    difference: str | None
+    verdict: Verdict
+    reason: str
+
+
+def list_networks(tables: Mapping[str, PaperTable]) -> list[Sized]:
+    """Every network that the tables' cells speak of and that can be counted."""
+    return [
+        sized
+        for table in tables.values()
+        for row in table.rows.values()
+        if (sized := _find_network(row)) is not None
+    ]
+
+
+def check_tables(
+    tables: Mapping[str, PaperTable], complexities: Mapping[Sized, Complexity]
+) -> Iterator[Check]:
+    """Yields every complexity cell and every shape of the tables, in the papers' order.
+
+    Args:
+        tables: The printed tables.
+        complexities: Of all that `list_networks` names.
+    """
+    for key, table in tables.items():
+        for name, row in table.rows.items():
+            judged = {column: _judge_shape(row, column) for column in SHAPES}
+            judged |= {column: _judge_complexity(row, column, complexities) for column in UNITS}
+            for column, verdict in judged.items():
+                if verdict is not None:
+                    printed = _format(getattr(row, column))
+                    yield Check(
+                        table=key,
+                        row=name,
+                        column=column,
+                        provenance=table.provenance,
+                        printed=printed,
+                        **verdict,
+                    )
+
+
+def _find_network(row: PaperRow) -> Sized | None:
+    if row.network is not None:
+        return Sized(NETWORKS[row.network], row.image_size)
+    if row.torchvision is not None:
+        return Sized(TorchvisionNetwork(row.torchvision), row.image_size)
+    return None
+
+
+def _judge_shape(row: PaperRow, column: str) -> _Judged | None:
+    """What comes of a body's shape; None if nothing is printed."""
+    if getattr(row, column) is None:
+        return None
+    body = NETWORKS[row.network].body if row.network else None
+    ours: tuple[int, ...] | None = getattr(body, column, None)
+    return {
+        "ours": None if ours is None else _format(ours),
+        "difference": None,
+        "verdict": "exact" if ours == getattr(row, column) else "DIFFERS",
+        "reason": "",
+    }
+
+
+def _judge_complexity(
+    row: PaperRow, column: Complexities, complexities: Mapping[Sized, Complexity]
+) -> _Judged | None:
+    """What comes of a count; None if nothing is printed."""
+    printed: Decimal | None = getattr(row, column)
+    if printed is None:
+        return None
+    sized = _find_network(row)
+    if sized is None:
+        return {"ours": None, "difference": None, "verdict": "published only", "reason": ""}
+    found = complexities[sized]
+    counted = found.params if column == "params_m" else found.macs
+    rounded = _round(counted, column, printed)
+    verdict, reason = _explain(row, column, rounded=rounded, found=found)
+    return {
+        "ours": str(_round(counted, column, printed.scaleb(-1))),
+        "difference": f"{rounded - printed:+}",
+        "verdict": verdict,
+        "reason": reason,
+    }
+
+
+def _explain(
+    row: PaperRow, column: Complexities, *, rounded: Decimal, found: Complexity
+) -> tuple[Verdict, str]:
+    """What comes of a cell that was counted, and why."""
+    printed: Decimal = getattr(row, column)
+    if row.network is None:
+        return "published only", "torchvision's network, by our count"
+    explanation = row.explained.get(column)
+    if explanation is None:
+        return ("exact" if rounded == printed else "DIFFERS"), ""
+    with_statistics = _round(found.params + found.running_statistics, column, printed)
+    if not rounded == explanation.ours != printed:
+        return "DIFFERS", f"the explanation holds for {explanation.ours} alone"
+    if explanation.running_statistics and with_statistics != printed:
+        return "DIFFERS", f"with running statistics it is {with_statistics}"
+    return "explained", explanation.reason
+
+
+def _round(count: int, column: Complexities, like: Decimal) -> Decimal:
+    """A count in the column's unit, with as many decimals as `like`."""
+    return (Decimal(count) / UNITS[column]).quantize(like, rounding=ROUND_HALF_UP)
+
+
+def _format(value: Decimal | tuple[int, ...]) -> str:
+    return str(value) if isinstance(value, Decimal) else "-".join(map(str, value))

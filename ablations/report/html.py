@@ -1,0 +1,222 @@
+"""A table with its figures and trials -> one HTML file that needs nothing else."""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from ablations.statistics.claims import Evidence
+from ablations.tables import Table, format_cells
+
+SHOWN_HASH = 12
+"""Characters that are shown of a commit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """All that a report shows."""
+
+    table: Table
+    """The comparison, with its claims and the methods in its notes."""
+
+    expect: str
+    """What was expected before anything ran."""
+
+    charts: Sequence[tuple[str, str]]
+    """Caption and SVG of each figure."""
+
+    trials: pd.DataFrame
+    """One row a trial, led by its id, as from `list_trials`."""
+
+    environments: pd.DataFrame
+    """One row for each device and version of the code that trained."""
+
+    recipe: Mapping[str, Any]
+    """How the trials were trained, field by field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column as it is shown."""
+
+    heading: str
+    """What stands above it."""
+
+    is_number: bool
+    """Whether it lines up at the right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table as it is shown: texts only."""
+
+    groups: Sequence[tuple[str, int]]
+    """Headings over neighbouring columns, and over how many; empty where there are none."""
+
+    columns: Sequence[Column]
+    """All columns, from the left."""
+
+    rows: Sequence[Sequence[str]]
+    """The cells, row by row."""
+
+    marked: frozenset[int] = frozenset()
+    """The baseline's place in the rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What the trials say of one variant."""
+
+    variant: str
+    """Its name."""
+
+    text: str
+    """Its difference from the baseline in words and numbers."""
+
+    verdict: str
+    """One word, or why there is none."""
+
+
+def render_html(page: Page) -> str:
+    """The report as one file: no script, no font, nothing that is fetched."""
+    environment = Environment(
+        loader=PackageLoader("ablations.report", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    figures = [
+        (caption, embed_svg(svg, prefix=f"figure-{number}"))
+        for number, (caption, svg) in enumerate(page.charts, 1)
+    ]
+    return environment.get_template("report.html").render(
+        table=page.table,
+        expect=page.expect,
+        findings=list_findings(page.table),
+        claims=[(claim, list(map(_describe_part, claim.parts))) for claim in page.table.claims],
+        comparison=_grid_table(page.table),
+        figures=figures,
+        recipe={name: format_value(value) for name, value in page.recipe.items()},
+        environments=_grid_frame(page.environments),
+        trials=_grid_frame(page.trials),
+    )
+
+
+def list_findings(table: Table) -> list[Finding]:
+    """Every variant but the baseline, with its difference and verdict, in the table's order."""
+    place = list(table.headings).index("difference")
+    return [
+        _describe_row(str(variant), row, cells[place])
+        for (variant, row), cells in zip(table.rows.iterrows(), format_cells(table), strict=True)
+        if cells[place] != "baseline" and variant not in table.only_printed
+    ]
+
+
+def embed_svg(svg: str, *, prefix: str) -> str:
+    """An SVG file as an element of a page, its ids apart from those of the page's other ones.
+
+    The element is named by the page's element `PREFIX-caption`.
+
+    >>> embed_svg('<svg xmlns="http://www.w3.org/2000/svg"><g id="a"/></svg>', prefix="f")
+    '<svg role="img" aria-labelledby="f-caption"><g id="f-a" /></svg>'
+    """
+    root = ElementTree.fromstring(svg.encode())
+    for element in root.iter():
+        element.tag = _strip_namespace(element.tag)
+        attributes = {_strip_namespace(name): value for name, value in element.attrib.items()}
+        element.attrib.clear()
+        element.attrib.update({n: _prefix_ids(n, v, prefix) for n, v in attributes.items()})
+    root.attrib.update({"role": "img", "aria-labelledby": f"{prefix}-caption"})
+    return ElementTree.tostring(root, encoding="unicode").strip()
+
+
+def format_value(value: Any) -> str:
+    """A value of any kind as a reader expects it.
+
+    >>> [format_value(value) for value in (True, None, 4.249999999999998, (0, 1), "x")]
+    ['yes', '–', '4.25', '0, 1', 'x']
+    """
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {format_value(inner)}" for name, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(format_value, value)) or "–"
+    if value is None or pd.isna(value) or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _describe_row(variant: str, row: pd.Series, difference: str) -> Finding:
+    if row["n"] == 0:
+        return Finding(variant=variant, text="", verdict="no finished trial")
+    verdict = row["verdict"] if isinstance(row["verdict"], str) else "no verdict"
+    return Finding(
+        variant=variant, text=f"{difference} points, n = {int(row['n'])}", verdict=verdict
+    )
+
+
+def _describe_part(part: Evidence) -> str:
+    if part.difference is None:
+        return f"{part.statement}: no common seed"
+    half_width = "" if part.half_width is None else f" ± {part.half_width:.2f}"
+    return f"{part.statement}: {part.difference:+.2f}{half_width} points, n = {part.n}"
+
+
+def _grid_table(table: Table) -> Grid:
+    """The comparison, its headings split into groups."""
+    groups = [heading.rpartition(": ")[0] for heading in table.headings.values()]
+    numeric = {str(key) for key in table.rows if is_numeric_dtype(table.rows[key])}
+    cells = format_cells(table)
+    place = list(table.headings).index("difference")
+    return Grid(
+        groups=[(group, len(list(members))) for group, members in groupby(groups)],
+        columns=[
+            Column(heading=heading.rpartition(": ")[2], is_number=key in numeric)
+            for key, heading in table.headings.items()
+        ],
+        rows=cells,
+        marked=frozenset(i for i, row in enumerate(cells) if row[place] == "baseline"),
+    )
+
+
+def _grid_frame(frame: pd.DataFrame) -> Grid:
+    """A frame as it is."""
+    return Grid(
+        groups=[],
+        columns=[
+            Column(heading=str(name).replace("_", " "), is_number=_holds_numbers(frame[name]))
+            for name in frame
+        ],
+        rows=[list(_format_row(row)) for row in frame.to_dict("records")],
+    )
+
+
+def _holds_numbers(column: pd.Series) -> bool:
+    return is_numeric_dtype(column) and not is_bool_dtype(column)
+
+
+def _format_row(row: Mapping[Any, Any]) -> Iterator[str]:
+    for name, value in row.items():
+        text = format_value(value)
+        yield text[:SHOWN_HASH] if name == "commit" else text
+
+
+def _strip_namespace(name: str) -> str:
+    """`{http://www.w3.org/2000/svg}g` is `g`: a page knows the elements of SVG by their names."""
+    return name.rpartition("}")[2]
+
+
+def _prefix_ids(name: str, value: str, prefix: str) -> str:
+    if name == "id":
+        return f"{prefix}-{value}"
+    if name == "href" and value.startswith("#"):
+        return f"#{prefix}-{value[1:]}"
+    return value.replace("url(#", f"url(#{prefix}-")

@@ -1,0 +1,1 @@
+"""One experiment on one recipe as plain values, and as the four files that hold them."""

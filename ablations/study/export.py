@@ -1,0 +1,310 @@
+"""A study <-> four files, from which everything that a reader sees can be derived again.
+
+`trials.csv` has a row a trial and where it ran, `curves.csv` a row an epoch, `outcomes.npz` a bit a
+test image, and `provenance.json` all the rest, with the checksums of the other three.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from ablations.complexity.scales import Scales
+from ablations.errors import IncompleteError, MachineError
+from ablations.files import write_changed
+from ablations.plan import make_key
+from ablations.study.study import Definition, Row, StudiedTrial, Study
+from ablations.trial.records import Environment, EpochRecord, TrialRecord
+
+T = TypeVar("T")
+
+FORMAT = 1
+"""Version of the files' layout."""
+
+TRIALS, CURVES, OUTCOMES, PROVENANCE = EXPORTED = (
+    "trials.csv",
+    "curves.csv",
+    "outcomes.npz",
+    "provenance.json",
+)
+"""Names of the files."""
+
+_EPOCH = tuple(field.name for field in fields(EpochRecord) if field.name != "correct")
+_PLACE = tuple(field.name for field in fields(Environment))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Provenance:
+    """What provenance.json holds."""
+
+    format: int
+    """Version of the layout."""
+
+    definition: Definition
+    """What is asked; its rows have only those facts that not all of them share."""
+
+    facts: dict[str, Any]
+    """Facts that all trials share."""
+
+    matrix_hash: str
+    """Follows from the definition."""
+
+    counts: dict[str, int]
+    """Trials in each state; they follow from trials.csv."""
+
+    scales: dict[str, Scales]
+    """Complexities by variant."""
+
+    looks: tuple[tuple[int, ...], ...]
+    """Seeds of all looks at the table."""
+
+    changes: tuple[str, ...]
+    """How the run was narrowed or altered."""
+
+    is_narrowed: bool
+    """Whether seeds or variants were chosen."""
+
+    sha256: dict[str, str]
+    """Checksums of the other files."""
+
+
+_PROVENANCE = TypeAdapter(_Provenance)
+_EPOCH_RECORD = TypeAdapter(EpochRecord)
+_ENVIRONMENT = TypeAdapter(Environment)
+_TRIAL = TypeAdapter(StudiedTrial)
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder holds a study."""
+    return (folder / PROVENANCE).is_file()
+
+
+def write_export(study: Study, folder: Path) -> list[str]:
+    """Writes the four files, each whole or not at all; returns the names of those that changed.
+
+    Raises:
+        MachineError: If the folder cannot be written.
+    """
+    return write_changed(render_export(study), folder)
+
+
+def render_export(study: Study) -> dict[str, bytes]:
+    """The four files' contents by name; equal studies give equal bytes."""
+    contents = {
+        TRIALS: _render_csv(_describe_trial(trial) for trial in study.trials),
+        CURVES: _render_csv(
+            {"trial": trial.key, **epoch}
+            for trial in study.trials
+            for epoch in (trial.record.curve() if trial.record else ())
+        ),
+        OUTCOMES: _pack_outcomes(study),
+    }
+    shared = _list_shared_facts(study.rows)
+    rows = tuple(
+        replace(row, facts={k: v for k, v in row.facts.items() if k not in shared})
+        for row in study.rows
+    )
+    provenance = _Provenance(
+        format=FORMAT,
+        definition=replace(study.definition, rows=rows),
+        facts=shared,
+        matrix_hash=study.matrix_hash,
+        counts={str(state): number for state, number in study.count().items()},
+        scales=dict(study.scales),
+        looks=study.looks,
+        changes=study.changes,
+        is_narrowed=study.is_narrowed,
+        sha256={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    )
+    plain = _PROVENANCE.dump_python(provenance, mode="json", exclude_defaults=True)
+    text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return {**contents, PROVENANCE: f"{text}\n".encode()}
+
+
+def read_export(folder: Path) -> Study:
+    """The study that `write_export` wrote.
+
+    Raises:
+        IncompleteError: If a file is missing, was edited or damaged, or is of another version.
+        MachineError: If a file cannot be read.
+    """
+    provenance = _parse(folder / PROVENANCE, _parse_provenance)
+    for name, expected in provenance.sha256.items():
+        if hashlib.sha256(_read(folder / name)).hexdigest() != expected:
+            raise _complain(folder / name, f"another checksum than {PROVENANCE} has")
+    facts = {row.name: {**provenance.facts, **row.facts} for row in provenance.definition.rows}
+    rows = tuple(replace(row, facts=facts[row.name]) for row in provenance.definition.rows)
+    epochs = _parse(folder / CURVES, _parse_curves)
+    bits = _parse(folder / OUTCOMES, _parse_outcomes)
+
+    def parse_trials(content: bytes) -> tuple[StudiedTrial, ...]:
+        return tuple(
+            _parse_trial(row, facts[row["variant"]], epochs.get(row["trial"], []), bits)
+            for row in _parse_csv(content)
+        )
+
+    definition = replace(provenance.definition, rows=rows)
+    if definition.matrix_hash != provenance.matrix_hash:
+        raise _complain(folder / PROVENANCE, "another matrix hash than its definition has")
+    return Study(
+        **{field.name: getattr(definition, field.name) for field in fields(Definition)},
+        scales=provenance.scales,
+        trials=_parse(folder / TRIALS, parse_trials),
+        looks=provenance.looks,
+        changes=provenance.changes,
+        is_narrowed=provenance.is_narrowed,
+    )
+
+
+def _describe_trial(trial: StudiedTrial) -> dict[str, Any]:
+    """A line of trials.csv; the same columns for every trial."""
+    row: dict[str, Any] = {
+        "trial": trial.key,
+        "variant": trial.variant,
+        "seed": trial.seed,
+        "state": trial.state,
+        "reason": trial.reason,
+    }
+    record = trial.record
+    last = record.last if record else None
+    for measure in ("top1_error", "top5_error", "top1_error_320", "train_loss"):
+        row[measure] = getattr(last, measure) if last else None
+    row |= {
+        "epochs": len(record.epochs) if record else None,
+        "seconds": record.seconds if record else None,
+        "test_images": len(last.correct) if last and last.correct is not None else None,
+        **(asdict(record.environment) if record else dict.fromkeys(_PLACE)),
+        "finished_at": record.finished_at if record else None,
+    }
+    return row
+
+
+def _pack_outcomes(study: Study) -> bytes:
+    """An archive without compression and clock, so that its bytes depend on the outcomes alone."""
+    arrays = {
+        trial.key: np.packbits(np.array(trial.record.last.correct, bool))
+        for trial in study.trials
+        if trial.record and trial.record.last.correct is not None
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for key in sorted(arrays):
+            content = io.BytesIO()
+            np.lib.format.write_array(content, arrays[key], version=(1, 0))
+            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), content.getvalue())
+    return buffer.getvalue()
+
+
+def _list_shared_facts(rows: Sequence[Row]) -> dict[str, Any]:
+    """Facts that are the same for all rows."""
+    first = rows[0].facts
+    return {key: v for key, v in first.items() if all(row.facts.get(key) == v for row in rows)}
+
+
+def _render_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Numbers with all their digits, and nothing where nothing is known."""
+    listed = list(rows)
+    columns = listed[0].keys() if listed else ("trial", *_EPOCH)
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(row.values() for row in listed)
+    return buffer.getvalue().encode()
+
+
+def _parse_csv(content: bytes) -> Iterable[dict[str, Any]]:
+    return csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
+
+
+def _parse_provenance(content: bytes) -> _Provenance:
+    plain = json.loads(content)
+    if plain["format"] != FORMAT:
+        raise ValueError(f"format {plain['format']} where {FORMAT} is read")
+    provenance = _PROVENANCE.validate_python(plain)
+    if {*provenance.sha256} != {*EXPORTED} - {PROVENANCE}:
+        raise ValueError(f"checksums of {', '.join(sorted(provenance.sha256))}")
+    columns = provenance.definition.columns  # JSON's keys are sorted, the table's are in order
+    rows = tuple(
+        replace(row, settings={key: row.settings[key] for key in columns})
+        for row in provenance.definition.rows
+    )
+    return replace(provenance, definition=replace(provenance.definition, rows=rows))
+
+
+def _parse_curves(content: bytes) -> dict[str, list[EpochRecord]]:
+    epochs: dict[str, list[EpochRecord]] = {}
+    for row in _parse_csv(content):
+        values = {name: row[name] or None for name in _EPOCH}
+        epochs.setdefault(row["trial"], []).append(_EPOCH_RECORD.validate_python(values))
+    return epochs
+
+
+def _parse_outcomes(content: bytes) -> Mapping[str, Any]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def _parse_trial(
+    row: Mapping[str, str],
+    facts: Mapping[str, Any],
+    epochs: Sequence[EpochRecord],
+    bits: Mapping[str, Any],
+) -> StudiedTrial:
+    trial = _TRIAL.validate_python(
+        {
+            "key": row["trial"],
+            **{name: row[name] for name in ("variant", "seed", "state", "reason")},
+        }
+    )
+    own = {**facts, "seed": trial.seed}
+    if make_key(own) != trial.key:
+        raise ValueError(f"trial {trial.key} where its facts have the key {make_key(own)}")
+    if not epochs:
+        return trial
+    correct = None
+    if images := row["test_images"]:
+        correct = tuple(np.unpackbits(bits[trial.key], count=int(images)).astype(bool).tolist())
+    record = TrialRecord(
+        key=trial.key,
+        facts=own,
+        epochs=(*epochs[:-1], replace(epochs[-1], correct=correct)),
+        environment=_ENVIRONMENT.validate_python({name: row[name] or None for name in _PLACE}),
+        finished_at=float(row["finished_at"]),
+    )
+    return replace(trial, record=record)
+
+
+def _parse(path: Path, parse: Callable[[bytes], T]) -> T:
+    """What a file holds; what cannot be parsed is one complaint with the file's name."""
+    try:
+        return parse(_read(path))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(key) for key in fault["loc"])
+        raise _complain(path, f"{place}: {fault['msg']}") from error
+    except (ValueError, KeyError, TypeError, csv.Error, zipfile.BadZipFile, EOFError) as error:
+        raise _complain(path, f"{type(error).__name__}: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise _complain(path, "no such file") from None
+    except OSError as error:
+        raise MachineError(f"{path} must be readable, got {error.strerror}.") from error
+
+
+def _complain(path: Path, found: str) -> IncompleteError:
+    return IncompleteError(
+        f"{path} must be as `ablations report` wrote it, got {found}. Restore it from version "
+        f"control, or remove {path.parent} and write it anew."
+    )

@@ -1,0 +1,79 @@
+"""Top-1 and top-5 error of a network, and which images it gets right."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ablations.config import Recipe
+from ablations.data.batches import Data, Split, iterate_test_batches
+from ablations.data.catalogue import Dataset
+from ablations.trial.training import autocast
+
+BATCH_SIZE = 500
+"""Most images evaluated at once; it does not change results beyond rounding."""
+BATCH_PIXELS = 100 * 224**2
+"""Most pixels evaluated at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one pass over the test images measured."""
+
+    top1_error: float
+    """Percent of images whose label is not the highest score."""
+
+    top5_error: float
+    """Percent of images whose label is not among the five highest scores."""
+
+    top1_error_320: float | None
+    """Percent, on the test images at 320x320 pixels; None if they are small."""
+
+    correct: Tensor
+    """(N,) bool on the CPU: whether each test image is right, in the dataset's order."""
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, data: Data, recipe: Recipe, *, device: torch.device) -> Outcome:
+    """Measures the network's errors on the test images."""
+    network.eval()
+    hit = _find_hits(network, data.test, data.dataset, recipe, device)
+    top1_error_320 = None
+    if data.test_320 is not None:
+        larger = _find_hits(network, data.test_320, data.dataset, recipe, device)
+        top1_error_320 = compute_error(larger[:, 0])
+    return Outcome(
+        top1_error=compute_error(hit[:, 0]),
+        top5_error=compute_error(hit.any(dim=1)),
+        top1_error_320=top1_error_320,
+        correct=hit[:, 0],
+    )
+
+
+def compute_error(correct: Tensor) -> float:
+    """Percent of images that are not right.
+
+    >>> compute_error(torch.tensor([True, True, True, False]))
+    25.0
+    """
+    return 100 * (1 - correct.double().mean().item())
+
+
+def _find_hits(
+    network: nn.Module, split: Split, dataset: Dataset, recipe: Recipe, device: torch.device
+) -> Tensor:
+    """Whether each of the five highest scores, highest first, is the label's.
+
+    Shapes:
+        (N, 5) bool on the CPU, fewer if there are fewer classes
+    """
+    batch_size = min(BATCH_SIZE, BATCH_PIXELS // split.image_size**2)
+    hits = []
+    for images, labels in iterate_test_batches(
+        split, dataset, batch_size=batch_size, device=device
+    ):
+        with autocast(recipe, device):
+            scores = network(images).float()
+        best = scores.topk(min(5, scores.shape[1])).indices  # highest first
+        hits.append(best == labels[:, None])
+    return torch.cat(hits).cpu()

@@ -1,0 +1,38 @@
+"""Every path below runs/, results/ and data/."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The three folders of a project, and the paths below them."""
+
+    runs_dir: Path = Path("runs")
+    """Working state: ledger, checkpoints, prepared datasets, MLflow's store."""
+
+    results_dir: Path = Path("results")
+    """Records and tables of whole experiments."""
+
+    data_dir: Path = Path("data")
+    """The user's datasets."""
+
+    @property
+    def cache_dir(self) -> Path:
+        """Prepared arrays of the datasets."""
+        return self.runs_dir / "datasets"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """State of unfinished trials."""
+        return self.runs_dir / "checkpoints"
+
+    @property
+    def complexity_file(self) -> Path:
+        """Cache of complexities."""
+        return self.runs_dir / "complexity.json"
+
+    @property
+    def throughput_file(self) -> Path:
+        """Cache of measured throughputs."""
+        return self.runs_dir / "throughput.json"
