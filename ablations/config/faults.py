@@ -93,8 +93,12 @@ def _list_schema_keys() -> set[str]:
         Statement,
         Budget,
     )
-    return {name for model in models for name in model.model_fields} | {
-        field.name
-        for cls in (Body, ShuffleNetV2Body, MobileNetV2Body, Branch, Stem)
-        for field in fields(cls)
-    }
+    return (
+        {"family"}
+        | {name for model in models for name in model.model_fields}
+        | {
+            field.name
+            for cls in (Body, ShuffleNetV2Body, MobileNetV2Body, Branch, Stem)
+            for field in fields(cls)
+        }
+    )

@@ -1,12 +1,12 @@
 """Reads experiments.yaml and paper.yaml, and changes recipes from the command line."""
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ablations.config.base import suggest
 from ablations.config.faults import (
@@ -107,9 +107,9 @@ def read_config(path: Path) -> Config:
     raw, lines = read_yaml(path)
     known = {"bodies", "recipes", "experiments"}
     faults = [find_unknown_key((str(key),), key, known) for key in raw if key not in known]
-    bodies = dict(_validate_section(raw, "bodies", _choose_family, faults))
-    recipes = dict(_validate_section(raw, "recipes", lambda _: Recipe, faults))
-    experiments = dict(_validate_section(raw, "experiments", lambda _: Experiment, faults))
+    bodies = dict(_validate_bodies(raw, faults))
+    recipes = dict(_validate_section(raw, "recipes", Recipe, faults))
+    experiments = dict(_validate_section(raw, "experiments", Experiment, faults))
     faults += [
         Fault(("bodies", name), "must not be the name of one of sknet's bodies", name)
         for name in bodies.keys() & BODIES.keys()
@@ -162,32 +162,49 @@ def alter_recipe(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
     raise InputError("\n".join(f"--set {fault.text()}" for fault in faults))
 
 
+def _validate_bodies(raw: Mapping[str, Any], faults: list[Fault]) -> Iterator[tuple[str, AnyBody]]:
+    """Yields the valid bodies, each as the class of its `family`; adds the faults of the others."""
+    for name, entry in _list_entries(raw, "bodies", faults):
+        family, values = "resnext", entry
+        if isinstance(entry, dict):
+            values = dict(entry)
+            family = str(values.pop("family", family))
+        if unknown := find_unknown_name(("bodies", name, "family"), family, FAMILIES):
+            faults += unknown
+        else:
+            yield from _validate(FAMILIES[family], ("bodies", name), values, faults)
+
+
 def _validate_section(
-    raw: Mapping[str, Any],
-    section: str,
-    choose_model: Callable[[dict[str, Any]], type[T]],
-    faults: list[Fault],
+    raw: Mapping[str, Any], section: str, model: type[T], faults: list[Fault]
 ) -> Iterator[tuple[str, T]]:
-    """Yields the entries of `section` that are right, and adds the others' faults."""
+    """Yields the valid entries of `section`; adds the faults of the others."""
+    for name, entry in _list_entries(raw, section, faults):
+        yield from _validate(model, (section, name), entry, faults)
+
+
+def _list_entries(
+    raw: Mapping[str, Any], section: str, faults: list[Fault]
+) -> Iterator[tuple[str, Any]]:
     entries = raw.get(section) or {}
     if not isinstance(entries, dict):
         faults.append(Fault((section,), "must be a mapping of names", entries))
         return
     for name, entry in entries.items():
-        try:
-            values = dict(entry) if isinstance(entry, dict) else entry
-            model = choose_model(values) if isinstance(values, dict) else choose_model({})
-            yield str(name), TypeAdapter(model).validate_python(values)
-        except ValidationError as error:
-            faults += [parse_fault(fault, (section, str(name))) for fault in error.errors()]
+        yield str(name), entry
 
 
-def _choose_family(entry: dict[str, Any]) -> type[AnyBody]:
-    """The kind of body that an entry describes by its `family`, which is taken out of it."""
-    family = entry.get("family", "resnext")
-    if family in FAMILIES:
-        entry.pop("family", None)
-    return FAMILIES.get(family, Body)
+def _validate(
+    model: type[T], place: tuple[str, str], entry: Any, faults: list[Fault]
+) -> Iterator[tuple[str, T]]:
+    # Plain dataclasses, however deep, take over the configuration of what contains them. One that
+    # stands alone has none and would ignore unknown keys, hence the mapping around the entry.
+    section, name = place
+    adapter = TypeAdapter(dict[str, model], config=ConfigDict(extra="forbid"))  # type: ignore[valid-type]
+    try:
+        yield from adapter.validate_python({name: entry}).items()
+    except ValidationError as error:
+        faults += [parse_fault(fault, (section,)) for fault in error.errors()]
 
 
 def _choose(name: str, known: Mapping[str, T], *, kind: str, where: Path) -> T:

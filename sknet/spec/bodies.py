@@ -10,6 +10,11 @@ StridePlace = Literal["operator", "reduce"]
 """Which convolution of a bottleneck has the stride: the spatial operator, or the first 1x1."""
 
 
+def _check_sizes(sizes: tuple[int, ...]) -> None:
+    if min(sizes) < 1:
+        raise ValueError(f"every size of a body must be at least 1, got {min(sizes)}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """The shape of one block of a body."""
@@ -46,6 +51,11 @@ class Stem:
 
     pool: bool = True
     """Whether a 3x3 max pooling of stride 2 follows."""
+
+    def __post_init__(self) -> None:
+        _check_sizes((self.width, self.stride))
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd and positive, got {self.kernel}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,8 +304,3 @@ class MobileNetV2Body:
 
 AnyBody = Body | ShuffleNetV2Body | MobileNetV2Body
 """What a network may be built on."""
-
-
-def _check_sizes(sizes: tuple[int, ...]) -> None:
-    if min(sizes) < 1:
-        raise ValueError(f"every size of a body must be at least 1, got {min(sizes)}")

@@ -50,6 +50,21 @@ def test_our_own_file_is_right() -> None:
         ("  wee:", "  tiny:", r"bodies.tiny: must not be the name of one of sknet's bodies"),
         ("depths: [1]", "depths: [1, 2]", r"bodies.wee: depths, mid_widths and out_widths must"),
         ("recipes:", "recipe:", r"yaml:10: recipe: unknown key.*did you mean recipes\?"),
+        ("kernel: 3", "kernl: 3", r"yaml:4: bodies.wee.stem.kernl: unknown.*did you mean kernel\?"),
+        ("divisor: 8", "divisr: 8", r"yaml:9: bodies.wee.divisr: unknown key.*mean divisor\?"),
+        ("divisor: 8", "famly: resnext", r"bodies.wee.famly: unknown key.*did you mean family\?"),
+        ("divisor: 8", "family: resnxt", r"yaml:9: bodies.wee.family: must be.*mean resnext\?"),
+        ("divisor: 8", "family: [resnext]", r"yaml:9: bodies.wee.family: must be one of mobile"),
+        ("divisor: 8", "family: {a: b}", r"bodies.wee.family: must be one of mobilenet_v2, resn"),
+        ("width: 8", "width: 0", r"yaml:4: bodies.wee.stem: every size .* at least 1, got 0"),
+        ("stride: 2", "stride: -1", r"bodies.wee.stem: every size .* at least 1, got -1"),
+        ("kernel: 3", "kernel: 4", r"bodies.wee.stem: kernel must be odd and positive, got 4"),
+        ("[K3, K3]", "[K3, {kernl: 3}]", r"branches.1.kernl: unknown key.*did you mean kernel\?"),
+        (
+            "{branches: [K3, K3]}",
+            "{body: {stem: {strid: 1}}}",
+            r"body.BodySettings.stem.strid: unknown key.*did you mean stride\?",
+        ),
     ],
 )
 def test_faults_are_told(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -59,6 +74,16 @@ def test_faults_are_told(tmp_path: Path, old: str, new: str, message: str) -> No
 
     with pytest.raises(InputError, match=message):
         read_config(path)
+
+
+@pytest.mark.parametrize("family", ["shufflenet_v2", "mobilenet_v2"])
+def test_a_misspelt_key_of_a_lightweight_body_is_reported(tmp_path: Path, family: str) -> None:
+    """The default width would be trained instead."""
+    body = f"  thin: {{family: {family}, stem_wdth: 12}}\n"
+    text = EXPERIMENTS.replace("bodies:\n", f"bodies:\n{body}")
+
+    with pytest.raises(InputError, match=r"bodies.thin.stem_wdth: unknown.*mean stem_width\?"):
+        read_config(write(tmp_path, text))
 
 
 @pytest.mark.parametrize(
