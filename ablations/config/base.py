@@ -6,6 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+LABEL_LENGTH = 120
+"""Longest name of a variant or a claim."""
+
 
 class Strict(BaseModel):
     """Immutable, and a misspelt key is an error rather than a default."""
@@ -16,6 +19,19 @@ class Strict(BaseModel):
 def wrap_text(value: Any) -> Any:
     """One name as a list of one."""
     return (value,) if isinstance(value, str) else value
+
+
+def check_label(label: str) -> str:
+    """Makes sure that a name shown in tables, figures and terminals fits on one line.
+
+    Raises:
+        ValueError: If it is empty, too long, or has a control character or a line break.
+    """
+    if not (0 < len(label) <= LABEL_LENGTH and label.isprintable()):
+        raise ValueError(
+            f"a name must be 1 to {LABEL_LENGTH} printable characters, got {label[:LABEL_LENGTH]!r}"
+        )
+    return label
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

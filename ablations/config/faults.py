@@ -1,5 +1,6 @@
 """Faults of a user's text: where, what must hold, what was found, what to do."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +23,12 @@ from sknet.spec import Body, Branch, MobileNetV2Body, ShuffleNetV2Body, Stem
 FEW_NAMES = 20
 """As many are told where one of them was probably meant."""
 
+NAME = re.compile(r"\w(?:[\w .,=+-]{0,78}[\w.,=+-])?", re.ASCII)
+"""Names of experiments, recipes and bodies; the first two are also names of folders."""
+
+RESERVED_NAME = "readme.md"
+"""The index of the results, beside the folders of the experiments."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -40,9 +47,10 @@ class Fault:
     """What to do."""
 
     def text(self) -> str:
-        """The fault in one line."""
+        """The fault in one line, with control characters escaped."""
         found = "" if self.found is None else f", got {str(self.found)[:60]!r}"
-        return f"{'.'.join(self.keys)}: {self.rule}{found}{self.hint}"
+        line = f"{'.'.join(self.keys)}: {self.rule}{found}{self.hint}"
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def describe_faults(path: Path, faults: Iterable[Fault], lines: Mapping[Keys, int]) -> str:
@@ -70,6 +78,19 @@ def parse_fault(fault: Mapping[str, Any], prefix: Keys) -> Fault:
 def find_unknown_key(keys: Keys, found: Any, known: Iterable[str]) -> Fault:
     """The fault of a key that nothing reads."""
     return Fault(keys, "unknown key", found, suggest(keys[-1], known))
+
+
+def find_bad_name(keys: Keys, name: Any) -> list[Fault]:
+    """The fault of a key that cannot name an experiment, a recipe or a body; none if it can."""
+    if not isinstance(name, str):
+        return [Fault(keys, "a name must be text", str(name), "; quote it")]
+    if NAME.fullmatch(name) and name.lower() != RESERVED_NAME:
+        return []
+    rule = (
+        "a name must be 1 to 80 ASCII letters, digits, spaces or any of _.,=+- , start with a "
+        "letter, digit or _, not end with a space, and not be README.md"
+    )
+    return [Fault(keys, rule, name)]
 
 
 def find_unknown_name(keys: Keys, name: str, known: Iterable[str]) -> list[Fault]:

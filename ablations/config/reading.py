@@ -12,6 +12,7 @@ from ablations.config.base import suggest
 from ablations.config.faults import (
     Fault,
     describe_faults,
+    find_bad_name,
     find_line,
     find_unknown_key,
     find_unknown_name,
@@ -191,6 +192,7 @@ def _list_entries(
         faults.append(Fault((section,), "must be a mapping of names", entries))
         return
     for name, entry in entries.items():
+        faults += find_bad_name((section, str(name)), name)
         yield str(name), entry
 
 

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from ablations.config.base import Strict, wrap_text
+from ablations.config.base import Strict, check_label, wrap_text
 from ablations.config.expansion import Expansion, expand
 from ablations.config.variants import VariantSettings
 from ablations.data.catalogue import DATASETS
@@ -73,7 +73,7 @@ class Statement(_Sides):
 class Claim(_Sides):
     """A statement of a paper in terms of variants; exactly one of its forms."""
 
-    name: str
+    name: Annotated[str, AfterValidator(check_label)]
     """The claim in words."""
 
     for_every: tuple[Statement, ...] = ()
@@ -216,6 +216,8 @@ class Experiment(Strict):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         variants = self.expansion.variants
+        for name in variants:
+            check_label(name)
         if self.baseline not in variants:
             raise ValueError(
                 f"baseline must be one of the variants {sorted(variants)}, got {self.baseline!r}"

@@ -1,5 +1,6 @@
 """Every fault of a user's text has a place, a rule and what was found."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -74,6 +75,65 @@ def test_faults_are_told(tmp_path: Path, old: str, new: str, message: str) -> No
 
     with pytest.raises(InputError, match=message):
         read_config(path)
+
+
+@pytest.mark.parametrize("section", ["bodies", "recipes", "experiments"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", " ", ".", "..", ".hidden", "../evil", "/abs/path", "a/b", "a\\b", "-x", " a", "a "),
+        *("a\0b", "a\nb", "a\x1b[2J", "a\u202eb", "b" * 81, "README.md", "readme.MD"),
+    ],
+)
+def test_names_that_are_no_names_of_folders_are_refused(
+    tmp_path: Path, section: str, name: str
+) -> None:
+    """Experiments and recipes name folders of results, which must not lie elsewhere."""
+    entry = f"  {json.dumps(name)}: {{}}\n"
+    path = write(tmp_path, EXPERIMENTS.replace(f"{section}:\n", f"{section}:\n{entry}", 1))
+    line = path.read_text()[: path.read_text().index(entry)].count("\n") + 1
+
+    with pytest.raises(InputError) as error:
+        read_config(path)
+
+    (message,) = (text for text in str(error.value).splitlines() if "a name must be" in text)
+    assert message.startswith(f"{path}:{line}: {section}.")
+    assert str(error.value).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("name", ["a", "0", "_x", "3x3, D=2 + K5", "cifar-10_v1.5", "b" * 80])
+def test_plain_names_are_accepted(tmp_path: Path, name: str) -> None:
+    """Spaces and the punctuation of variants may appear in them."""
+    text = EXPERIMENTS.replace("  attention:\n", f"  {json.dumps(name)}:\n")
+
+    assert name in read_config(write(tmp_path, text)).experiments
+
+
+@pytest.mark.parametrize("name", ["1", "0x1", "true", "null", "2024-01-01", "1.5"])
+def test_names_must_be_texts(tmp_path: Path, name: str) -> None:
+    """1 and 0x1 would be one experiment, and the first would be lost."""
+    text = EXPERIMENTS.replace("  attention:\n", f"  {name}:\n")
+
+    with pytest.raises(InputError, match=r"experiments\..*: a name must be text, got .*quote it"):
+        read_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "a\x07b", "a\rb", "a\nb", "a\x1b[2J", "a" * 121])
+def test_names_of_variants_and_claims_are_printable(tmp_path: Path, name: str) -> None:
+    """They appear in files, figures and terminals, on one line."""
+    quoted = json.dumps(name)
+    claims = f"    claims: [{{name: {quoted}, better: SK, than: sum}}]\n    baseline: sum"
+    labels = f"    grid: {{reduction: {{{quoted}: 8}}}}\n    baseline: sum"
+    texts = (
+        EXPERIMENTS.replace("      SK:", f"      {quoted}:"),
+        EXPERIMENTS.replace("    baseline: sum", labels),
+        EXPERIMENTS.replace("    baseline: sum", claims),
+    )
+
+    for text in texts:
+        with pytest.raises(InputError, match="1 to 120 printable characters") as error:
+            read_config(write(tmp_path, text))
+        assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize("family", ["shufflenet_v2", "mobilenet_v2"])
