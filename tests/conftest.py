@@ -1,9 +1,14 @@
 """Small things that many tests need: a dataset of random images, a trial on it, its YAML."""
 
+import hashlib
+import io
+import pickle
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -107,6 +112,33 @@ def make_job(tmp_path: Path, cache_dir: Path) -> Callable[..., Job]:
         )
 
     return make
+
+
+class _Python2Pickler(pickle._Pickler):
+    """Writes all texts and bytes as Python 2 wrote its strings."""
+
+    def save_string(self, value: str | bytes) -> None:
+        content = value.encode() if isinstance(value, str) else value
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+        self.memoize(value)
+
+    dispatch: ClassVar = {**pickle._Pickler.dispatch, bytes: save_string, str: save_string}
+
+
+def pickle_as_published(batch: object) -> bytes:
+    """A batch of CIFAR as its authors pickled it: by Python 2, with the NumPy of that time."""
+    buffer = io.BytesIO()
+    _Python2Pickler(buffer, protocol=2).dump(batch)
+    return buffer.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
+
+
+def compute_md5(data_dir: Path) -> dict[str, str]:
+    """The MD5 of each file below a folder, by its path there."""
+    return {
+        path.relative_to(data_dir).as_posix(): hashlib.md5(path.read_bytes()).hexdigest()
+        for path in data_dir.rglob("*")
+        if path.is_file()
+    }
 
 
 EXPERIMENTS = """

@@ -37,8 +37,8 @@ class Dataset:
     for published files whose arrays nobody has hashed yet (see `published_md5`)."""
 
     published_md5: tuple[tuple[str, str], ...] = ()
-    """While the checksum is not known: files below the data directory with their published MD5,
-    which are checked instead, and stand for the images in the identity of a trial."""
+    """Pickled files below the data directory with their published MD5, which is checked before
+    they are opened. Without a checksum they stand for the images in the identity of a trial."""
 
     unpublished: tuple[str, ...] = ()
     """The same images in files without a published MD5; read if the others are not there."""
@@ -113,6 +113,14 @@ DATASETS: dict[str, Dataset] = {
             mean=(0.4914, 0.4822, 0.4465),
             std=(0.2470, 0.2435, 0.2616),
             checksum="97ae52245421cddc4d838dcc082cd1ca9464ae6bd72006d15138907b8b0518c4",
+            published_md5=(
+                ("cifar-10-batches-py/data_batch_1", "c99cafc152244af753f735de768cd75f"),
+                ("cifar-10-batches-py/data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+                ("cifar-10-batches-py/data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+                ("cifar-10-batches-py/data_batch_4", "634d18415352ddfa80567beed471001a"),
+                ("cifar-10-batches-py/data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+                ("cifar-10-batches-py/test_batch", "40351d587109b95175f43aff81a1287e"),
+            ),
         ),
         # Nobody has hashed its arrays yet: mean and deviation are those in common use. Once
         # `prepare_data` has read the published files, the checksum.txt that it leaves beside the

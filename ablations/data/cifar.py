@@ -1,9 +1,11 @@
 """CIFAR-10 and CIFAR-100 as their authors publish them: the binary and the Python layout."""
 
+import hashlib
 import io
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from ablations.errors import MachineError
 PIXELS = 3 * 32 * 32
 UNPICKLING_ERRORS = (
     *(pickle.UnpicklingError, EOFError, AttributeError, ImportError),
-    *(LookupError, TypeError, ValueError, OverflowError),
+    *(LookupError, TypeError, ValueError, OverflowError, MemoryError, RecursionError),
 )
 """What a damaged pickle, or one of something else, may raise."""
 
@@ -62,16 +64,25 @@ CIFAR100 = Cifar(
 )
 
 
-def read_cifar(cifar: Cifar, data_dir: Path) -> dict[str, Bytes]:
+def read_cifar(cifar: Cifar, data_dir: Path, *, md5: Mapping[str, str]) -> dict[str, Bytes]:
     """Reads the images (N, 3, 32, 32) and labels (N,) of both splits.
 
     If both layouts are there the Python one is read.
 
+    Args:
+        cifar: Which of the two datasets.
+        data_dir: Folder that holds the dataset's own folder.
+        md5: MD5 of each file of the Python layout, by its path below `data_dir`. A file with
+            another one is not unpickled.
+
     Raises:
-        MachineError: If neither layout is there, or a file is missing, truncated or unreadable.
+        MachineError: If neither layout is there, or a file is missing, truncated, unreadable or
+            not the published one.
     """
+    read: Callable[[Cifar, Path], tuple[Bytes, Bytes]]
     if (data_dir / cifar.python).is_dir():
-        read, folder, suffix = _read_python_batch, data_dir / cifar.python, ""
+        sums = {data_dir / name: expected for name, expected in md5.items()}
+        read, folder, suffix = partial(_read_python_batch, md5=sums), data_dir / cifar.python, ""
     elif (data_dir / cifar.binary).is_dir():
         read, folder, suffix = _read_binary_batch, data_dir / cifar.binary, ".bin"
     else:
@@ -101,13 +112,19 @@ def _read_binary_batch(cifar: Cifar, path: Path) -> tuple[Bytes, Bytes]:
     return images, records[:, cifar.label_bytes - 1]
 
 
-def _read_python_batch(cifar: Cifar, path: Path) -> tuple[Bytes, Bytes]:
+def _read_python_batch(cifar: Cifar, path: Path, *, md5: Mapping[Path, str]) -> tuple[Bytes, Bytes]:
     """A pickled dictionary with `data` (N, 3072) and the labels, written by Python 2."""
     content = read_bytes(path, title=cifar.title)
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5[path]:
+        raise MachineError(
+            f"{path} must have the MD5 {md5[path]}, got {found}. "
+            "It is damaged or not the published file; fetch it again."
+        )
     try:
-        batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-        images = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
-        labels = np.asarray(batch[cifar.label_key], np.uint8)
+        batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
+        labels = np.frombuffer(bytes(batch[cifar.label_key]), np.uint8)
+        images = batch[b"data"].values.reshape(-1, 3, 32, 32)
     except UNPICKLING_ERRORS as error:
         raise MachineError(
             f"{path} must be a batch of {cifar.title} for Python, got {type(error).__name__}: "
@@ -121,11 +138,47 @@ def _read_python_batch(cifar: Cifar, path: Path) -> tuple[Bytes, Bytes]:
     return images, labels
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles NumPy arrays and plain containers; any other class is refused, not run."""
+class _ByteType:
+    """Stands for the type of an array's values, which must be bytes."""
+
+    def __init__(self, code: bytes, *_: Any) -> None:
+        if code != b"u1":
+            raise pickle.UnpicklingError(f"the values of an array must be bytes, got {code!r}")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """Bytes have no order."""
+
+
+class _ByteArray:
+    """Stands for an array: what a pickle says of one is checked before NumPy sees it."""
+
+    values: Bytes
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, byte_type, is_fortran, content = state
+        if type(byte_type) is not _ByteType or is_fortran or type(content) is not bytes:
+            raise pickle.UnpicklingError("an array must be of bytes, row by row")
+        self.values = np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _reconstruct(*_: Any) -> _ByteArray:
+    """What NumPy's function of this name is called for: an array that is empty so far."""
+    return _ByteArray()
+
+
+class _BatchUnpickler(pickle.Unpickler):
+    """Unpickles plain values and arrays of bytes.
+
+    The names that a batch holds are those of stand-ins, so that a pickle calls nothing but them.
+    """
+
+    NAMES: Mapping[tuple[str, str], Any] = {
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy", "ndarray"): _ByteArray,
+        ("numpy", "dtype"): _ByteType,
+    }
 
     def find_class(self, module: str, name: str) -> Any:
-        allowed = {"_reconstruct", "ndarray", "dtype", "_frombuffer", "encode"}
-        if name in allowed and module.split(".")[0] in ("numpy", "_codecs"):
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        raise pickle.UnpicklingError(f"refused to load {module}.{name}")
+        if (module, name) not in self.NAMES:
+            raise pickle.UnpicklingError(f"refused to load {module}.{name}")
+        return self.NAMES[module, name]

@@ -2,14 +2,17 @@
 
 import os
 import pickle
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import compute_md5, pickle_as_published
 
 from ablations.config import Recipe
+from ablations.data import cifar
 from ablations.data.arrays import load_data, prepare_data
 from ablations.data.batches import Data, crop_padded, flip_some, iterate_train_batches, normalise
 from ablations.data.catalogue import DATASETS, Dataset
@@ -71,7 +74,7 @@ def write_cifar(folder: Path, layout: str, count: int = 3) -> np.ndarray:
             path.with_suffix(".bin").write_bytes(rows.tobytes())
         else:
             content = {b"data": images[name], b"labels": labels, b"batch_label": b"x"}
-            path.write_bytes(pickle.dumps(content, protocol=2))
+            path.write_bytes(pickle_as_published(content))
     return np.concatenate([images[name] for name in names[:5]]).reshape(-1, 3, 32, 32)
 
 
@@ -80,7 +83,7 @@ def test_both_layouts_of_cifar10_are_read(tmp_path: Path, layout: str) -> None:
     """The same images come out of either."""
     expected = write_cifar(tmp_path, layout)
 
-    arrays = read_cifar(CIFAR10, tmp_path)
+    arrays = read_cifar(CIFAR10, tmp_path, md5=compute_md5(tmp_path))
 
     assert (arrays["train_images"] == expected).all()
     assert arrays["train_labels"].tolist() == [0, 1, 2] * 5
@@ -95,7 +98,7 @@ def test_truncated_files_of_cifar10_are_refused(tmp_path: Path, layout: str) -> 
     path.write_bytes(path.read_bytes()[:-100])
 
     with pytest.raises(MachineError, match="data_batch_3"):
-        read_cifar(CIFAR10, tmp_path)
+        read_cifar(CIFAR10, tmp_path, md5=compute_md5(tmp_path))
 
 
 def test_a_missing_file_of_cifar10_is_told(tmp_path: Path) -> None:
@@ -104,7 +107,7 @@ def test_a_missing_file_of_cifar10_is_told(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").unlink()
 
     with pytest.raises(MachineError, match=r"test_batch\.bin must be a readable file"):
-        read_cifar(CIFAR10, tmp_path)
+        read_cifar(CIFAR10, tmp_path, md5=compute_md5(tmp_path))
 
 
 class Malicious:
@@ -114,14 +117,54 @@ class Malicious:
         return (print, ("gotcha",))
 
 
-def test_a_pickle_cannot_run_code(tmp_path: Path) -> None:
-    """A dataset's file is not trusted."""
-    write_cifar(tmp_path, "py")
-    path = tmp_path / "cifar-10-batches-py" / "data_batch_1"
-    path.write_bytes(pickle.dumps({b"data": Malicious(), b"labels": []}))
+MALICIOUS = {
+    "code": (pickle.dumps({b"data": Malicious(), b"labels": []}), "refused to load builtins.print"),
+    "an import": (b"cnumpy.f2py.__main__\nencode\n.", "refused to load numpy.f2py.__main__"),
+    "dotted names": (b"\x80\x04\x8c\x05numpy\x8c\x0bdtype.mro.x\x93.", "refused to load numpy.dty"),
+    "objects": (b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR.", "must be bytes, got b'O8'"),
+    "a codec": (b"c_codecs\nencode\n(S'x'\nS'hex'\ntR.", "refused to load _codecs.encode"),
+    "endless bytes": (b"\x80\x04\x8e" + struct.pack("<q", 2**62) + b".", "must be a batch of"),
+    "endless memory": (b"K\x00r\xff\xff\xff\xff.", "must be a batch of"),
+}
 
-    with pytest.raises(MachineError, match="refused to load"):
-        read_cifar(CIFAR10, tmp_path)
+
+@pytest.mark.parametrize("name", MALICIOUS)
+def test_a_pickle_can_only_hold_bytes_and_plain_values(tmp_path: Path, name: str) -> None:
+    """Even if its MD5 is the expected one."""
+    content, message = MALICIOUS[name]
+    write_cifar(tmp_path, "py")
+    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(content)
+
+    with pytest.raises(MachineError, match=message):
+        read_cifar(CIFAR10, tmp_path, md5=compute_md5(tmp_path))
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_a_pickle_that_exhausts_the_machine_is_refused(
+    tmp_path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the name of the file, instead of a stack trace."""
+
+    def fail(_: object) -> None:
+        raise error
+
+    write_cifar(tmp_path, "py")
+    monkeypatch.setattr(cifar._BatchUnpickler, "load", fail, raising=False)
+
+    with pytest.raises(MachineError, match=f"data_batch_1 must be a batch .* {error.__name__}"):
+        read_cifar(CIFAR10, tmp_path, md5=compute_md5(tmp_path))
+
+
+def test_a_foreign_pickle_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some pickles crash the interpreter, so only the published files are unpickled."""
+    write_cifar(tmp_path, "py")
+    monkeypatch.setattr(cifar, "_BatchUnpickler", None)
+    expected = "c99cafc152244af753f735de768cd75f"
+
+    with pytest.raises(MachineError, match=f"data_batch_1 must have the MD5 {expected}, got"):
+        prepare_data(DATASETS["cifar10"], data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+    assert not (tmp_path / "cache").exists()
 
 
 def test_other_images_than_the_published_ones_are_refused(tmp_path: Path) -> None:

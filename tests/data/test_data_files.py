@@ -1,7 +1,6 @@
 """Fashion-MNIST and CIFAR-100: every layout that is published, and every fault it may have."""
 
 import gzip
-import hashlib
 import pickle
 import struct
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import compute_md5, pickle_as_published
 
 from ablations.data.arrays import load_data, prepare_data
 from ablations.data.catalogue import DATASETS, Dataset
@@ -47,7 +47,6 @@ def write_cifar100(data_dir: Path, layout: str) -> Dataset:
     folder = data_dir / f"cifar-100-{layout}"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
-    published = []
     for split, count in SPLITS.items():
         images = generator.integers(0, 256, (count, 3072), dtype=np.uint8)
         fine = np.arange(count, dtype=np.uint8) % CLASSES
@@ -57,16 +56,20 @@ def write_cifar100(data_dir: Path, layout: str) -> Dataset:
             path.with_suffix(".bin").write_bytes(rows.tobytes())
         else:
             content = {b"data": images, b"fine_labels": fine.tolist(), b"coarse_labels": [9]}
-            path.write_bytes(pickle.dumps(content, protocol=2))
-            digest = hashlib.md5(path.read_bytes()).hexdigest()
-            published.append((f"cifar-100-python/{split}", digest))
+            path.write_bytes(pickle_as_published(content))
+    published = compute_md5(data_dir) if layout == "python" else {}
     return replace(
         DATASETS["cifar100"],
         num_classes=CLASSES,
         train_size=SPLITS["train"],
         test_size=SPLITS["test"],
-        published_md5=tuple(published) or DATASETS["cifar100"].published_md5,
+        published_md5=tuple(published.items()) or DATASETS["cifar100"].published_md5,
     )
+
+
+def pickle_batch(*, labels: object = (1,), width: int = 3072) -> bytes:
+    """One image of CIFAR-100 with its labels."""
+    return pickle_as_published({b"data": np.zeros((1, width), np.uint8), b"fine_labels": labels})
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -142,16 +145,18 @@ def test_both_layouts_of_cifar100_are_read(tmp_path: Path, layout: str) -> None:
     assert len(data.test) == 4
 
 
-def test_the_md5_of_cifar100_are_the_published_ones() -> None:
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_the_md5_of_cifar_are_the_published_ones(name: str) -> None:
     """Those that torchvision holds."""
-    from torchvision.datasets import CIFAR100 as REFERENCE
+    from torchvision import datasets
 
+    reference = getattr(datasets, TORCHVISION_NAMES[name])
     published = [
-        (f"{REFERENCE.base_folder}/{name}", md5)
-        for name, md5 in [*REFERENCE.train_list, *REFERENCE.test_list]
+        (f"{reference.base_folder}/{file}", md5)
+        for file, md5 in [*reference.train_list, *reference.test_list]
     ]
 
-    assert list(DATASETS["cifar100"].published_md5) == published
+    assert list(DATASETS[name].published_md5) == published
 
 
 @pytest.mark.parametrize("layout", ["python", "binary"])
@@ -224,12 +229,11 @@ def test_cifar100_must_have_all_images(tmp_path: Path) -> None:
         ("python", "test", b"x", "test must be a batch of CIFAR-100 for Python"),
         ("python", "train", pickle.dumps({b"data": [], b"labels": []}), "KeyError: b'fine_labels'"),
         ("python", "train", pickle.dumps([1]), "TypeError"),
-        (
-            "python",
-            "train",
-            pickle.dumps({b"data": [0] * 3072, b"fine_labels": []}),
-            "a label for each image, got 1 images and 0 labels",
-        ),
+        ("python", "train", pickle_batch(labels=[]), "got 1 images and 0 labels"),
+        ("python", "train", pickle_batch(labels=[[1]]), "TypeError"),
+        ("python", "train", pickle_batch(labels=[256]), "ValueError: bytes must be in range"),
+        ("python", "train", pickle_batch(labels=2**70), "OverflowError"),
+        ("python", "train", pickle_batch(width=3071), "ValueError: cannot reshape"),
     ],
 )
 def test_damaged_files_of_cifar100_are_refused(
@@ -244,7 +248,7 @@ def test_damaged_files_of_cifar100_are_refused(
         path.write_bytes(content)
 
     with pytest.raises(MachineError, match=message):
-        read_cifar(CIFAR100, tmp_path)
+        read_cifar(CIFAR100, tmp_path, md5=compute_md5(tmp_path))
 
 
 def test_every_download_has_a_name_in_torchvision() -> None:
