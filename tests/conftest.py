@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from ablations.backends import Job
 from ablations.config import Recipe
@@ -19,6 +20,7 @@ from ablations.data import arrays, catalogue
 from ablations.data.catalogue import Dataset
 from ablations.plan import TrialSpec
 from ablations.trial.environment import Commit
+from ablations.trial.run import read_final_weights
 from sknet.zoo import NETWORKS
 
 ROOT = Path(__file__).parents[1]
@@ -139,6 +141,13 @@ def compute_md5(data_dir: Path) -> dict[str, str]:
         for path in data_dir.rglob("*")
         if path.is_file()
     }
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    """Two checkpoints hold the same weights, to the bit."""
+    weights, others = read_final_weights(first), read_final_weights(second)
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
 
 
 EXPERIMENTS = """

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Answer
+from conftest import Answer, assert_same_weights
 from PIL import Image
-from test_trial import assert_same_weights
 
 from ablations.config import Recipe
 from ablations.data import catalogue, identification

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, assert_same_weights
 
 from ablations.plan import PROCEDURE, TrialSpec
 from ablations.trial.records import EpochRecord
@@ -20,13 +20,6 @@ GOLDEN = ROOT / "tests" / "golden" / "trial.json"
 def run(spec: TrialSpec, cache_dir: Path, checkpoint: Path) -> list[EpochRecord]:
     """All records of a trial on the CPU."""
     return list(run_trial(spec, cache_dir=cache_dir, checkpoint=checkpoint, device=CPU))
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    """To the bit."""
-    weights, others = read_final_weights(first), read_final_weights(second)
-    assert weights.keys() == others.keys()
-    assert all(torch.equal(weights[name], others[name]) for name in weights)
 
 
 def test_equal_specs_give_equal_records(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
