@@ -99,10 +99,10 @@ def print_publications(
 def _describe_publication(publication: Publication) -> dict[str, Any]:
     study, table = publication.study, build_table(publication.study)
     return {
-        "experiment": study.experiment,
-        "recipe": study.recipe_name,
+        "experiment": study.definition.experiment,
+        "recipe": study.definition.recipe_name,
         "folder": str(publication.folder),
-        "matrix": study.matrix_hash,
+        "matrix": study.definition.matrix_hash,
         "count": {state: number for state, number in study.count().items() if number},
         "verdicts": [word for word in table.rows["verdict"] if isinstance(word, str)],
         "claims": [claim.word for claim in table.claims],

@@ -85,7 +85,7 @@ def draw_target(
     plan = draw_plan(config, name, selection, ledger, data_dir=data_dir)
     if earlier is None or plan.count()["finished"]:
         return plan
-    known = earlier.dataset
+    known = earlier.definition.dataset
     return draw_plan(config, name, selection, ledger, data_dir=data_dir, known=known)
 
 
@@ -119,9 +119,9 @@ def gather_study(
 
 def recall_scales(definition: Definition, earlier: Study | None) -> Mapping[str, Scales]:
     """The complexities of earlier results, if they hold every network; else none."""
-    if earlier is None or earlier.dataset.name != definition.dataset.name:
+    if earlier is None or earlier.definition.dataset.name != definition.dataset.name:
         return {}
-    known = {row.name: (row.facts["network"], row.paper_network) for row in earlier.rows}
+    known = {row.name: (row.facts["network"], row.paper_network) for row in earlier.definition.rows}
     if any(known.get(r.name) != (r.facts["network"], r.paper_network) for r in definition.rows):
         return {}
     return earlier.scales

@@ -48,10 +48,10 @@ def list_study_charts(study: Study, table: Table) -> tuple[Chart, ...]:
     return list_charts(
         table.rows,
         list_curves(study),
-        baseline=study.baseline,
-        recipe_name=study.recipe_name,
-        margin=study.margin,
-        only_printed=study.only_printed,
+        baseline=study.definition.baseline,
+        recipe_name=study.definition.recipe_name,
+        margin=study.definition.margin,
+        only_printed=study.definition.only_printed,
     )
 
 
@@ -66,10 +66,10 @@ def _render_page(
     return render_html(
         Page(
             table=table,
-            expect=study.expect,
+            expect=study.definition.expect,
             charts=list(zip(captions, drawings, strict=True)),
             trials=list_trials(study),
             environments=list_environments(study),
-            recipe=study.recipe,
+            recipe=study.definition.recipe,
         )
     )

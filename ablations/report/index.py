@@ -24,18 +24,18 @@ def render_index(studies: Sequence[Study]) -> str:
         lines += ["", "## Claims"]
     for study, table in zip(studies, tables, strict=True):
         if table.claims:
-            lines += ["", f"{_link(study)}, {study.recipe_name}:", ""]
+            lines += ["", f"{_link(study)}, {study.definition.recipe_name}:", ""]
             lines += [f"- {claim}" for claim in list_claims(table)]
     return "\n".join(lines) + "\n"
 
 
 def _describe(study: Study, table: Table) -> list[str]:
     states = " + ".join(f"{number} {state}" for state, number in study.count().items() if number)
-    folder = f"{study.experiment}/{study.recipe_name}"
+    folder = f"{study.definition.experiment}/{study.definition.recipe_name}"
     return [
         _link(study),
-        study.question,
-        study.recipe_name,
+        study.definition.question,
+        study.definition.recipe_name,
         _describe_seeds(study, table),
         states,
         count_words(verdict for verdict in table.rows["verdict"] if isinstance(verdict, str)),
@@ -62,7 +62,7 @@ def _describe_seeds(study: Study, table: Table) -> str:
 
 
 def _link(study: Study) -> str:
-    return f"[{study.experiment}]({study.experiment}/{study.recipe_name}/table.md)"
+    return f"[{study.definition.experiment}]({study.definition.experiment}/{study.definition.recipe_name}/table.md)"
 
 
 def _join(cells: Sequence[str]) -> str:

@@ -50,7 +50,9 @@ def publish(study: Study, workspace: Workspace) -> Publication:
     Raises:
         MachineError: If the folder cannot be written.
     """
-    folder = choose_folder(study.experiment, study.recipe_name, study.changes, workspace)
+    folder = choose_folder(
+        study.definition.experiment, study.definition.recipe_name, study.changes, workspace
+    )
     files = render_report(study, folder)
     return Publication(
         study=study, folder=folder, files=files, changed=write_changed(files, folder)

@@ -107,16 +107,16 @@ def render_export(study: Study) -> dict[str, bytes]:
         ),
         OUTCOMES: _pack_outcomes(study),
     }
-    shared = _list_shared_facts(study.rows)
+    shared = _list_shared_facts(study.definition.rows)
     rows = tuple(
         replace(row, facts={k: v for k, v in row.facts.items() if k not in shared})
-        for row in study.rows
+        for row in study.definition.rows
     )
     provenance = _Provenance(
         format=FORMAT,
         definition=replace(study.definition, rows=rows),
         facts=shared,
-        matrix_hash=study.matrix_hash,
+        matrix_hash=study.definition.matrix_hash,
         counts={str(state): number for state, number in study.count().items()},
         scales=dict(study.scales),
         looks=study.looks,
@@ -155,7 +155,7 @@ def read_export(folder: Path) -> Study:
     if definition.matrix_hash != provenance.matrix_hash:
         raise _complain(folder / PROVENANCE, "another matrix hash than its definition has")
     return Study(
-        **{field.name: getattr(definition, field.name) for field in fields(Definition)},
+        definition=definition,
         scales=provenance.scales,
         trials=_parse(folder / TRIALS, parse_trials),
         looks=provenance.looks,

@@ -7,7 +7,7 @@ back where neither the ledger nor PyTorch is at hand.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -203,8 +203,11 @@ class StudiedTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study(Definition):
-    """All that is known of one experiment on one recipe."""
+class Study:
+    """Everything known of one experiment on one recipe."""
+
+    definition: Definition
+    """What was asked, before anything was trained."""
 
     scales: Mapping[str, Scales]
     """Complexities by variant."""
@@ -220,11 +223,6 @@ class Study(Definition):
 
     is_narrowed: bool = False
     """Whether seeds or variants were chosen, so that the table is not the recipe's whole one."""
-
-    @property
-    def definition(self) -> Definition:
-        """What is asked, without what is known."""
-        return Definition(**{field.name: getattr(self, field.name) for field in fields(Definition)})
 
     @property
     def shown(self) -> frozenset[str]:
@@ -302,9 +300,8 @@ def build_study(
         looks: Seeds of all looks at this table, in order.
     """
     definition = build_definition(experiment, plan, paper)
-    asked = {field.name: getattr(definition, field.name) for field in fields(Definition)}
     return Study(
-        **asked,
+        definition=definition,
         scales={row.name: scales[row.name] for row in definition.rows},
         trials=tuple(_describe_trial(t, records.get(t.spec.key)) for t in plan.trials),
         looks=tuple(tuple(look) for look in looks),

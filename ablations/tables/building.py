@@ -35,37 +35,40 @@ def build_table(study: Study) -> Table:
     """Compares the variants of a study; rows that were not asked for are left out."""
     comparison = compare_variants(study)
     rows = _build_rows(study, comparison)
-    exploratory = is_exploratory(study.seeds, study.looks)
+    exploratory = is_exploratory(study.definition.seeds, study.looks)
     mark = ", exploratory" if exploratory else ""
     headings = _list_headings(study, list(rows.columns))
     return Table(
-        title=f"{study.experiment}, recipe {study.recipe_name}{mark}",
-        question=study.question,
+        title=f"{study.definition.experiment}, recipe {study.definition.recipe_name}{mark}",
+        question=study.definition.question,
         rows=rows,
         headings=headings,
         claims=judge_claims(
-            study.claims,
+            study.definition.claims,
             comparison.errors,
-            baseline=study.baseline,
-            margin=study.margin,
+            baseline=study.definition.baseline,
+            margin=study.definition.margin,
             broken=comparison.broken,
-            variants=[row.name for row in study.rows],
-            scope=f"{study.recipe_name}{mark}: {study.recipe['dataset']}, {study.body}",
+            variants=[row.name for row in study.definition.rows],
+            scope=f"{study.definition.recipe_name}{mark}: {study.definition.recipe['dataset']}, {study.definition.body}",
         ),
         notes=tuple(collect_notes(study, comparison, is_exploratory=exploratory)),
         texts=_list_texts(study, list(rows.index)),
-        only_printed=study.only_printed,
+        only_printed=study.definition.only_printed,
     )
 
 
 def _build_rows(study: Study, comparison: Comparison) -> pd.DataFrame:
     """One row for each variant that was asked for, and for each that is only printed."""
-    settings = {row.name: row.settings for row in study.rows}
+    settings = {row.name: row.settings for row in study.definition.rows}
     measured = _measure(study, comparison)
-    unknown = dict.fromkeys(measured[study.baseline], float("nan")) | {"n": 0, "verdict": None}
-    known = study.shown.union(study.only_printed)
-    shown = [name for name in study.list_names() if name in known]
-    nothing: Mapping[str, Any] = dict.fromkeys(study.columns)
+    unknown = dict.fromkeys(measured[study.definition.baseline], float("nan")) | {
+        "n": 0,
+        "verdict": None,
+    }
+    known = study.shown.union(study.definition.only_printed)
+    shown = [name for name in study.definition.list_names() if name in known]
+    nothing: Mapping[str, Any] = dict.fromkeys(study.definition.columns)
     rows = [
         {
             "variant": name,
@@ -76,7 +79,7 @@ def _build_rows(study: Study, comparison: Comparison) -> pd.DataFrame:
         for name in shown
     ]
     frame = pd.DataFrame(rows).set_index("variant")
-    for column in study.columns:  # whole numbers stay whole, also where a row has none
+    for column in study.definition.columns:  # whole numbers stay whole, also where a row has none
         values = pd.Series([row[column] for row in rows], frame.index, dtype=object)
         frame[column] = values.infer_objects()
     return frame
@@ -92,7 +95,7 @@ def _measure(study: Study, comparison: Comparison) -> dict[str, dict[str, Any]]:
             **{key: _mean(errors.get(row.name)) for key, errors in further.items()},
             **_describe_difference(comparison, row.name),
         }
-        for row in study.rows
+        for row in study.definition.rows
     }
 
 
@@ -101,21 +104,21 @@ def _list_further(study: Study) -> list[Measure]:
     return [
         measure
         for measure in FURTHER
-        if any(getattr(row.cells, measure) is not None for row in study.printed)
+        if any(getattr(row.cells, measure) is not None for row in study.definition.printed)
         and any(getattr(r.last, measure) is not None for _, r in study.list_finished())
     ]
 
 
 def _is_small(study: Study) -> bool:
     """Whether the papers print this experiment's multiply-adds in millions."""
-    cells = [row.cells for row in study.printed]
+    cells = [row.cells for row in study.definition.printed]
     return any(c.mflops is not None for c in cells) and all(c.gflops is None for c in cells)
 
 
 def _describe_paper(study: Study, name: str, shown: Sequence[str]) -> dict[str, Any]:
     """The row's printed cells, of the kinds that are printed for any row that is shown."""
-    cells = [study.printed_cells.get(other, PaperRow()) for other in shown]
-    own = study.printed_cells.get(name, PaperRow())
+    cells = [study.definition.printed_cells.get(other, PaperRow()) for other in shown]
+    own = study.definition.printed_cells.get(name, PaperRow())
     kinds = [kind for kind in PRINTED if any(getattr(row, kind) is not None for row in cells)]
     return {f"paper_{kind}": _or_nan(getattr(own, kind)) for kind in kinds}
 
@@ -170,9 +173,9 @@ def _describe_difference(comparison: Comparison, variant: str) -> dict[str, Any]
 
 def _list_headings(study: Study, columns: Sequence[str]) -> dict[str, str]:
     """What stands above the columns that are shown, in order."""
-    measured = study.recipe_name
+    measured = study.definition.recipe_name
     known: dict[str, str] = {
-        **{column: HEADINGS[column] for column in study.columns},
+        **{column: HEADINGS[column] for column in study.definition.columns},
         **{f"paper_{kind}": f"paper: {heading}" for kind, heading in PRINTED.items()},
         "paper_scale_params_m": "ours, paper's scale: params M",
         "paper_scale_gflops": "ours, paper's scale: GFLOPs (multiply-adds)",
@@ -183,7 +186,7 @@ def _list_headings(study: Study, columns: Sequence[str]) -> dict[str, str]:
         "top1_error": f"{measured}: error %",
         "top1_error_std": f"{measured}: std",
         **{measure: f"{measured}: {PRINTED[measure]}" for measure in FURTHER},
-        "difference": f"{measured}: difference from {study.baseline}",
+        "difference": f"{measured}: difference from {study.definition.baseline}",
         "verdict": f"{measured}: verdict",
     }
     name: dict[str, str] = {} if _tell_apart(study) else {"variant": "variant"}
@@ -192,20 +195,23 @@ def _list_headings(study: Study, columns: Sequence[str]) -> dict[str, str]:
 
 def _tell_apart(study: Study) -> bool:
     """Whether the settings that the table shows differ in every row."""
-    settings = {str([row.settings[column] for column in study.columns]) for row in study.rows}
-    return bool(study.columns) and len(settings) == len(study.list_names())
+    settings = {
+        str([row.settings[column] for column in study.definition.columns])
+        for row in study.definition.rows
+    }
+    return bool(study.definition.columns) and len(settings) == len(study.definition.list_names())
 
 
 def _list_texts(study: Study, names: Sequence[str]) -> dict[tuple[str, str], str]:
     """Cells whose text does not follow from their number."""
-    texts = {("difference", study.baseline): "baseline"}
+    texts = {("difference", study.definition.baseline): "baseline"}
     for name in names:
-        cells = study.printed_cells.get(name, PaperRow())
+        cells = study.definition.printed_cells.get(name, PaperRow())
         texts |= {
             (f"paper_{kind}", name): str(value)
             for kind in PRINTED
             if (value := getattr(cells, kind)) is not None
         }
-        if name in study.only_printed:
+        if name in study.definition.only_printed:
             texts["n", name] = "–"
     return texts

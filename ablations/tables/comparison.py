@@ -66,9 +66,9 @@ class Comparison:
 
 def compare_variants(study: Study) -> Comparison:
     """Compares the variants of a study with its baseline."""
-    baseline, margin = study.baseline, study.margin
+    baseline, margin = study.definition.baseline, study.definition.margin
     errors = tabulate(study, "top1_error")
-    family = len(study.rows) - 1
+    family = len(study.definition.rows) - 1
     broken = frozenset(trial.variant for trial in study.trials if _is_broken(trial))
     differences = compare_with_baseline(errors, baseline, family=family)
     judged = {
@@ -109,15 +109,17 @@ def tabulate(study: Study, measure: Measure) -> pd.DataFrame:
 
     A diverged trial has no error.
     """
-    names = [row.name for row in study.rows]
-    frame = pd.DataFrame(index=list(study.seeds), columns=names, dtype=float)
+    names = [row.name for row in study.definition.rows]
+    frame = pd.DataFrame(index=list(study.definition.seeds), columns=names, dtype=float)
     for trial, record in study.list_finished():
         frame.loc[trial.seed, trial.variant] = getattr(record.last, measure)
     return frame.dropna(axis="columns", how="all")
 
 
 def _collect_outcomes(study: Study) -> Mapping[str, Outcomes]:
-    outcomes: dict[str, dict[int, NDArray[np.bool_]]] = {row.name: {} for row in study.rows}
+    outcomes: dict[str, dict[int, NDArray[np.bool_]]] = {
+        row.name: {} for row in study.definition.rows
+    }
     for trial, record in study.list_finished():
         outcomes[trial.variant][trial.seed] = np.array(record.last.correct, bool)
     return outcomes

@@ -41,9 +41,9 @@ def collect_notes(study: Study, comparison: Comparison, *, is_exploratory: bool)
     )
     notes += _describe_built(study)
     notes += _name_uncounted(study)
-    notes += [_describe_source(source) for source in study.sources]
-    if study.only_printed:
-        notes.append(f"Printed only, not trained here: {'; '.join(study.only_printed)}.")
+    notes += [_describe_source(source) for source in study.definition.sources]
+    if study.definition.only_printed:
+        notes.append(f"Printed only, not trained here: {'; '.join(study.definition.only_printed)}.")
     notes += _explain_cells(study)
     notes.append(_describe_origin(study))
     return notes
@@ -108,10 +108,12 @@ def _explain_images(comparison: Comparison) -> list[str]:
 def _describe_built(study: Study) -> list[str]:
     """What rows are on a body that gives them in its own numbers, equal ones together."""
     built: dict[str, list[str]] = {}
-    for row in study.rows:
+    for row in study.definition.rows:
         if row.as_built:
             built.setdefault(row.as_built, []).append(row.name)
-    return [f"On {study.body}, {'; '.join(names)}: {text}." for text, names in built.items()]
+    return [
+        f"On {study.definition.body}, {'; '.join(names)}: {text}." for text, names in built.items()
+    ]
 
 
 def _name_uncounted(study: Study) -> list[str]:
@@ -132,8 +134,8 @@ def _describe_source(source: Source) -> str:
 def _explain_cells(study: Study) -> list[str]:
     """Why printed complexities differ from ours, cells of the same reason together."""
     cells: dict[str, list[str]] = {}
-    for variant in study.rows:
-        row = study.printed_cells.get(variant.name, PaperRow())
+    for variant in study.definition.rows:
+        row = study.definition.printed_cells.get(variant.name, PaperRow())
         for column, explanation in sorted(row.explained.items()):  # files keep no order of keys
             heading = {"params_m": "params", "gflops": "GFLOPs", "mflops": "MFLOPs"}[column]
             cell = f"{variant.name}: {heading} {getattr(row, column)}"
@@ -147,12 +149,12 @@ def _describe_origin(study: Study) -> str:
     mixed = " (mixed: differences may owe to the device)" if len(devices) > 1 else ""
     commits = sorted({_describe_commit(e) for e in environments})
     torches = sorted({e.torch for e in environments})
-    dataset = study.dataset
+    dataset = study.definition.dataset
     identity = f"SHA-256 {dataset.identity[:12]}" if dataset.is_pinned else dataset.identity[:60]
     return (
         f"Trained on {', '.join(devices) or 'nothing yet'}{mixed}; torch "
         f"{', '.join(torches) or '–'}; commit {', '.join(commits) or '–'}; matrix "
-        f"{study.matrix_hash[:12]}; dataset {dataset.name}, {identity}."
+        f"{study.definition.matrix_hash[:12]}; dataset {dataset.name}, {identity}."
     )
 
 

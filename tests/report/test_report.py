@@ -337,10 +337,10 @@ def test_the_index_leads_to_every_table(results: Path) -> None:
     index = render_index(studies)
 
     for study in studies:
-        link = f"{study.experiment}/quick/table.md"
+        link = f"{study.definition.experiment}/quick/table.md"
         row = next(line for line in index.splitlines() if line.startswith("|") and link in line)
         assert (results / "results" / link).is_file()
-        assert f"| {study.question} | quick | 3 | 6 finished | 1 undecided |" in row
+        assert f"| {study.definition.question} | quick | 3 | 6 finished | 1 undecided |" in row
 
 
 def test_a_folder_is_checked_by_itself(results: Path) -> None:

@@ -81,7 +81,7 @@ def test_files_are_plain(study: Study, tmp_path: Path) -> None:
     assert set(outcomes) == {t.key for t in study.trials if t.record and t.record.last.correct}
     assert np.unpackbits(outcomes[study.trials[0].key]).size == 40
     assert provenance["format"] == 1
-    assert provenance["matrix_hash"] == study.matrix_hash
+    assert provenance["matrix_hash"] == study.definition.matrix_hash
 
 
 @pytest.mark.parametrize("name", EXPORTED)

@@ -379,7 +379,7 @@ def test_the_matrix_hash_changes_with_what_is_trained(recipe: Recipe, dataset: D
     longer = make_plan(recipe.model_copy(update={"epochs": 3}), dataset)
 
     same = make_study(plan, {}, margin=0.1)
-    hashes = {make_study(p, make_records(p)).matrix_hash for p in (plan, longer)}
+    hashes = {make_study(p, make_records(p)).definition.matrix_hash for p in (plan, longer)}
 
     assert len(hashes) == 2
     assert same.matrix_hash in hashes
