@@ -110,11 +110,10 @@ class Plan:
         return self.matrix.variants
 
     @property
-    def to_run(self) -> list[TrialSpec]:
-        """Specs of what must be trained, seed by seed so that a table fills evenly."""
-        specs = [trial.spec for trial in self.trials if trial.state in ("to run", "failed")]
-        order = {seed: position for position, seed in enumerate(self.recipe.seeds)}
-        return sorted(specs, key=lambda spec: order[spec.seed])
+    def to_run(self) -> list[PlannedTrial]:
+        """What must be trained, seed by seed so that a table fills evenly."""
+        waiting = [trial for trial in self.trials if trial.state in ("to run", "failed")]
+        return sorted(waiting, key=lambda trial: self.recipe.seeds.index(trial.spec.seed))
 
     def count(self) -> Mapping[State, int]:
         """Number of trials in each state; they add up to what was asked."""

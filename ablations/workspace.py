@@ -1,5 +1,7 @@
 """Every path below runs/, results/ and data/."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,3 +38,12 @@ class Workspace:
     def throughput_file(self) -> Path:
         """Cache of measured throughputs."""
         return self.runs_dir / "throughput.json"
+
+    def find_results(
+        self, experiment: str, *, recipe_name: str, changes: Sequence[str] = ()
+    ) -> Path:
+        """The folder of a study; a narrowed or altered one leaves `results_dir` alone."""
+        if not changes:
+            return self.results_dir / experiment / recipe_name
+        label = re.sub(r"[^\w.=,+-]+", "_", recipe_name)
+        return self.runs_dir / "tables" / experiment / label

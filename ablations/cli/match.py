@@ -1,4 +1,4 @@
-"""The command that proposes a network of a given cost."""
+"""`ablations match`: proposes a plain network as complex as another one."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ablations.cli.display import make_table, print_json, stdout
+from ablations.cli.display import add_row, make_table, print_json, print_line, stdout
 from ablations.cli.options import AsJson, RunsDir, parse_share
 from ablations.complexity.budget import format_share
 from ablations.complexity.counts import Complexity, Sized, count_complexities
@@ -26,18 +26,18 @@ from sknet.zoo import NETWORKS
 
 
 def match(
-    to: Annotated[str, typer.Option("--to", metavar="NAME", help="Network to be matched.")],
-    by: Annotated[By, typer.Option(help="What to add to the plain network.")],
+    to: Annotated[str, typer.Option("--to", metavar="NAME", help="Network to match.")],
+    by: Annotated[By, typer.Option(help="What to increase in the plain network.")],
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="NAME", help="What to change; else its plain ResNeXt."),
+        typer.Option("--from", metavar="NAME", help="Network to start from (default: its plain ResNeXt)."),
     ] = None,
-    cost: Annotated[Match, typer.Option("--match", help="Which cost is matched.")] = "macs",
-    tolerance: Annotated[str, typer.Option(help="Largest distance, as 6% or 0.06.")] = "6%",
+    cost: Annotated[Match, typer.Option("--match", help="What to match: multiply-adds or parameters.")] = "macs",
+    tolerance: Annotated[str, typer.Option(help="Largest relative distance, as 6% or 0.06.")] = "6%",
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Propose the ResNeXt that costs as much as another network."""
+    """Propose the ResNeXt that matches another network in multiply-adds or parameters."""
     largest = parse_share(tolerance)
     first = choose_start(to, start)
     size, cache_file = first.body.input_size, Workspace(runs_dir=runs_dir).complexity_file
@@ -53,21 +53,21 @@ def match(
         _print(proposal, to, cost)
     if abs(proposal.found.share) > largest:
         raise IncompleteError(
-            f"no network by {by} costs within {100 * largest:g}% of {to}; the nearest is at "
+            f"no network by {by} is within {100 * largest:g}% of {to}; the nearest is at "
             f"{format_share(proposal.found.share)}. Try another --by, --from or --tolerance."
         )
 
 
 def _print(proposal: Proposal, to: str, cost: Match) -> None:
     table = make_table("", "body", "kernel", "params", "MFLOPs", f"{cost} from {to}")
-    table.add_row(to, *_show_spec(NETWORKS[to]), *_show_complexity(proposal.target), "")
+    add_row(table, to, *_show_spec(NETWORKS[to]), *_show_complexity(proposal.target), "")
     for label, sizing in (("start", proposal.start), ("proposal", proposal.found)):
         cells = (*_show_spec(sizing.network.spec), *_show_complexity(sizing.complexity))
-        table.add_row(label, *cells, format_share(sizing.share))
+        add_row(table, label, *cells, format_share(sizing.share))
     stdout.print(table)
-    stdout.print(render_yaml(proposal), markup=False, soft_wrap=True)
+    print_line(render_yaml(proposal))
     if proposal.note:
-        stdout.print(f"\n{proposal.note}", soft_wrap=True)
+        print_line(f"\n{proposal.note}")
 
 
 def _show_spec(network: NetworkSpec) -> tuple[str, str]:

@@ -1,60 +1,138 @@
-"""Arguments and options: one declaration each, the same in every command."""
+"""Arguments and options: each declared once, the same in every command."""
 
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablations.errors import InputError
-from ablations.reconcile.reconcile import Selection
+from ablations.errors import AblationError, InputError
 
-Names = Annotated[list[str], typer.Argument(help="Experiments, by name.", metavar="NAME...")]
+if TYPE_CHECKING:  # these load pydantic and more, which help and completion of options do without
+    from ablations.config import Config
+    from ablations.reconcile.plans import Selection
+
+
+def load_config(path: Path | None) -> "Config":
+    """Reads the experiments file: `path`, else the working directory's, else the bundled one.
+
+    Raises:
+        InputError: With all of its faults, or if there is no such file.
+    """
+    from ablations.config import find_config, read_config
+
+    return read_config(find_config(path, working_dir=Path.cwd()))
+
+
+def _complete(list_names: "Callable[[Config], Iterable[str]]") -> Callable[[typer.Context, str], list[str]]:
+    """Shell completion of names from the experiments file; none where it cannot be read."""
+
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        try:
+            names = list_names(load_config(context.params.get("config")))
+        except AblationError:
+            return []
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def _list_variants(config: "Config") -> Iterable[str]:
+    for experiment in config.experiments.values():
+        yield from experiment.expansion.variants
+
+
+complete_experiment = _complete(lambda config: config.experiments)
+complete_recipe = _complete(lambda config: config.recipes)
+complete_variant = _complete(_list_variants)
+
+Names = Annotated[
+    list[str],
+    typer.Argument(help="Experiments.", metavar="NAME...", autocompletion=complete_experiment),
+]
 SomeNames = Annotated[
-    list[str] | None, typer.Argument(help="Experiments; all if none.", metavar="[NAME...]")
+    list[str] | None,
+    typer.Argument(
+        help="Experiments (default: all).",
+        metavar="[NAME...]",
+        autocompletion=complete_experiment,
+    ),
 ]
 ConfigPath = Annotated[
     Path | None,
-    typer.Option("--config", help="File of experiments; else ./experiments.yaml, else our own."),
+    typer.Option(
+        "--config", help="Experiments file (default: ./experiments.yaml, then the bundled one)."
+    ),
 ]
-RunsDir = Annotated[Path, typer.Option(help="Working state: ledger, MLflow, checkpoints.")]
-ResultsDir = Annotated[Path, typer.Option(help="Where whole tables are written.")]
-DataDir = Annotated[Path, typer.Option(help="Where your datasets are.")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="How networks are trained.")]
+RunsDir = Annotated[Path, typer.Option(help="Working state: ledger, checkpoints, MLflow store.")]
+ResultsDir = Annotated[Path, typer.Option(help="Records and tables of whole experiments.")]
+DataDir = Annotated[Path, typer.Option(help="Folder of your datasets.")]
+RecipeName = Annotated[
+    str,
+    typer.Option("--recipe", help="How networks are trained.", autocompletion=complete_recipe),
+]
+SomeRecipe = Annotated[
+    str | None,
+    typer.Option("--recipe", help="One recipe (default: all).", autocompletion=complete_recipe),
+]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's field.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe."),
 ]
 Seeds = Annotated[
-    str | None, typer.Option(metavar="LIST", help="Seeds instead of the recipe's: 0,2 or 0-4.")
+    str | None, typer.Option(metavar="LIST", help="Seeds, such as 0,2 or 0-4 (default: the recipe's).")
 ]
 Only = Annotated[
-    list[str] | None, typer.Option(metavar="GLOB", help="Only variants of such a name.")
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Run only variants that match this pattern.",
+        autocompletion=complete_variant,
+    ),
 ]
 Exclude = Annotated[
-    list[str] | None, typer.Option(metavar="GLOB", help="No variants of such a name.")
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Leave out variants that match this pattern.",
+        autocompletion=complete_variant,
+    ),
 ]
 MaxHours = Annotated[
     float | None,
-    typer.Option(min=0, help="Refuse if the trials would take more hours of cores, or of GPUs."),
+    typer.Option(min=0, help="Refuse to run if the trials would take more core hours or GPU hours."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TrackingUri = Annotated[
     str | None,
-    typer.Option(help="MLflow store; 'off' for none. Else MLFLOW_TRACKING_URI, else a file."),
+    typer.Option(
+        help="MLflow store, or 'off' (default: MLFLOW_TRACKING_URI, then a file in --runs-dir)."
+    ),
 ]
 
 
-def select(
+def find_uri(flag: str | None, runs_dir: Path) -> str:
+    """The MLflow store to use: the flag's, else the environment's, else a file in `runs_dir`."""
+    from ablations.tracking import choose_uri
+
+    return choose_uri(flag, os.environ.get("MLFLOW_TRACKING_URI"), runs_dir)
+
+
+def make_selection(
     recipe: str,
     settings: list[str] | None,
     seeds: str | None,
     only: list[str] | None,
     exclude: list[str] | None,
-) -> Selection:
+) -> "Selection":
     """What the options ask for.
 
     Raises:
-        InputError: If a text is no setting, or no list of seeds.
+        InputError: If a text is not a setting, or not a list of seeds.
     """
+    from ablations.reconcile.plans import Selection
+
     return Selection(
         recipe_name=recipe,
         settings=_parse_settings(settings or []),
@@ -81,7 +159,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     (0, 2, 3, 4)
 
     Raises:
-        InputError: If the text is no such list, or a seed stands twice.
+        InputError: If the text is not such a list, or a seed appears twice.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -101,7 +179,7 @@ def parse_share(text: str) -> float:
     (0.06, 0.06)
 
     Raises:
-        InputError: If the text is none between 0 and 1.
+        InputError: If the text is not a share between 0 and 1.
     """
     number, percent, rest = text.partition("%")
     try:

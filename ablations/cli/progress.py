@@ -1,129 +1,136 @@
-"""Shows a run's progress on a terminal as a live table, and elsewhere as plain lines."""
+"""Progress of a run: bars in a terminal or a notebook, plain lines elsewhere."""
 
 import time
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ablations.backends import EpochDone, Event, TrialFailed, TrialStarted
+from ablations.backends import EpochDone, Event, Observer, TrialFailed, TrialStarted
 from ablations.formatting import format_duration
 from ablations.plan import PlannedTrial
-from ablations.trial.records import EpochRecord
+from ablations.trial import EpochRecord
+
+SPEED_SECONDS = 3600
+"""Time over which the speed of training is averaged for the time left."""
 
 
-class Progress:
-    """What is done, running and failed, and the time left.
+@contextmanager
+def show_progress(
+    trials: Sequence[PlannedTrial],
+    *,
+    console: Console,
+    get_time: Callable[[], float] = time.monotonic,
+) -> Iterator[Observer]:
+    """Shows what is done, running and failed, and the time left.
 
     Args:
         trials: The trials that will run.
         console: Where to show it.
+        get_time: The clock, in seconds.
+
+    Yields:
+        What takes the events of the backend.
     """
+    if not trials:
+        console.print("nothing to train")
+    elif not console.is_interactive:
+        console.print(f"{len(trials)} trial{'s' if len(trials) > 1 else ''} to run")
+    bars = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[latest]}", markup=False),
+        console=console,
+        transient=True,
+        disable=not (trials and console.is_interactive),
+        speed_estimate_period=SPEED_SECONDS,
+        get_time=get_time,
+    )
+    with bars:
+        yield _RunProgress(trials, bars).observe
 
-    def __init__(self, trials: Sequence[PlannedTrial], console: Console) -> None:
+
+class _RunProgress:
+    """Keeps one bar for all trials, and one for each trial that is running."""
+
+    def __init__(self, trials: Sequence[PlannedTrial], bars: Progress) -> None:
         self._trials = {trial.spec.key: trial for trial in trials}
-        self._console = console
-        self._started_keys: list[str] = []
-        self._latest: dict[str, EpochRecord] = {}
-        self._epochs = 0
-        self._failed: set[str] = set()
-        self._started = time.monotonic()
-        self._live = Live(console=console, refresh_per_second=2, transient=True)
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.start()
-            self._live.update(self._render())
-        else:
-            count = len(self._trials)
-            self._console.print(f"{count} trial{'s' if count > 1 else ''} to run")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._live.stop()
+        self._bars = bars
+        self._done = dict.fromkeys(self._trials, 0)
+        self._ended: set[str] = set()
+        self._failed = 0
+        self._all = bars.add_task("", total=0, latest="")
+        self._running = {
+            key: bars.add_task(
+                _name(trial), total=trial.spec.recipe.epochs, latest="", visible=False
+            )
+            for key, trial in self._trials.items()
+        }
+        self._update_all()
 
     def observe(self, event: Event) -> None:
-        """Takes what a backend reports."""
-        if isinstance(event, TrialStarted) and event.key not in self._started_keys:
-            self._started_keys.append(event.key)
+        """Takes an event; epochs that are reported again after a retry do not count twice."""
+        if isinstance(event, TrialStarted):
+            self._bars.update(self._running[event.key], visible=event.key not in self._ended)
         elif isinstance(event, EpochDone):
-            earlier = self._latest.get(event.key)
-            self._epochs += earlier is None or earlier.epoch < event.record.epoch
-            self._latest[event.key] = event.record
-            if event.record.is_last:
-                self._announce(event.key, _describe(event.record))
+            record = event.record
+            self._done[event.key] = max(self._done[event.key], record.epoch + 1)
+            self._bars.update(
+                self._running[event.key],
+                completed=self._done[event.key],
+                latest=f"error {record.top1_error:.2f} %, loss {record.train_loss:.3f}",
+            )
+            if record.is_last:
+                self._end(event.key, _describe(record))
         elif isinstance(event, TrialFailed):
-            self._failed.add(event.key)
-            self._announce(event.key, f"failed: {event.reason}")
-        if self._console.is_terminal:
-            self._live.update(self._render())
+            self._failed += 1
+            self._end(event.key, f"failed: {event.reason}")
+        self._update_all()
 
-    def _announce(self, key: str, text: str) -> None:
-        label = self._label(key)
-        ended = len(self._ended())
-        self._console.print(
-            f"[{ended}/{len(self._trials)}] {label}: {text}; {self._time_left()}",
+    def _end(self, key: str, result: str) -> None:
+        if key in self._ended:
+            return
+        self._ended.add(key)
+        self._bars.update(self._running[key], visible=False)
+        self._update_all()
+        self._bars.console.print(
+            f"[{len(self._ended)}/{len(self._trials)}] {_name(self._trials[key])}: {result}; "
+            f"{self._describe_time_left()}",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
 
-    def _render(self) -> RenderableType:
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for heading in ("trial", "variant", "seed", "epoch", "error %", "loss"):
-            table.add_column(heading)
-        ended = self._ended()
-        running = [key for key in self._started_keys if key not in ended]
-        for key in running:
-            table.add_row(*self._describe_running(key))
-        summary = Text(
-            f"{len(ended) - len(self._failed)} of {len(self._trials)} trials done, "
-            f"{len(running)} running, {len(self._failed)} failed; {self._time_left()}",
-            style="bold",
+    def _update_all(self) -> None:
+        """The bar of all trials: epochs of those that have ended, and of those still to come."""
+        epochs = {
+            key: self._done[key] if key in self._ended else trial.spec.recipe.epochs
+            for key, trial in self._trials.items()
+        }
+        failed = f", {self._failed} failed" if self._failed else ""
+        finished = len(self._ended) - self._failed
+        self._bars.update(
+            self._all,
+            total=sum(epochs.values()),
+            completed=sum(self._done.values()),
+            description=f"{finished} of {len(self._trials)} trials done{failed}",
         )
-        return Group(summary, table) if running else summary
 
-    def _describe_running(self, key: str) -> list[str]:
-        """Cells of a trial that is under way; nothing is known before its first epoch's end."""
-        trial, record = self._trials[key], self._latest.get(key)
-        measured = ["0", "", ""]
-        if record:
-            error, loss = f"{record.top1_error:.2f}", f"{record.train_loss:.3f}"
-            measured = [str(record.epoch + 1), error, loss]
-        epochs, *rest = measured
-        of = f"{epochs}/{trial.spec.recipe.epochs}"
-        return [key, trial.variant.name, str(trial.spec.seed), of, *rest]
-
-    def _ended(self) -> set[str]:
-        return {key for key, record in self._latest.items() if record.is_last} | self._failed
-
-    def _label(self, key: str) -> str:
-        trial = self._trials[key]
-        return f"{trial.variant.name}, seed {trial.spec.seed}"
-
-    def _time_left(self) -> str:
-        """Estimate from the epochs of this run, all taken to cost the same."""
-        ended = self._ended()
-        left = 0
-        for key, trial in self._trials.items():
-            if key not in ended:
-                record = self._latest.get(key)
-                left += trial.spec.recipe.epochs - (record.epoch + 1 if record else 0)
-        if not left:
+    def _describe_time_left(self) -> str:
+        if len(self._ended) == len(self._trials):
             return "nothing left"
-        if not self._epochs:
+        [task] = (task for task in self._bars.tasks if task.id == self._all)
+        if task.time_remaining is None:
             return "time left unknown"
-        seconds = (time.monotonic() - self._started) * left / self._epochs
-        return f"about {format_duration(seconds)} left"
+        return f"about {format_duration(task.time_remaining)} left"
+
+
+def _name(trial: PlannedTrial) -> str:
+    return f"{trial.variant.name}, seed {trial.spec.seed}"
 
 
 def _describe(record: EpochRecord) -> str:

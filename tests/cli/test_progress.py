@@ -1,21 +1,36 @@
-"""Progress tells what is done, running and failed, and the time left."""
+"""Progress shows what is done, running and failed, and the time left."""
 
 import io
-import time
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from ablations.backends import EpochDone, TrialFailed, TrialStarted
-from ablations.cli.progress import Progress
+from ablations.cli.progress import show_progress
 from ablations.matrix import Variant
 from ablations.plan import PlannedTrial, TrialSpec
-from ablations.trial.records import Environment, EpochRecord
+from ablations.trial import Environment, EpochRecord
 
 ENVIRONMENT = Environment(
     device="", python="", torch="", package="", platform="", commit=None, dirty=None
 )
+
+
+def make_console(*, terminal: bool) -> Console:
+    """A console that writes into memory."""
+    return Console(
+        file=io.StringIO(),
+        force_terminal=terminal,
+        force_interactive=terminal,
+        width=120,
+        color_system=None,
+    )
+
+
+def read(console: Console) -> str:
+    """Everything that was written to the console."""
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
 def make_trials(spec: TrialSpec) -> list[PlannedTrial]:
@@ -28,7 +43,7 @@ def make_trials(spec: TrialSpec) -> list[PlannedTrial]:
 
 
 def make_event(trial: PlannedTrial, epoch: int) -> EpochDone:
-    """An epoch of two."""
+    """One epoch of two."""
     record = EpochRecord(
         epoch=epoch,
         is_last=epoch == 1,
@@ -46,51 +61,59 @@ def make_event(trial: PlannedTrial, epoch: int) -> EpochDone:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_every_end_is_told(spec: TrialSpec, terminal: bool) -> None:
-    """On a terminal above the live table, elsewhere a plain line each."""
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=120, color_system=None)
+def test_every_trial_that_ends_is_reported(spec: TrialSpec, terminal: bool) -> None:
+    """Above the bars in a terminal, and as a plain line elsewhere."""
+    console = make_console(terminal=terminal)
     trials = make_trials(spec)
 
-    with Progress(trials, console) as progress:
-        progress.observe(TrialStarted(key=trials[0].spec.key))
-        progress.observe(make_event(trials[0], 0))
-        progress.observe(make_event(trials[0], 1))
-        progress.observe(TrialFailed(key=trials[1].spec.key, reason="no luck", details=""))
+    with show_progress(trials, console=console) as observe:
+        observe(TrialStarted(key=trials[0].spec.key))
+        observe(make_event(trials[0], 0))
+        observe(make_event(trials[0], 1))
+        observe(TrialFailed(key=trials[1].spec.key, reason="no luck", details=""))
 
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    text = read(console)
     assert "[1/3] [v], seed 0: error 12.50 %; about 0 s left" in text
     assert "[2/3] [v], seed 1: failed: no luck" in text
-    assert ("1 of 3 trials done, 0 running, 1 failed" in text) == terminal
+    assert ("3 trials to run" in text) != terminal
+    assert ("1 of 3 trials done, 1 failed" in text) == terminal
 
 
-def test_a_running_trial_shows_its_epoch(spec: TrialSpec) -> None:
-    """From its start on."""
-    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+def test_a_running_trial_shows_its_epoch_and_error(spec: TrialSpec) -> None:
+    """Its bar appears when it starts."""
+    console = make_console(terminal=True)
     trials = make_trials(spec)
 
-    with Progress(trials, console) as progress:
-        progress.observe(TrialStarted(key=trials[0].spec.key))
-        started = console.file.tell()
-        progress.observe(make_event(trials[0], 0))
+    with show_progress(trials, console=console) as observe:
+        observe(TrialStarted(key=trials[0].spec.key))
+        observe(make_event(trials[0], 0))
 
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "0 of 3 trials done, 1 running" in text
-    assert "1/2" in text[started:]
-    assert "12.50" in text[started:]
+    text = read(console)
+    assert "0 of 3 trials done" in text
+    assert "[v], seed 0" in text
+    assert "1/2" in text
+    assert "error 12.50 %" in text
+    assert "[v], seed 1" not in text
 
 
-def test_epochs_told_again_do_not_count_twice(
-    spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a retry earlier epochs come again; two epochs in 10 s leave 10 s for two more."""
-    console = Console(file=io.StringIO(), force_terminal=False, width=120)
+def test_epochs_reported_again_do_not_count_twice(spec: TrialSpec) -> None:
+    """A retry repeats earlier epochs; one epoch in 5 s leaves 10 s for two more."""
+    console = make_console(terminal=False)
     trials = make_trials(spec)[:2]
-    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    now = 0.0
 
-    with Progress(trials, console) as progress:
-        monkeypatch.setattr(time, "monotonic", lambda: 10.0)
-        for epoch in (0, 0, 0, 1):
-            progress.observe(make_event(trials[0], epoch))
+    with show_progress(trials, console=console, get_time=lambda: now) as observe:
+        for now, epoch in ((5.0, 0), (6.0, 0), (7.0, 0), (10.0, 1)):
+            observe(make_event(trials[0], epoch))
 
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "[1/2] [v], seed 0: error 12.50 %; about 10 s left" in text
+    assert "[1/2] [v], seed 0: error 12.50 %; about 10 s left" in read(console)
+
+
+def test_a_run_without_trials_says_so() -> None:
+    """There is nothing to show."""
+    console = make_console(terminal=True)
+
+    with show_progress([], console=console):
+        pass
+
+    assert read(console) == "nothing to train\n"

@@ -1,0 +1,75 @@
+"""The programs `ablations` and `run-ablation`; expected failures become a message and a code."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+from rich.logging import RichHandler
+
+from ablations.cli.display import stderr
+from ablations.cli.list import list_experiments
+from ablations.cli.match import match
+from ablations.cli.plan import plan
+from ablations.cli.report import report
+from ablations.cli.run import run
+from ablations.cli.status import status
+from ablations.cli.sync import sync
+from ablations.cli.ui import ui
+from ablations.cli.verify import verify
+from ablations.errors import AblationError, InterruptedRunError
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_experiments,
+    "plan": plan,
+    "run": run,
+    "status": status,
+    "report": report,
+    "ui": ui,
+    "sync": sync,
+    "verify": verify,
+    "match": match,
+}
+"""In the order in which they are used, which is that of `--help`.
+
+Their modules import only what their options need: what does the work is imported when a command is
+called, so that help and completion are fast.
+"""
+
+
+def main() -> NoReturn:
+    """Entry point of `ablations`."""
+    app = typer.Typer(
+        name="ablations",
+        help="Find out whether a part of a network earns its place.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+    _start(app)
+
+
+def main_run() -> NoReturn:
+    """Entry point of `run-ablation`, the same as `ablations run`."""
+    single = typer.Typer(pretty_exceptions_enable=False)
+    single.command(name="run-ablation")(run)
+    _start(single)
+
+
+def _start(program: Callable[[], Any]) -> NoReturn:
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=stderr, show_time=False, show_path=False)],
+    )
+    try:
+        program()
+    except AblationError as error:
+        stderr.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        stderr.print("interrupted")
+        sys.exit(InterruptedRunError.exit_code)
+    sys.exit(0)

@@ -1,0 +1,210 @@
+"""`ablations run` and `run-ablation`: trains what is missing, then prints the tables."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ablations.cli.display import add_row, make_table, print_heading, print_json, print_line, stderr, stdout
+from ablations.cli.options import (
+    AsJson,
+    ConfigPath,
+    DataDir,
+    Exclude,
+    MaxHours,
+    Names,
+    Only,
+    RecipeName,
+    ResultsDir,
+    RunsDir,
+    Seeds,
+    Settings,
+    TrackingUri,
+    find_uri,
+    load_config,
+    make_selection,
+)
+from ablations.cli.plan import print_forecasts
+from ablations.errors import IncompleteError
+
+if TYPE_CHECKING:  # loaded when a command runs: help and completion do without them
+    from rich.table import Table as RichTable
+
+    from ablations.reconcile.outcome import Outcome
+    from ablations.statistics import SeedsNeeded
+    from ablations.tables import Table
+
+
+def run(
+    names: Names,
+    recipe: RecipeName = "quick",
+    settings: Settings = None,
+    seeds: Seeds = None,
+    only: Only = None,
+    exclude: Exclude = None,
+    backend: Annotated[
+        Literal["ray", "local"],
+        typer.Option(help="Run trials concurrently with Ray, or one by one in this process."),
+    ] = "ray",
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(min=0, help="GPUs per trial (default: one if available).")
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="Attempts after a trial's first failure.")] = 1,
+    download: Annotated[bool, typer.Option("--download", help="Download a missing dataset.")] = False,
+    loader_workers: Annotated[
+        int, typer.Option(min=0, help="Processes per trial that decode a folder of images.")
+    ] = min(4, os.cpu_count() or 1),
+    max_hours: MaxHours = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="Print every column of the table.")] = False,
+    notes: Annotated[bool, typer.Option("--notes", help="Print every note below the table.")] = False,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    runs_dir: RunsDir = Path("runs"),
+    results_dir: ResultsDir = Path("results"),
+    data_dir: DataDir = Path("data"),
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Train what is missing of experiments, then print their tables."""
+    # Late: help and completion do without them.
+    from ablations.backends import Backend
+    from ablations.cli.progress import show_progress
+    from ablations.reconcile import run as reconciling
+    from ablations.workspace import Workspace
+
+    experiments = load_config(config)
+    selection = make_selection(recipe, settings, seeds, only, exclude)
+    chosen = reconciling.Settings(
+        workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),
+        backend=Backend(
+            name=backend,
+            gpus_per_trial=gpus_per_trial,
+            retries=retries,
+            loader_workers=loader_workers,
+        ),
+        tracking_uri=find_uri(tracking_uri, runs_dir),
+        download=download,
+        max_hours=max_hours,
+    )
+    if dry_run:
+        forecasts = reconciling.forecast_experiments(
+            experiments, names, selection, settings=chosen
+        )
+        print_forecasts(forecasts, as_json=as_json)
+        return
+    outcomes = reconciling.run_experiments(
+        experiments,
+        names,
+        selection,
+        settings=chosen,
+        show=partial(show_progress, console=stderr),
+    )
+    _print_outcomes(outcomes, wide=wide, notes=notes, as_json=as_json)
+    if failed := sum(outcome.study.count()["failed"] for outcome in outcomes):
+        raise IncompleteError(
+            f"{failed} trial{'s' if failed > 1 else ''} failed; `ablations status "
+            f"{' '.join(names)}` shows why. The same command tries again."
+        )
+
+
+def _print_outcomes(
+    outcomes: "Sequence[Outcome]", *, wide: bool, notes: bool, as_json: bool
+) -> None:
+    from ablations.reconcile.outcome import describe_outcome
+
+    if as_json:
+        print_json([describe_outcome(outcome) for outcome in outcomes])
+    for outcome in outcomes:
+        changed = f"written: {', '.join(outcome.written)}" if outcome.written else "unchanged"
+        stderr.print(f"{outcome.folder}: {changed}", soft_wrap=True)
+        if not as_json:
+            _print_table(outcome.comparison, wide=wide, notes=notes)
+            for line in _suggest_next(outcome):
+                print_line(line)
+
+
+def _print_table(table: "Table", *, wide: bool, notes: bool) -> None:
+    """The comparison with its claims and notes; in short unless `wide` and `notes` ask for all."""
+    from ablations.tables import format_cells, format_compact
+
+    print_heading(table.title, f": {table.question}")
+    for shown in _lay_out(table) if wide else [_fill_compact(table)]:
+        stdout.print(shown)
+    for claim in table.claims:
+        print_line(f"Claim: {claim.name}: {claim.verdict}")
+    for note in table.notes if notes else table.brief_notes:
+        print_line(f"- {note}")
+
+
+def _fill_compact(table: "Table") -> "RichTable":
+    from ablations.tables import format_compact
+
+    compact = format_compact(table)
+    shown = make_table(*compact.headings)
+    for cells in compact.rows:
+        add_row(shown, *cells)
+    return shown
+
+
+def _lay_out(table: "Table") -> "list[RichTable]":
+    """Every column in one piece, or if that is too wide, the papers' above what was measured."""
+    whole = _fill(table, list(table.headings))
+    unbounded = stdout.options.update(max_width=1000)
+    if stdout.measure(whole, options=unbounded).maximum <= stdout.width:
+        return [whole]
+    groups = {key: text.partition(":")[0] for key, text in table.headings.items()}
+    settings = [key for key, text in table.headings.items() if ":" not in text]
+    printed = [key for key, group in groups.items() if group.startswith(("paper", "ours"))]
+    measured = [key for key in table.headings if key not in settings + printed]
+    return [_fill(table, settings + printed), _fill(table, settings + measured)]
+
+
+def _fill(table: "Table", keys: list[str]) -> "RichTable":
+    from ablations.tables import format_cells
+
+    shown = make_table(*("\n".join(wrap(table.headings[key], 11)) for key in keys))
+    positions = [list(table.headings).index(key) for key in keys]
+    for cells in format_cells(table):
+        add_row(shown, *(cells[position] for position in positions))
+    return shown
+
+
+def _suggest_next(outcome: "Outcome") -> list[str]:
+    """What to do next, with its price: seeds for undecided rows, and the link of the runs."""
+    from ablations.tracking import LOCAL_UI
+
+    lines = []
+    needed = outcome.comparison.seeds_needed
+    if needed and not outcome.study.changes:
+        lines.append(_suggest_seeds(outcome, list(needed.values())))
+    if outcome.view:
+        start = "`ablations ui`, then " if outcome.view.startswith(LOCAL_UI) else ""
+        lines.append(f"Runs in MLflow: {start}{outcome.view}")
+    return lines
+
+
+def _suggest_seeds(outcome: "Outcome", needed: "Sequence[SeedsNeeded]") -> str:
+    from ablations.formatting import format_duration
+    from ablations.statistics import MOST_SEEDS
+
+    definition = outcome.study.definition
+    likely = max((n.if_difference_stays or MOST_SEEDS + 1) for n in needed)
+    certain = max((n.to_be_sure or MOST_SEEDS + 1) for n in needed)
+    rows = f"{len(needed)} row{'s are' if len(needed) > 1 else ' is'} undecided"
+    if likely > MOST_SEEDS:
+        return f"{rows}: more than {MOST_SEEDS} seeds would be needed."
+    guarantee = f"{certain} guarantee" if certain <= MOST_SEEDS else f"{MOST_SEEDS} do not guarantee"
+    options = "" if definition.recipe_name == "quick" else f" --recipe {shlex.quote(definition.recipe_name)}"
+    command = f"run-ablation {definition.experiment}{options} --seeds 0-{likely - 1}"
+    trials = (likely - len(definition.seeds)) * len(definition.rows)
+    seconds = [record.seconds for _, record in outcome.study.list_finished()]
+    time = format_duration(trials * sum(seconds) / len(seconds))
+    return (
+        f"{rows}: {likely} seeds decide if the observed differences hold, {guarantee} a verdict. "
+        f"`{command}` trains {trials} more trials, about {time} of one core or GPU."
+    )

@@ -1,0 +1,134 @@
+"""The Python door: what the commands do, as functions for notebooks and scripts."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, overload
+
+from rich.console import Console
+
+from ablations.backends import Backend
+from ablations.cli.progress import show_progress
+from ablations.config import Config, find_config, read_config
+from ablations.reconcile.outcome import Forecast, Outcome
+from ablations.reconcile.plans import Selection
+from ablations.reconcile.run import Settings, forecast_experiments, run_experiments
+from ablations.tracking import choose_uri
+from ablations.workspace import Workspace
+
+
+@overload
+def run(experiment: str, **options: Any) -> Outcome: ...
+@overload
+def run(experiment: Sequence[str], **options: Any) -> list[Outcome]: ...
+def run(
+    experiment: str | Sequence[str],
+    *,
+    recipe: str = "quick",
+    settings: Mapping[str, Any] | None = None,
+    seeds: Iterable[int] | None = None,
+    only: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    backend: Backend = Backend(),
+    workspace: Workspace = Workspace(),
+    config: Path | str | None = None,
+    tracking_uri: str | None = None,
+    download: bool = False,
+    max_hours: float | None = None,
+    progress: bool = True,
+) -> Outcome | list[Outcome]:
+    """Trains what is missing of an experiment, and returns what is known of it.
+
+    Results, records and MLflow runs are written as by `run-ablation`. A trial that fails is no
+    exception: its row says so, and `outcome.trials` has the reason.
+
+    Args:
+        experiment: Name of an experiment, or several names: trials that they share are trained
+            once, and the outcomes are returned in a list.
+        recipe: How networks are trained.
+        settings: Changes to fields of the recipe, such as `{"epochs": 20}`.
+        seeds: Seeds in place of the recipe's.
+        only: Patterns of the variants to run; all if empty.
+        exclude: Patterns of the variants to leave out.
+        backend: What runs the trials.
+        workspace: Where runs, results and datasets are.
+        config: Experiments file; ./experiments.yaml if None, else the bundled one.
+        tracking_uri: MLflow store, or `off`; if None MLFLOW_TRACKING_URI, else a file in `runs`.
+        download: Whether a missing dataset may be downloaded.
+        max_hours: Most hours of cores, or of GPUs, that the trials may take.
+        progress: Whether to show progress, on stderr or in the notebook.
+
+    Raises:
+        InputError: If what is asked for is not possible; nothing has been written then.
+        MachineError: If the machine lacks a GPU, a dataset, or a folder to write into.
+        IncompleteError: If existing results were edited or damaged.
+        InterruptedRunError: If the run was interrupted; finished trials are kept.
+    """
+    names = [experiment] if isinstance(experiment, str) else list(experiment)
+    show = partial(show_progress, console=Console(stderr=True, quiet=not progress))
+    outcomes = run_experiments(
+        _read(config),
+        names,
+        _select(recipe, settings, seeds, only, exclude),
+        settings=Settings(
+            workspace=workspace,
+            backend=backend,
+            tracking_uri=choose_uri(
+                tracking_uri, os.environ.get("MLFLOW_TRACKING_URI"), workspace.runs_dir
+            ),
+            download=download,
+            max_hours=max_hours,
+        ),
+        show=show,
+    )
+    return outcomes[0] if isinstance(experiment, str) else outcomes
+
+
+def plan(
+    experiment: str,
+    *,
+    recipe: str = "quick",
+    settings: Mapping[str, Any] | None = None,
+    seeds: Iterable[int] | None = None,
+    only: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    backend: Backend = Backend(),
+    workspace: Workspace = Workspace(),
+    config: Path | str | None = None,
+) -> Forecast:
+    """What a run would do: each trial with its state, complexity and time; trains nothing.
+
+    Takes the same arguments as `run`.
+
+    Raises:
+        InputError: If what is asked for is not possible.
+    """
+    [forecast] = forecast_experiments(
+        _read(config),
+        [experiment],
+        _select(recipe, settings, seeds, only, exclude),
+        settings=Settings(workspace=workspace, backend=backend),
+    )
+    return forecast
+
+
+def _read(config: Path | str | None) -> Config:
+    path = None if config is None else Path(config)
+    return read_config(find_config(path, working_dir=Path.cwd()))
+
+
+def _select(
+    recipe: str,
+    settings: Mapping[str, Any] | None,
+    seeds: Iterable[int] | None,
+    only: Sequence[str],
+    exclude: Sequence[str],
+) -> Selection:
+    return Selection(
+        recipe_name=recipe,
+        settings=settings or {},
+        seeds=None if seeds is None else tuple(seeds),
+        only=tuple(only),
+        exclude=tuple(exclude),
+    )

@@ -1,0 +1,216 @@
+"""results/ regenerated from ledger and records, and checked against them and the configuration."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from ablations.config import Config, read_paper
+from ablations.errors import IncompleteError, MisfitError
+from ablations.files import write_changed
+from ablations.ledger import Findings, Ledger
+from ablations.plan import Plan
+from ablations.reconcile.outcome import Outcome
+from ablations.reconcile.plans import (
+    Selection,
+    Target,
+    draw_plan,
+    iterate_plans,
+    list_keys,
+    list_targets,
+    mark_plan,
+)
+from ablations.reconcile.studies import find_scales, gather_study
+from ablations.report import (
+    check_blocks,
+    check_index,
+    check_report,
+    list_foreign,
+    render_report,
+    write_blocks,
+    write_index,
+)
+from ablations.study import Definition, Study, build_definition, is_exported, read_export
+from ablations.tables import Table, build_table
+from ablations.workspace import Workspace
+
+
+def regenerate_results(
+    config: Config, workspace: Workspace, *, names: Sequence[str] = (), recipe: str | None = None
+) -> list[Outcome]:
+    """Rewrites the results of those experiments and recipes that have any, or are complete.
+
+    An experiment without results is complete if the ledger has every one of its trials: some alone
+    may have been trained for another experiment that shares them.
+
+    Raises:
+        InputError: If there is no such experiment or recipe, or a variant cannot be built.
+        IncompleteError: If results were edited or damaged.
+        MachineError: If a file cannot be read or written.
+    """
+    ledger = Ledger(workspace.runs_dir)
+    targets = [
+        target
+        for target in list_targets(config, workspace, names=names, recipe=recipe)
+        if is_exported(target.folder) or ledger.has_records
+    ]
+    plans = dict(iterate_plans(config, targets, data_dir=workspace.data_dir))
+    findings = ledger.examine(list_keys(plans.values()))
+    return [
+        _regenerate(config, target, plan, findings, ledger, workspace)
+        for target, plan in plans.items()
+        if is_exported(target.folder) or _is_complete(mark_plan(plan, findings))
+    ]
+
+
+def write_overviews(
+    config: Config, workspace: Workspace, outcomes: Sequence[Outcome] = ()
+) -> list[Path]:
+    """Updates the index of all results, and the tables in the README beside them.
+
+    Args:
+        config: The content of experiments.yaml.
+        workspace: Where the results are.
+        outcomes: Studies whose tables were built already.
+
+    Returns:
+        The files that changed.
+
+    Raises:
+        InputError: If another page has the index's name.
+        IncompleteError: If the files of a study were edited or damaged.
+        MachineError: If a file cannot be read or written.
+    """
+    entries = _list_entries(config, workspace, outcomes)
+    results_dir = workspace.results_dir
+    return [*write_index(entries, results_dir), *write_blocks(results_dir)]
+
+
+def check_results(
+    config: Config, workspace: Workspace, *, names: Sequence[str] = (), recipe: str | None = None
+) -> list[str]:
+    """What is wrong with the results, one line each: edited, out of date, missing, foreign.
+
+    Reads the results, experiments.yaml and paper.yaml, but not the ledger; writes nothing.
+
+    Raises:
+        InputError: If there is no such experiment or recipe, or a variant cannot be built.
+        MachineError: If a file cannot be read.
+    """
+    targets = list_targets(config, workspace, names=names, recipe=recipe)
+    present = [target for target in targets if target.folder.is_dir()]
+    absent = set(names) - {target.experiment for target in present}
+    findings = [
+        *(finding for target in present for finding in _check_target(config, target, workspace)),
+        *(
+            f"{workspace.results_dir / name}: missing; `ablations report {name}` writes it"
+            for name in sorted(absent)
+        ),
+        *([] if names else find_foreign(config, workspace)),
+    ]
+    try:
+        findings += check_index(_list_entries(config, workspace), workspace.results_dir)
+    except IncompleteError as error:
+        findings.append(str(error))
+    return list(dict.fromkeys([*findings, *check_blocks(workspace.results_dir)]))
+
+
+def find_foreign(config: Config, workspace: Workspace) -> list[str]:
+    """What lies among the results and belongs to no experiment and recipe, one line each."""
+    return list(
+        list_foreign(workspace.results_dir, dict.fromkeys(config.experiments, config.recipes))
+    )
+
+
+def _regenerate(
+    config: Config,
+    target: Target,
+    plan: Plan,
+    findings: Findings,
+    ledger: Ledger,
+    workspace: Workspace,
+) -> Outcome:
+    earlier = read_export(target.folder) if is_exported(target.folder) else None
+    if not _has_finished(plan, findings):
+        plan = _redraw(config, target, plan, workspace, earlier)
+    study = gather_study(
+        config,
+        plan,
+        findings,
+        scales=find_scales(config, plan, workspace, earlier=earlier),
+        looks=ledger.list_looks(target.experiment, target.recipe_name),
+        earlier=earlier,
+    )
+    table = build_table(study)
+    changed = write_changed(render_report(study, table, target.folder), target.folder)
+    return Outcome(study=study, comparison=table, folder=target.folder, written=tuple(changed))
+
+
+def _redraw(
+    config: Config, target: Target, plan: Plan, workspace: Workspace, earlier: Study | None
+) -> Plan:
+    """The plan on the dataset of the results, if only the machine that made them knows it."""
+    if earlier is None or earlier.definition.dataset.is_pinned:
+        return plan
+    return draw_plan(
+        config,
+        target.experiment,
+        Selection(recipe_name=target.recipe_name),
+        data_dir=workspace.data_dir,
+        known=earlier.definition.dataset,
+    )
+
+
+def _has_finished(plan: Plan, findings: Findings) -> bool:
+    return any(trial.spec.key in findings.records for trial in plan.trials)
+
+
+def _is_complete(plan: Plan) -> bool:
+    count = plan.count()
+    return count["to run"] + count["failed"] == 0
+
+
+def _list_entries(
+    config: Config, workspace: Workspace, outcomes: Sequence[Outcome] = ()
+) -> list[tuple[Study, Table]]:
+    """All studies in the results with their tables, in the order of the configuration."""
+    built = {outcome.folder: (outcome.study, outcome.comparison) for outcome in outcomes}
+    folders = [t.folder for t in list_targets(config, workspace) if is_exported(t.folder)]
+    return [
+        built[folder] if folder in built else (study := read_export(folder), build_table(study))
+        for folder in folders
+    ]
+
+
+def _check_target(config: Config, target: Target, workspace: Workspace) -> Iterator[str]:
+    yield from check_report(target.folder)
+    try:
+        earlier = read_export(target.folder)
+    except IncompleteError:
+        return  # reported above
+    selection = Selection(recipe_name=target.recipe_name)
+    known = earlier.definition.dataset
+    try:
+        plan = draw_plan(
+            config, target.experiment, selection, data_dir=workspace.data_dir, known=known
+        )
+    except MisfitError as error:
+        yield f"{target.folder}: {error}"
+        return
+    definition = build_definition(config.experiment(target.experiment), plan, read_paper())
+    differing = [
+        field.name
+        for field in fields(Definition)
+        if getattr(definition, field.name) != getattr(earlier.definition, field.name)
+    ]
+    if not differing:
+        return
+    yield (
+        f"{target.folder}: out of date, {config.path} or paper.yaml now differs in: "
+        f"{', '.join(differing)}; run `ablations report {target.experiment}`"
+    )
+    keys = {trial.key for trial in earlier.trials}
+    if missing := sum(trial.spec.key not in keys for trial in plan.trials):
+        yield (
+            f"{target.folder}: {missing} of {len(plan.trials)} trials are missing; train them with "
+            f"`run-ablation {target.experiment} --recipe {target.recipe_name}`"
+        )

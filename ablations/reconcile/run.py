@@ -1,0 +1,305 @@
+"""A whole run, in order: plan, check, train what is missing, gather, write, send to MLflow."""
+
+import logging
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+from ablations.backends import Backend, Event, Job, Observer, check_gpus, run_job
+from ablations.complexity import Scales, check_budget, count_scales, measure_distances
+from ablations.config import Config
+from ablations.errors import InputError, InterruptedRunError
+from ablations.estimate import check_hours, estimate_plan, merge_estimates
+from ablations.files import check_writable, write_changed
+from ablations.ledger import Findings, Ledger
+from ablations.plan import Plan, PlannedTrial
+from ablations.reconcile.outcome import Forecast, Outcome
+from ablations.reconcile.plans import Selection, draw_plan, find_missing, list_keys, mark_plan
+from ablations.reconcile.recorder import Recorder, set_aside_damaged
+from ablations.reconcile.results import write_overviews
+from ablations.reconcile.studies import gather_study, read_earlier
+from ablations.report import render_report
+from ablations.study import Study
+from ablations.tables import build_table
+from ablations.tracking import OFF, Mirror
+from ablations.trial import TrialRecord
+from ablations.trial.environment import find_commit
+from ablations.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+Show = Callable[[Sequence[PlannedTrial]], AbstractContextManager[Observer]]
+"""Shows the progress of trials: given those that will run, a context whose value observes them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a run is carried out; no number depends on it."""
+
+    workspace: Workspace = Workspace()
+    """Where everything is."""
+
+    backend: Backend = Backend()
+    """What runs the trials."""
+
+    tracking_uri: str = OFF
+    """The MLflow store."""
+
+    download: bool = False
+    """Whether a missing dataset may be downloaded."""
+
+    max_hours: float | None = None
+    """Most hours of cores, or of GPUs, that the trials may take; None for any number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Plans of the experiments that were asked for, and what the ledger knew before the run."""
+
+    plans: tuple[Plan, ...]
+    """One per experiment, each trial with its state."""
+
+    findings: Findings
+    """Records, failures and damaged records of the plans' trials."""
+
+
+def survey(
+    config: Config, names: Sequence[str], selection: Selection, *, settings: Settings
+) -> Survey:
+    """Plans experiments and compares the plans with the ledger; trains and changes nothing.
+
+    Raises:
+        InputError: If a name or setting is wrong, a variant cannot be built, or exceeds a budget.
+    """
+    workspace = settings.workspace
+    plans = [draw_plan(config, name, selection, data_dir=workspace.data_dir) for name in names]
+    _check_budgets(config, plans, workspace)
+    findings = Ledger(workspace.runs_dir).examine(list_keys(plans))
+    return Survey(plans=tuple(mark_plan(plan, findings) for plan in plans), findings=findings)
+
+
+def forecast_experiments(
+    config: Config, names: Sequence[str], selection: Selection, *, settings: Settings
+) -> list[Forecast]:
+    """What a run would do: each trial with its state, complexity and estimated time.
+
+    Raises:
+        InputError: As `survey`; and if the trials would take more than `max_hours`.
+    """
+    return _forecast(config, survey(config, names, selection, settings=settings), settings)
+
+
+def run_experiments(
+    config: Config,
+    names: Sequence[str],
+    selection: Selection,
+    *,
+    settings: Settings,
+    show: Show = lambda _: nullcontext(lambda _: None),
+) -> list[Outcome]:
+    """Trains what is missing of experiments, then writes and returns what is known of each.
+
+    Args:
+        config: The content of experiments.yaml.
+        names: The experiments; trials that they share are trained once.
+        selection: Recipe, changes to it, seeds, variants.
+        settings: Where and how.
+        show: Shows progress.
+
+    Raises:
+        InputError: If what is asked for is not possible; nothing has been written then.
+        MachineError: If the machine lacks a GPU, a dataset, or a folder to write into.
+        IncompleteError: If existing results were edited or damaged.
+        InterruptedRunError: If the user stopped the run; finished trials are kept.
+    """
+    workspace = settings.workspace
+    surveyed = survey(config, names, selection, settings=settings)
+    if settings.max_hours is not None:
+        _forecast(config, surveyed, settings)
+    missing = find_missing(surveyed.plans)
+    earlier = [read_earlier(plan, workspace) for plan in surveyed.plans]
+    if missing:
+        _check_machine(missing.values(), settings)
+    ledger = Ledger(workspace.runs_dir)
+    with ledger.writing(), _sending(settings) as mirror:
+        scales = _count_all(config, surveyed.plans, workspace)
+        send = _make_sender(mirror, surveyed.plans, scales)
+        _train(missing, surveyed.findings, ledger, settings=settings, send=send, show=show)
+        findings = ledger.examine(list_keys(surveyed.plans))
+        plans = [mark_plan(plan, findings) for plan in surveyed.plans]
+        studies = [
+            gather_study(
+                config, plan, findings, scales=own, looks=_look(plan, ledger), earlier=known
+            )
+            for plan, own, known in zip(plans, scales, earlier, strict=True)
+        ]
+        outcomes = [
+            _publish(plan, study, mirror, workspace)
+            for plan, study in zip(plans, studies, strict=True)
+        ]
+    if any(o.written and o.folder.is_relative_to(workspace.results_dir) for o in outcomes):
+        write_overviews(config, workspace, outcomes)
+    return [
+        replace(outcome, view=mirror.find_view(plan.experiment, plan.recipe_name))
+        for plan, outcome in zip(plans, outcomes, strict=True)
+    ]
+
+
+def _forecast(config: Config, surveyed: Survey, settings: Settings) -> list[Forecast]:
+    """The plans with their estimates, which must be within the hours that are allowed."""
+    forecasts = []
+    counted = _count_all(config, surveyed.plans, settings.workspace)
+    for plan, scales in zip(surveyed.plans, counted, strict=True):
+        experiment = config.experiment(plan.experiment)
+        distances = measure_distances(experiment.budget, scales) if experiment.budget else ()
+        estimate = estimate_plan(
+            plan,
+            scales,
+            surveyed.findings.records,
+            baseline=experiment.baseline,
+            backend=settings.backend,
+            workspace=settings.workspace,
+        )
+        forecasts.append(
+            Forecast(
+                plan=plan,
+                scales=scales,
+                distances={distance.variant: distance for distance in distances},
+                estimate=estimate,
+            )
+        )
+    if settings.max_hours is not None:
+        total = merge_estimates([forecast.estimate for forecast in forecasts])
+        check_hours(total, settings.max_hours)
+    return forecasts
+
+
+def _count_all(
+    config: Config, plans: Sequence[Plan], workspace: Workspace
+) -> list[Mapping[str, Scales]]:
+    """Complexities by variant, one mapping per plan."""
+    return [count_scales(config, plan, cache_file=workspace.complexity_file) for plan in plans]
+
+
+def _check_budgets(config: Config, plans: Sequence[Plan], workspace: Workspace) -> None:
+    """Makes sure that every variant asked for is within its experiment's budget, if it has one."""
+    limited = [plan for plan in plans if config.experiment(plan.experiment).budget is not None]
+    faults = []
+    for plan, scales in zip(limited, _count_all(config, limited, workspace), strict=True):
+        asked = {trial.variant.name for trial in plan.trials if trial.state != "skipped"}
+        try:
+            check_budget(config, plan.experiment, scales, asked=asked)
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def _check_machine(missing: Collection[PlannedTrial], settings: Settings) -> None:
+    """Makes sure that the machine has what the trials need, and prepares their datasets.
+
+    Raises:
+        MachineError: If it lacks a GPU, a dataset or a folder to write into; nothing has been
+            written then.
+    """
+    from ablations.data.arrays import prepare_data  # loads torch, which other runs do without
+
+    workspace = settings.workspace
+    check_gpus(settings.backend)
+    check_writable(workspace.runs_dir, flag="--runs-dir")
+    check_writable(workspace.results_dir, flag="--results-dir")
+    for dataset in {trial.spec.dataset.identity: trial.spec.dataset for trial in missing}.values():
+        prepare_data(
+            dataset,
+            data_dir=workspace.data_dir,
+            cache_dir=workspace.cache_dir,
+            download=settings.download,
+        )
+
+
+def _make_sender(
+    mirror: Mirror, plans: Sequence[Plan], scales: Sequence[Mapping[str, Scales]]
+) -> Callable[[TrialRecord], None]:
+    """A function that sends a record to the experiment of every plan that has its trial."""
+
+    def send(record: TrialRecord) -> None:
+        for plan, own in zip(plans, scales, strict=True):
+            mirror.send_records(plan, {record.key: record}, own)
+
+    return send
+
+
+def _train(
+    missing: Mapping[str, PlannedTrial],
+    before: Findings,
+    ledger: Ledger,
+    *,
+    settings: Settings,
+    send: Callable[[TrialRecord], None],
+    show: Show,
+) -> None:
+    """Trains the missing trials; each is recorded, then sent, when it ends."""
+    damaged = {key: why for key, why in before.corrupt.items() if key in missing}
+    set_aside_damaged(ledger, damaged)
+    recorder = Recorder(missing.values(), ledger, on_end=send)
+    try:
+        with show(list(missing.values())) as watch:
+            if missing:
+                job = _build_job(missing.values(), settings)
+                run_job(job, _observe_both(recorder.observe, watch))
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"interrupted: {recorder.ended} of {len(missing)} trials are finished and kept. "
+            "The same command resumes."
+        ) from None
+
+
+def _build_job(trials: Collection[PlannedTrial], settings: Settings) -> Job:
+    return Job(
+        specs=tuple(trial.spec for trial in trials),
+        cache_dir=settings.workspace.cache_dir.resolve(),
+        checkpoint_dir=settings.workspace.checkpoint_dir.resolve(),
+        backend=settings.backend,
+        commit=find_commit(),
+        import_paths=tuple(sys.path),
+    )
+
+
+def _observe_both(first: Observer, second: Observer) -> Observer:
+    """An observer that hands each event to both, in order."""
+
+    def observe(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return observe
+
+
+@contextmanager
+def _sending(settings: Settings) -> Iterator[Mirror]:
+    """A mirror that is flushed at the end, whatever happens; a store that fails is no error."""
+    mirror = Mirror(settings.tracking_uri, workspace=settings.workspace)
+    try:
+        yield mirror
+    finally:
+        if problem := mirror.close():
+            logger.warning("MLflow: %s The ledger is complete; a later run sends it.", problem)
+
+
+def _look(plan: Plan, ledger: Ledger) -> list[list[int]]:
+    """Records that the table is looked at, and returns the seeds of all looks at it."""
+    ledger.add_look(plan.experiment, plan.recipe_name, plan.recipe.seeds)
+    return ledger.list_looks(plan.experiment, plan.recipe_name)
+
+
+def _publish(plan: Plan, study: Study, mirror: Mirror, workspace: Workspace) -> Outcome:
+    """Writes a study's folder, and queues what MLflow is missing."""
+    table = build_table(study)
+    folder = workspace.find_results(
+        plan.experiment, recipe_name=plan.recipe_name, changes=plan.changes
+    )
+    files = render_report(study, table, folder)
+    changed = write_changed(files, folder)
+    mirror.send_study(plan, study, table, files)
+    return Outcome(study=study, comparison=table, folder=folder, written=tuple(changed))

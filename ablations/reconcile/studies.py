@@ -1,0 +1,102 @@
+"""Ledger and earlier results -> studies: everything known of an experiment on a recipe."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from ablations.complexity import Scales, count_scales
+from ablations.config import Config, read_paper
+from ablations.ledger import Findings
+from ablations.plan import Plan
+from ablations.reconcile.plans import mark_plan
+from ablations.study import Definition, Study, build_definition, build_study, is_exported, read_export
+from ablations.workspace import Workspace
+
+
+def gather_study(
+    config: Config,
+    plan: Plan,
+    findings: Findings,
+    *,
+    scales: Mapping[str, Scales],
+    looks: Iterable[Sequence[int]],
+    earlier: Study | None,
+) -> Study:
+    """Everything known of a plan, from the ledger and from earlier results.
+
+    Args:
+        config: The content of experiments.yaml.
+        plan: What was asked for.
+        findings: What the ledger knows; it takes precedence over earlier results.
+        scales: Complexities by variant.
+        looks: Seeds of all looks at the table in the ledger, in order.
+        earlier: The study in the results; None if there is none.
+    """
+    known = merge_findings(plan, findings, earlier)
+    earlier_looks = earlier.looks if earlier else ()
+    return build_study(
+        config.experiment(plan.experiment),
+        _recall_failures(mark_plan(plan, known), earlier),
+        known.records,
+        scales=scales,
+        paper=read_paper(),
+        looks=tuple(dict.fromkeys([*earlier_looks, *map(tuple, looks)])),
+    )
+
+
+def merge_findings(plan: Plan, findings: Findings, earlier: Study | None) -> Findings:
+    """What the ledger knows of a plan, completed with the records of earlier results."""
+    keys = {trial.spec.key for trial in plan.trials}
+    exported = {
+        trial.key: trial.record
+        for trial in (earlier.trials if earlier else ())
+        if trial.record is not None and trial.key in keys
+    }
+    return Findings(
+        records={**exported, **{k: r for k, r in findings.records.items() if k in keys}},
+        failures=findings.failures,
+        corrupt={key: why for key, why in findings.corrupt.items() if key not in exported},
+    )
+
+
+def read_earlier(plan: Plan, workspace: Workspace) -> Study | None:
+    """The study that the results already hold of a plan; None if there is none.
+
+    Raises:
+        IncompleteError: If its files were edited or damaged.
+        MachineError: If a file cannot be read.
+    """
+    folder = workspace.find_results(plan.experiment, recipe_name=plan.recipe_name)
+    return read_export(folder) if not plan.changes and is_exported(folder) else None
+
+
+def find_scales(
+    config: Config, plan: Plan, workspace: Workspace, *, earlier: Study | None
+) -> Mapping[str, Scales]:
+    """Complexities by variant: those of earlier results if they hold every network, else counted.
+
+    With complete results this needs neither PyTorch nor fvcore.
+    """
+    definition = build_definition(config.experiment(plan.experiment), plan, read_paper())
+    recalled = _recall_scales(definition, earlier)
+    return recalled or count_scales(config, plan, cache_file=workspace.complexity_file)
+
+
+def _recall_scales(definition: Definition, earlier: Study | None) -> Mapping[str, Scales]:
+    if earlier is None or earlier.definition.dataset.name != definition.dataset.name:
+        return {}
+    known = {row.name: (row.facts["network"], row.paper_network) for row in earlier.definition.rows}
+    if any(known.get(r.name) != (r.facts["network"], r.paper_network) for r in definition.rows):
+        return {}
+    return earlier.scales
+
+
+def _recall_failures(plan: Plan, earlier: Study | None) -> Plan:
+    """The plan with the failures of earlier results, where the ledger knows nothing."""
+    reasons = {t.key: t.reason for t in (earlier.trials if earlier else ()) if t.state == "failed"}
+    trials = tuple(
+        replace(trial, state="failed", reason=reasons[trial.spec.key])
+        if trial.state == "to run" and trial.spec.key in reasons
+        else trial
+        for trial in plan.trials
+    )
+    return replace(plan, trials=trials)

@@ -1,0 +1,77 @@
+"""Uploads to MLflow whatever it is missing of what the ledger knows; trains nothing."""
+
+from collections.abc import Sequence
+
+from ablations.complexity import count_scales
+from ablations.config import Config
+from ablations.errors import InputError, MachineError
+from ablations.ledger import Ledger
+from ablations.plan import Plan
+from ablations.reconcile.plans import list_keys, list_marked_plans
+from ablations.reconcile.studies import gather_study, read_earlier
+from ablations.report import render_report
+from ablations.tables import build_table
+from ablations.tracking import OFF, Mirror
+from ablations.workspace import Workspace
+
+
+def sync_experiments(
+    config: Config,
+    workspace: Workspace,
+    *,
+    uri: str,
+    names: Sequence[str] = (),
+    recipe: str | None = None,
+) -> list[Plan]:
+    """Compares everything in the store with the ledger, and uploads what is missing or outdated.
+
+    Args:
+        config: The content of experiments.yaml.
+        workspace: Where the ledger and the results are.
+        uri: The MLflow store.
+        names: Experiments; all if empty.
+        recipe: One recipe; all if None.
+
+    Returns:
+        The plans with a finished or diverged trial, all of which are in the store now.
+
+    Raises:
+        InputError: If a name is wrong, or tracking is off.
+        MachineError: If the store does not answer, or the ledger is in use.
+    """
+    if uri == OFF:
+        raise InputError(
+            "--tracking-uri must name a store to upload to, got 'off'. "
+            "Pass its address, or leave it out for a file in --runs-dir."
+        )
+    ledger = Ledger(workspace.runs_dir)
+    marked = list_marked_plans(config, workspace, ledger, names=names, recipe=recipe)
+    plans = [plan for plan in marked if plan.count()["finished"] + plan.count()["diverged"]]
+    if not plans:
+        return []
+    with ledger.writing():
+        mirror = Mirror(uri, workspace=workspace, trusts_memory=False)
+        for plan in plans:
+            _upload(config, plan, ledger, workspace, mirror)
+        problem = mirror.close()
+    if problem:
+        raise MachineError(f"MLflow: {problem} The same command resumes.")
+    return plans
+
+
+def _upload(
+    config: Config, plan: Plan, ledger: Ledger, workspace: Workspace, mirror: Mirror
+) -> None:
+    """Queues a plan's records and table; whoever opens MLflow looks at the table."""
+    ledger.add_look(plan.experiment, plan.recipe_name, plan.recipe.seeds)
+    study = gather_study(
+        config,
+        plan,
+        ledger.examine(list_keys([plan])),
+        scales=count_scales(config, plan, cache_file=workspace.complexity_file),
+        looks=ledger.list_looks(plan.experiment, plan.recipe_name),
+        earlier=read_earlier(plan, workspace),
+    )
+    table = build_table(study)
+    folder = workspace.find_results(plan.experiment, recipe_name=plan.recipe_name)
+    mirror.send_study(plan, study, table, render_report(study, table, folder))
