@@ -2,5 +2,15 @@
 
 from ablations.figures.charts import Chart, list_charts
 from ablations.figures.rendering import State, check_svg, draw, render_png, render_svg
+from ablations.figures.svg import parse_svg
 
-__all__ = ["Chart", "State", "check_svg", "draw", "list_charts", "render_png", "render_svg"]
+__all__ = [
+    "Chart",
+    "State",
+    "check_svg",
+    "draw",
+    "list_charts",
+    "parse_svg",
+    "render_png",
+    "render_svg",
+]

@@ -6,6 +6,7 @@ from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Literal
 
 from ablations.figures.charts import Chart
+from ablations.figures.svg import parse_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,14 +59,18 @@ def check_svg(text: str, chart: Chart) -> State:
     Other versions of matplotlib draw other bytes of the same data, so bytes are not compared.
 
     Returns:
-        `edited` if the text is not what `render_svg` wrote, `stale` if it was drawn from other
-        data, else `current`.
+        `edited` if the text is not what `render_svg` wrote or holds what no drawing needs, `stale`
+        if it was drawn from other data, else `current`.
     """
     stamps = _STAMP.findall(text)
     if len(stamps) != 1:
         return "edited"
     data, drawing = stamps[0]
     if drawing != _seal(_STAMP.sub("", text), data):
+        return "edited"
+    try:
+        parse_svg(text)  # anyone can compute the digests
+    except ValueError:
         return "edited"
     return "current" if data == chart.digest else "stale"
 

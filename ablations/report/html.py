@@ -10,6 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from ablations.figures import parse_svg
 from ablations.statistics.claims import Evidence
 from ablations.tables import Table, format_cells
 
@@ -124,15 +125,16 @@ def embed_svg(svg: str, *, prefix: str) -> str:
 
     The element is named by the page's element `PREFIX-caption`.
 
+    Raises:
+        ValueError: If it holds anything that a figure does not need, such as a script.
+
     >>> embed_svg('<svg xmlns="http://www.w3.org/2000/svg"><g id="a"/></svg>', prefix="f")
     '<svg role="img" aria-labelledby="f-caption"><g id="f-a" /></svg>'
     """
-    root = ElementTree.fromstring(svg.encode())
+    root = parse_svg(svg)
     for element in root.iter():
-        element.tag = _strip_namespace(element.tag)
-        attributes = {_strip_namespace(name): value for name, value in element.attrib.items()}
-        element.attrib.clear()
-        element.attrib.update({n: _prefix_ids(n, v, prefix) for n, v in attributes.items()})
+        for name, value in element.attrib.items():
+            element.set(name, _prefix_ids(name, value, prefix))
     root.attrib.update({"role": "img", "aria-labelledby": f"{prefix}-caption"})
     return ElementTree.tostring(root, encoding="unicode").strip()
 
@@ -207,11 +209,6 @@ def _format_row(row: Mapping[Any, Any]) -> Iterator[str]:
     for name, value in row.items():
         text = format_value(value)
         yield text[:SHOWN_HASH] if name == "commit" else text
-
-
-def _strip_namespace(name: str) -> str:
-    """`{http://www.w3.org/2000/svg}g` is `g`: a page knows the elements of SVG by their names."""
-    return name.rpartition("}")[2]
 
 
 def _prefix_ids(name: str, value: str, prefix: str) -> str:

@@ -1,14 +1,17 @@
 """Figures show what the table's rows hold, say what they show, and tell when they are stale."""
 
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT, seal
 from example_table import HOSTILE, make_curves, make_many_rows, make_rows
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ablations.figures import Chart, check_svg, draw, list_charts, render_png, render_svg
 from ablations.figures.cost import spread_labels
+from ablations.html import embed_svg
 
 PAPER = ["paper_top1_error", "paper_params_m"]
 
@@ -207,6 +211,49 @@ def test_a_drawing_changed_by_hand_is_edited(old: str, new: str) -> None:
     """Even if its digests are taken out."""
     assert old in SVGS["errors"]
     assert check_svg(SVGS["errors"].replace(old, new), CHARTS["errors"]) == "edited"
+
+
+HOSTILE_MARKUP = [
+    *("<script>alert(1)</script>", "<script/>", "<a><text>x</text></a>", "<image/>", "<tspan/>"),
+    *("<foreignObject><iframe/></foreignObject>", "<animate/>", "<set/>", "<title>x</title>"),
+    '<script xmlns="http://www.w3.org/1999/xhtml">alert(1)</script>',
+    '<svg:script xmlns:svg="http://www.w3.org/2000/svg">alert(1)</svg:script>',
+    '<g xmlns="http://www.w3.org/1999/xhtml"/>',
+    *('<g onload="alert(1)"/>', '<g tabindex="1"/>', '<g href="#a"/>', '<g class="x"/>'),
+    *('<use xlink:href="http://x.example/y.svg#a"/>', '<use xlink:href="javascript:alert(1)"/>'),
+    *('<g xlink:title="x"/>', '<g id="&quot;&gt;"/>', '<g clip-path="url(http://x.example)"/>'),
+    *('<g style="fill: url(http://x.example)"/>', '<g style="fill: url(x.png)"/>'),
+    *('<g style="width: expression(alert(1))"/>', '<g style="x: \\75rl(x)"/>'),
+    *('<rect fill="url(x.png)"/>', '<g style="x: url(#a)/**/"/>', '<g style="@import x"/>'),
+    *('<g transform="url(x)"/>', '<style type="text/css">@import "x";</style>', "<style>x</style>"),
+    *("<!DOCTYPE x>", "<?xml-stylesheet href='x'?>", "<![CDATA[x]]>", "&undefined;", "<g>"),
+    "<g>" * 100_000 + "</g>" * 100_000,
+]
+
+
+@pytest.mark.parametrize("markup", HOSTILE_MARKUP, ids=lambda markup: markup[:50])
+def test_a_drawing_holds_nothing_but_what_is_drawn(markup: str) -> None:
+    """A digest that fits is no proof: the drawing becomes a part of a page."""
+    svg = seal(SVGS["errors"].replace("</defs>", f"</defs>{markup}", 1))
+
+    assert check_svg(svg, CHARTS["errors"]) == "edited"
+    with pytest.raises(ValueError, match="SVG"):
+        embed_svg(svg, prefix="f")
+
+
+def test_a_drawing_declares_no_entities() -> None:
+    """They could be expanded without end, or read a file."""
+    bomb = '"http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd" [<!ENTITY a "b">]>'
+    svg = seal(re.sub('"[^"]*dtd">', bomb, SVGS["errors"], count=1))
+
+    assert "ENTITY" in svg
+    assert check_svg(svg, CHARTS["errors"]) == "edited"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/*/*.svg")), ids=str)
+def test_the_committed_drawings_are_accepted(path: Path) -> None:
+    """Every element and attribute that they need is known."""
+    assert embed_svg(path.read_text(), prefix="f").startswith("<svg ")
 
 
 def test_a_drawing_cannot_claim_other_data() -> None:

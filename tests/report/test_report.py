@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import EXPERIMENTS, Answer
+from conftest import EXPERIMENTS, Answer, seal
 from studies import COMPLEXITY, make_records
 
 from ablations.complexity.scales import Scales
@@ -196,6 +196,24 @@ def test_a_check_finds(
     assert any(finding in line for line in json.loads(data.out)["findings"])
     assert "Traceback" not in answer.err
     assert read_all(results) == before
+
+
+def test_a_sealed_script_is_found_and_drawn_over(
+    results: Path, command: Callable[..., Answer]
+) -> None:
+    """The digests in a drawing are no secret, and its text becomes a part of report.html."""
+    path = results / FOLDER / "errors.svg"
+    before = path.read_text()
+    path.write_text(seal(before.replace("</defs>", "<script>alert(1)</script></defs>", 1)))
+
+    found = command("ablations", "report", "--all", "--check")
+    written = command("ablations", "report", "--all")
+
+    assert found.code == 1
+    assert f"{FOLDER}/errors.svg: edited or stale" in found.err
+    assert written.code == 0
+    assert path.read_text() == before
+    assert "alert(1)" not in (results / FOLDER / "report.html").read_text()
 
 
 def test_a_check_of_one_experiment_is_of_no_other(
