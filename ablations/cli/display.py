@@ -13,12 +13,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from ablations.complexity.budget import format_share
 from ablations.complexity.verification import Check
 from ablations.config import PaperTable
 from ablations.estimate import Price, merge_prices
 from ablations.estimate.costs import Costs
-from ablations.formatting import format_duration, format_size
+from ablations.formatting import format_duration, format_share, format_size
 from ablations.matrix import Matrix
 from ablations.plan import Plan
 from ablations.report import count_words
