@@ -162,7 +162,8 @@ def run(
     if any(folder.is_relative_to(results_dir) for folder in written):
         publish_index(experiments, workspace)
     if trouble:
-        stderr.print(f"MLflow: {trouble} The ledger has everything; run again to send it.")
+        line = f"MLflow: {trouble} The ledger has everything; run again to send it."
+        stderr.print(line, markup=False, soft_wrap=True)
     failed = sum(plan.count()["failed"] for plan in plans)
     if failed:
         raise IncompleteError(
