@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from ablations.backends import Backend, BackendName
 from ablations.cli.display import (
     describe_plan,
     make_table,
@@ -52,7 +53,6 @@ from ablations.ledger import Ledger
 from ablations.plan import Plan, PlannedTrial, State
 from ablations.reconcile.gathering import gather_study, list_targets
 from ablations.reconcile.reconcile import (
-    Backend,
     Selection,
     check_machine,
     draw_plan,
@@ -94,7 +94,7 @@ def run(
     only: Only = None,
     exclude: Exclude = None,
     backend: Annotated[
-        Literal["ray", "local"], typer.Option(help="Side by side with Ray, or in this process.")
+        BackendName, typer.Option(help="Side by side with Ray, or in this process.")
     ] = "ray",
     gpus_per_trial: Annotated[
         float | None, typer.Option(min=0, help="Share of a GPU a trial; else one if there is any.")
@@ -122,7 +122,6 @@ def run(
         name=backend,
         gpus_per_trial=gpus_per_trial,
         retries=retries,
-        download=download,
         loader_workers=loader_workers,
     )
     check_budgets(experiments, plans, workspace)
@@ -134,7 +133,7 @@ def run(
     missing = find_missing(plans)
     earlier = {plan.experiment: read_earlier(plan, workspace) for plan in plans}
     if missing:
-        check_machine(missing, workspace, chosen)
+        check_machine(missing, workspace, chosen, download=download)
     uri = choose_uri(tracking_uri, os.environ.get("MLFLOW_TRACKING_URI"), runs_dir)
     with ledger.writing():
         scales = {

@@ -8,8 +8,17 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
 
+from ablations.backends import (
+    Backend,
+    EpochDone,
+    Event,
+    Job,
+    Observer,
+    TrialFailed,
+    check_gpus,
+    run_job,
+)
 from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe
 from ablations.data.catalogue import DATASETS, Dataset
 from ablations.data.identification import identify_dataset
@@ -19,11 +28,9 @@ from ablations.ledger import Failure, Findings, Ledger
 from ablations.matrix import Variant, build_matrix
 from ablations.plan import Plan, PlannedTrial, State, TrialSpec, build_specs
 from ablations.study.study import StudiedDataset
+from ablations.trial.environment import find_commit
 from ablations.trial.records import EpochRecord, TrialRecord
 from ablations.workspace import Workspace
-
-if TYPE_CHECKING:
-    from ablations.backends import Event, Observer
 
 logger = logging.getLogger(__name__)
 
@@ -149,10 +156,8 @@ class Recorder:
         self._ledger = ledger
         self._on_end = on_end
 
-    def observe(self, event: "Event") -> None:
+    def observe(self, event: Event) -> None:
         """Takes what a backend reports."""
-        from ablations.backends import EpochDone, TrialFailed  # loads torch
-
         if event.key in self._ended:
             return  # a worker that died after its last epoch tells it again
         if isinstance(event, TrialFailed):
@@ -175,26 +180,6 @@ class Recorder:
                 self._on_end(record)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Backend:
-    """What trains the trials."""
-
-    name: Literal["ray", "local"] = "ray"
-    """Ray Tune, or this process alone."""
-
-    gpus_per_trial: float | None = None
-    """Share of a GPU for each trial; None for one where there is any, else none."""
-
-    retries: int = 1
-    """How often a trial that raised is tried again."""
-
-    download: bool = False
-    """Whether a missing dataset may be downloaded."""
-
-    loader_workers: int = 0
-    """Processes that decode a folder of images, for each trial; 0 for the trial's own."""
-
-
 def find_missing(plans: Iterable[Plan]) -> dict[str, PlannedTrial]:
     """The trials to run, by key: one that several experiments share stands there once."""
     return {
@@ -207,7 +192,11 @@ def find_missing(plans: Iterable[Plan]) -> dict[str, PlannedTrial]:
 
 
 def check_machine(
-    missing: Mapping[str, PlannedTrial], workspace: Workspace, backend: Backend
+    missing: Mapping[str, PlannedTrial],
+    workspace: Workspace,
+    backend: Backend,
+    *,
+    download: bool = False,
 ) -> None:
     """Makes sure that the machine has what the trials need, and prepares their datasets.
 
@@ -215,10 +204,9 @@ def check_machine(
         MachineError: If it lacks a GPU, a dataset or a folder to write into; nothing has been
             written then.
     """
-    from ablations.backends import check_gpus
-    from ablations.data.arrays import prepare_data  # these load torch, which plans do without
+    from ablations.data.arrays import prepare_data  # loads torch
 
-    check_gpus(backend.name, backend.gpus_per_trial)
+    check_gpus(backend)
     check_writable(workspace.runs_dir, flag="--runs-dir")
     check_writable(workspace.results_dir, flag="--results-dir")
     datasets = {trial.spec.dataset.identity: trial.spec.dataset for trial in missing.values()}
@@ -227,7 +215,7 @@ def check_machine(
             dataset,
             data_dir=workspace.data_dir,
             cache_dir=workspace.cache_dir,
-            download=backend.download,
+            download=download,
         )
 
 
@@ -237,7 +225,7 @@ def train(
     workspace: Workspace,
     backend: Backend,
     *,
-    observe: "Observer",
+    observe: Observer,
     on_end: Callable[[TrialRecord], None],
 ) -> None:
     """Trains the trials and keeps what they measured; call it as the ledger's writer.
@@ -254,16 +242,13 @@ def train(
         MachineError: If the cluster lacks a GPU.
         KeyboardInterrupt: If the user stopped it; what has ended is kept.
     """
-    from ablations.backends import Job, run_job
-    from ablations.trial.environment import find_commit  # these load torch, which plans do without
-
     for key, reason in ledger.examine(missing).corrupt.items():
         kept = ledger.set_aside(key)
         logger.warning("trial %s: its record is corrupt (%s); kept as %s", key, reason, kept)
     specs = tuple(trial.spec for trial in missing.values())
     recorder = Recorder(specs, ledger, on_end=on_end)
 
-    def record_and_observe(event: "Event") -> None:
+    def record_and_observe(event: Event) -> None:
         recorder.observe(event)
         observe(event)
 
@@ -271,13 +256,11 @@ def train(
         specs=specs,
         cache_dir=workspace.cache_dir.resolve(),
         checkpoint_dir=(workspace.runs_dir / "checkpoints").resolve(),
-        gpus_per_trial=backend.gpus_per_trial,
-        retries=backend.retries,
+        backend=backend,
         commit=find_commit(),
         import_paths=tuple(sys.path),
-        loader_workers=backend.loader_workers,
     )
-    run_job(backend.name, job, record_and_observe)
+    run_job(job, record_and_observe)
 
 
 def _choose_recipe(config: Config, selection: Selection) -> tuple[Recipe, str]:
