@@ -1,4 +1,4 @@
-"""One exception type for each exit code; the message is all that a user sees."""
+"""One exception type per exit code; users see only the message."""
 
 
 class AblationError(Exception):
@@ -10,26 +10,24 @@ class AblationError(Exception):
 class IncompleteError(AblationError):
     """A trial failed, or a check did not hold."""
 
-    exit_code = 1
-
 
 class InputError(AblationError):
-    """What the user wrote, in YAML or on the command line, is not possible."""
+    """The YAML or the command line holds something impossible."""
 
     exit_code = 2
 
 
 class MisfitError(InputError):
-    """A recipe's images have not the size that an experiment's networks are made for."""
+    """The images of a recipe's dataset do not fit the networks of an experiment."""
 
 
 class MachineError(AblationError):
-    """The machine lacks something: a GPU, disk, a dataset, a writable folder."""
+    """The machine lacks something: a GPU, disk space, a dataset, a writable folder."""
 
     exit_code = 3
 
 
 class InterruptedRunError(AblationError):
-    """The user stopped the run; what is finished is kept."""
+    """The user stopped the run; finished trials are kept."""
 
     exit_code = 130

@@ -1,33 +1,39 @@
-"""Files that appear whole or not at all, and folders that can hold them."""
+"""Atomic writes, hashes of values and files, and JSON caches."""
 
 import hashlib
+import json
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ablations.errors import MachineError
 
 
 def check_writable(folder: Path, *, flag: str) -> None:
-    """Makes sure that `folder` can be written, or made, without writing anything.
+    """Makes sure that `folder` is writable or can be created, without writing anything.
+
+    Args:
+        folder: The folder.
+        flag: Command line option that chooses it, for the message.
 
     Raises:
-        MachineError: If it cannot.
+        MachineError: If it is not writable.
     """
     existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise MachineError(
-            f"{folder} must be a writable folder, got {existing}, which cannot be written into. "
-            f"Pass another {flag}."
+            f"{folder} must be a writable folder, but {existing} is not one. Pass another {flag}."
         )
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file under a temporary name, then renames it over `path`; texts are UTF-8.
+    """Writes a temporary file, then renames it to `path`; text is encoded as UTF-8.
 
     Raises:
-        OSError: If the folder cannot be made or written.
+        OSError: If the folder cannot be created or written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -37,7 +43,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        staging.chmod(0o644)  # mkstemp lets only the owner read
+        staging.chmod(0o644)  # mkstemp makes it readable by the owner only
         staging.replace(path)
     except BaseException:
         staging.unlink(missing_ok=True)
@@ -45,10 +51,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_changed(contents: Mapping[str, bytes], folder: Path) -> list[str]:
-    """Writes those files whose content is another; returns their names.
+    """Writes the files whose content differs from what is on disk; returns their names.
 
     Raises:
-        MachineError: If the folder cannot be written.
+        MachineError: If the folder cannot be written to.
     """
     try:
         changed = [
@@ -65,11 +71,45 @@ def write_changed(contents: Mapping[str, bytes], folder: Path) -> list[str]:
     return changed
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes.
+def hash_value(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON, in hexadecimal digits.
 
     Raises:
-        OSError: If it cannot be read.
+        ValueError: If the value holds NaN or infinity.
+
+    >>> hash_value({"seed": 0, "procedure": 1}) == hash_value({"procedure": 1, "seed": 0})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits.
+
+    Raises:
+        OSError: If the file cannot be read.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_cache(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON cache; empty if the file is missing, unreadable or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_cache(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON cache; a file that cannot be written is logged, since a cache saves only time.
+
+    Raises:
+        TypeError: If the content is not JSON.
+    """
+    try:
+        write_atomically(path, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        logging.getLogger(__name__).info("cannot write the cache %s: %s", path, error)

@@ -1,7 +1,5 @@
 """Variants x seeds -> trials with identity; what is done, and what is to do."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +7,7 @@ from typing import Any, Literal
 
 from ablations.config import Recipe
 from ablations.data.catalogue import Dataset
+from ablations.files import hash_value
 from ablations.matrix import Matrix, Variant
 from sknet.spec import NetworkSpec
 
@@ -54,13 +53,8 @@ class TrialSpec:
 
 
 def make_key(facts: Mapping[str, Any]) -> str:
-    """SHA-256 of the facts in canonical form, its first 12 hexadecimal digits.
-
-    >>> make_key({"seed": 0, "procedure": 1}) == make_key({"procedure": 1, "seed": 0})
-    True
-    """
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """The first 12 hexadecimal digits of the facts' hash."""
+    return hash_value(facts)[:12]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from ablations.backends import Job
+from ablations.backends import Backend, BackendName, Job
 from ablations.config import Recipe
 from ablations.data import arrays, catalogue
 from ablations.data.catalogue import Dataset
@@ -102,15 +102,14 @@ def impossible_spec(spec: TrialSpec) -> TrialSpec:
 
 @pytest.fixture
 def make_job(tmp_path: Path, cache_dir: Path) -> Callable[..., Job]:
-    """Builds a job of some specs on the CPU."""
+    """Builds a job that runs the given specs on the CPU."""
 
-    def make(*specs: TrialSpec, retries: int = 0) -> Job:
+    def make(*specs: TrialSpec, backend: BackendName = "local", retries: int = 0) -> Job:
         return Job(
             specs=specs,
             cache_dir=cache_dir,
             checkpoint_dir=tmp_path / "runs" / "checkpoints",
-            gpus_per_trial=0,
-            retries=retries,
+            backend=Backend(name=backend, gpus_per_trial=0, retries=retries),
             commit=Commit(sha=None, dirty=None),
         )
 

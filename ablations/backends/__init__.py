@@ -1,9 +1,19 @@
-"""A plan's trials -> every one of them run, in this process or by Ray Tune."""
+"""Backends run the trials of a plan: in this process, or concurrently with Ray Tune."""
 
-from ablations.backends.backends import BackendName, check_gpus, run_job
-from ablations.backends.events import EpochDone, Event, Job, Observer, TrialFailed, TrialStarted
+from ablations.backends.job import (
+    Backend,
+    BackendName,
+    EpochDone,
+    Event,
+    Job,
+    Observer,
+    TrialFailed,
+    TrialStarted,
+)
+from ablations.backends.registry import check_gpus, is_concurrent, run_job
 
 __all__ = [
+    "Backend",
     "BackendName",
     "EpochDone",
     "Event",
@@ -12,5 +22,6 @@ __all__ = [
     "TrialFailed",
     "TrialStarted",
     "check_gpus",
+    "is_concurrent",
     "run_job",
 ]

@@ -1,18 +1,18 @@
-"""Runs trials side by side with Ray Tune, on this machine or on a cluster.
+"""The backend `ray`: runs trials concurrently with Ray Tune, on this machine or on a cluster.
 
-One fit takes the whole job. Workers are reused: one takes trial after trial, an epoch a step,
-without importing anything again. Ray's own checkpoints, loggers and reports are off; checkpoints
-are the trial's own, so a retry, a restart and a reused worker are one path.
+One call of `fit` runs the whole job. Workers are reused: each runs trial after trial, one epoch per
+step, without importing anything again. Ray's own checkpoints, loggers and reporters are disabled.
+Trials resume from their own checkpoints, so retries, restarts and reused workers share one path.
 """
 
 import os
 
-# Read by Ray when it is imported, so they must come first.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output ignores a silent reporter
+# Ray reads these when it is imported.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output ignores progress_reporter
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger records everything
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")  # nothing is restored from Tune
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")  # Tune never restores
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on CPU trials
 
 import logging
@@ -28,27 +28,27 @@ import ray
 import torch
 from ray import tune
 
-from ablations.backends.events import EpochDone, Event, Job, Observer, TrialFailed, TrialStarted
+from ablations.backends.job import EpochDone, Event, Job, Observer, TrialFailed, TrialStarted
 from ablations.errors import MachineError
 from ablations.plan import TrialSpec
 from ablations.trial.environment import describe_environment
 from ablations.trial.run import run_trial
 
 OBJECT_STORE_BYTES = 256 * 2**20
-"""Ray's shared memory on this machine; only records pass through it."""
+"""Size of Ray's object store on this machine; it holds nothing but records."""
 
 
 def run_on_ray(job: Job, observe: Observer) -> None:
-    """Runs every trial of the job; one that raises is reported, and the others go on.
+    """Runs every trial of the job; one that raises is reported, and the others continue.
 
-    `RAY_ADDRESS` names a cluster to join; without it Ray is started on this machine.
+    Connects to the cluster at `RAY_ADDRESS` if it is set, else starts Ray on this machine.
 
     Raises:
-        MachineError: If the cluster cannot give what a trial needs.
-        KeyboardInterrupt: If the user stopped the run; ended trials have been reported.
+        MachineError: If the cluster lacks what a trial needs.
+        KeyboardInterrupt: If the user stopped the run; trials that ended have been reported.
     """
     with _connected():
-        gpus = choose_gpus(job.gpus_per_trial)
+        gpus = choose_gpus(job.backend.gpus_per_trial)
         relay = _Relay(observe)
         with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
             _fit(job, relay, gpus=gpus, scratch=Path(scratch))
@@ -59,9 +59,9 @@ def run_on_ray(job: Job, observe: Observer) -> None:
 
 
 class _TrialActor(tune.Trainable):
-    """One warm worker."""
+    """A worker that runs one trial after another."""
 
-    def setup(self, config: dict[str, Any], *, job: Job, gpus: float) -> None:  # type: ignore[override]  # Ray passes its parameters so
+    def setup(self, config: dict[str, Any], *, job: Job, gpus: float) -> None:  # type: ignore[override]  # Ray passes the parameters
         self._job = job
         sys.path.extend(path for path in job.import_paths if path not in sys.path)
         self._specs = {spec.key: spec for spec in job.specs}
@@ -79,7 +79,7 @@ class _TrialActor(tune.Trainable):
             cache_dir=self._job.cache_dir,
             checkpoint=self._job.checkpoint_dir / f"{spec.key}.pt",
             device=self._device,
-            loader_workers=self._job.loader_workers,
+            loader_workers=self._job.backend.loader_workers,
         )
 
     def step(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class _TrialActor(tune.Trainable):
 
 
 class _Relay(tune.Callback):
-    """Hands Tune's results to the observer, and remembers what ended."""
+    """Passes Tune's results to the observer and remembers which trials have ended."""
 
     def __init__(self, observe: Observer) -> None:
         self._observe = observe
@@ -96,40 +96,40 @@ class _Relay(tune.Callback):
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune saves its callbacks for a restore that never happens
+        return {}  # Tune pickles its callbacks for a restore that never happens
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._tell(TrialStarted(key=trial.config["trial"]))
+        self._report(TrialStarted(key=trial.config["trial"]))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         key, record = trial.config["trial"], result["record"]
-        self._tell(EpochDone(key=key, record=record, environment=result["environment"]))
+        self._report(EpochDone(key=key, record=record, environment=result["environment"]))
         if record.is_last:
             self.ended.add(key)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        if trial.status != "ERROR":  # an attempt that is tried again
+        if trial.status != "ERROR":  # this attempt will be retried
             return
         details = _read_error(trial)
         reason = details.splitlines()[-1]
-        self._tell(TrialFailed(key=trial.config["trial"], reason=reason, details=details))
+        self._report(TrialFailed(key=trial.config["trial"], reason=reason, details=details))
         self.ended.add(trial.config["trial"])
 
     def stop(self, _trial: str, _result: Mapping[Any, Any]) -> bool:
-        """Whether to stop all trials: when the observer could not take a result."""
+        """Stops all trials once the observer has raised."""
         return self.error is not None
 
-    def _tell(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         try:
             self._observe(event)
-        except Exception as error:  # noqa: BLE001 - raised again outside Tune, which would hide it
+        except Exception as error:  # noqa: BLE001 - raised again outside Tune, which would swallow it
             self.error = self.error or error
 
 
 class _Silent(tune.ProgressReporter):
-    """Prints nothing: progress is shown by the observer."""
+    """Prints nothing; the observer shows the progress."""
 
     def should_report(self, trials: list[Any], done: bool = False) -> bool:
         return False
@@ -139,14 +139,15 @@ class _Silent(tune.ProgressReporter):
 
 
 def _read_error(trial: Any) -> str:
-    """The stack traces of a trial's attempts, as Tune wrote them, without colours."""
+    """Stack traces of a trial's attempts as Tune wrote them, without colours."""
     path = Path(trial.error_file or "")
     if not path.is_file():
-        return "Tune kept no error"
+        return "Ray Tune did not report the error."
     return re.sub(r"\x1b\[[0-9;]*m", "", path.read_text(encoding="utf-8")).strip()
 
 
 def _fit(job: Job, relay: _Relay, *, gpus: float, scratch: Path) -> None:
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the observer reports failures
     trainable = tune.with_resources(
         tune.with_parameters(_TrialActor, job=job, gpus=gpus), {"cpu": 1, "gpu": gpus}
     )
@@ -162,7 +163,7 @@ def _fit(job: Job, relay: _Relay, *, gpus: float, scratch: Path) -> None:
             storage_path=str(scratch),
             stop=relay.stop,
             callbacks=[relay],
-            failure_config=tune.FailureConfig(max_failures=job.retries),
+            failure_config=tune.FailureConfig(max_failures=job.backend.retries),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             progress_reporter=_Silent(),
             verbose=0,
@@ -173,50 +174,50 @@ def _fit(job: Job, relay: _Relay, *, gpus: float, scratch: Path) -> None:
 
 @contextmanager
 def _connected() -> Iterator[None]:
-    """A connection to the cluster of `RAY_ADDRESS`, or to a Ray of our own."""
-    address = os.environ.get("RAY_ADDRESS")
+    """Connects to Ray and disconnects afterwards, unless the process is connected already."""
+    if ray.is_initialized():
+        yield
+        return
+    _connect(os.environ.get("RAY_ADDRESS"))
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    """Connects to the cluster at `address`, or starts Ray on this machine if it is None."""
     own: dict[str, Any] = {
         "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
     }
-    already = ray.is_initialized()
-    if not already:
-        try:
-            ray.init(
-                address=address,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                **({} if address else own),
-            )
-        except ConnectionError as error:
-            raise MachineError(
-                f"RAY_ADDRESS must name a cluster that answers, got {address}: {error}."
-            ) from error
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures reach the observer
+    settings = {} if address else own
     try:
-        yield
-    finally:
-        if not already:
-            ray.shutdown()
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
+    except ConnectionError as error:
+        raise MachineError(
+            f"cannot connect to the Ray cluster at RAY_ADDRESS={address}: {error}. Start it, or "
+            "unset RAY_ADDRESS to run on this machine."
+        ) from error
 
 
 def choose_gpus(gpus_per_trial: float | None) -> float:
-    """A trial's share of a GPU, checked against what the cluster has.
+    """Number of GPUs per trial, checked against the nodes of the cluster.
 
     Raises:
-        MachineError: If the cluster could never run a trial, which Ray would wait for silently.
+        MachineError: If no node can run a trial; Ray would wait for one without a message.
     """
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    there = [node["Resources"] for node in nodes if node["Alive"]]
-    largest = max((resources.get("GPU", 0.0) for resources in there), default=0.0)
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    largest = max((node.get("GPU", 0.0) for node in resources), default=0.0)
     if gpus_per_trial is None:
         gpus_per_trial = min(largest, 1.0)
     if gpus_per_trial > largest:
         raise MachineError(
             f"--gpus-per-trial must be at most {largest:g}, the GPUs of the best node, got "
-            f"{gpus_per_trial:g}. Leave it out to train on what is there."
+            f"{gpus_per_trial:g}. Omit it to use what is available."
         )
-    if all(resources.get("CPU", 0.0) < 1 for resources in there):
-        raise MachineError("a trial needs one CPU core, got a cluster that has none.")
+    if all(node.get("CPU", 0.0) < 1 for node in resources):
+        raise MachineError("the Ray cluster must have a node with a CPU core, got none.")
     return gpus_per_trial

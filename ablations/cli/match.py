@@ -8,7 +8,6 @@ import typer
 
 from ablations.cli.display import add_row, make_table, print_json, print_line, stdout
 from ablations.cli.options import AsJson, RunsDir, parse_share
-from ablations.complexity.budget import format_share
 from ablations.complexity.counts import Complexity, Sized, count_complexities
 from ablations.complexity.match import (
     By,
@@ -20,6 +19,7 @@ from ablations.complexity.match import (
     render_yaml,
 )
 from ablations.errors import IncompleteError
+from ablations.formatting import format_share
 from ablations.workspace import Workspace
 from sknet.spec import NetworkSpec
 from sknet.zoo import NETWORKS

@@ -7,6 +7,7 @@ from ablations.complexity.counts import Complexity
 from ablations.complexity.scales import Scales
 from ablations.config import Budget, Config
 from ablations.errors import InputError
+from ablations.formatting import format_cost, format_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,25 +82,3 @@ def check_budget(
 def get_cost(complexity: Complexity, match: str) -> int:
     """The multiply-adds (`macs`) or the parameters (`params`)."""
     return complexity.macs if match == "macs" else complexity.params
-
-
-def format_cost(cost: int, match: str) -> str:
-    """A cost in the unit that suits it.
-
-    >>> format_cost(2_314_816, "macs"), format_cost(4_468_230_144, "macs")
-    ('2.315 MFLOPs', '4.468 GFLOPs')
-    >>> format_cost(55_474, "params"), format_cost(27_479_784, "params")
-    ('55,474 parameters', '27.480 M parameters')
-    """
-    if match == "macs":
-        return f"{cost / 1e9:.3f} GFLOPs" if cost >= 1e9 else f"{cost / 1e6:.3f} MFLOPs"
-    return f"{cost / 1e6:.3f} M parameters" if cost >= 1e6 else f"{cost:,} parameters"
-
-
-def format_share(share: float) -> str:
-    """A signed share in percent.
-
-    >>> format_share(0.1417), format_share(-0.0004)
-    ('+14.2%', '+0.0%')
-    """
-    return f"{round(100 * share, 1) + 0.0:+.1f}%"  # 0.0 is added so that no -0.0 is shown

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ablations.backends import Backend, is_concurrent
 from ablations.complexity.budget import Distance, check_budget, measure_distances
 from ablations.complexity.scales import Scales, count_scales
 from ablations.config import Config
@@ -19,7 +20,6 @@ from ablations.estimate import (
 )
 from ablations.ledger import Ledger
 from ablations.plan import Plan
-from ablations.reconcile.reconcile import Backend
 from ablations.workspace import Workspace
 
 
@@ -117,7 +117,7 @@ def _time(
 
 def _count_side_by_side(device: Device, backend: Backend) -> int:
     """Trials at once: one a core, or as many as their shares of the GPUs allow."""
-    if backend.name == "local":
+    if not is_concurrent(backend):
         return 1
     share = (backend.gpus_per_trial or 1) if device.kind == "cuda" else 1
     return max(1, int(device.count / share))

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablations.errors import MachineError
 from ablations.files import write_atomically
 from ablations.plan import Plan, PlannedTrial
 from ablations.tables import Scales, Table
@@ -54,6 +55,7 @@ class Mirror:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._futures: list[Future[None]] = []
         self._trackers: dict[tuple[str, str], Tracker] = {}
+        self._lost: Exception | None = None  # why the store cannot be reached
 
     def send_trial(
         self, plan: Plan, trial: PlannedTrial, record: TrialRecord, scales: Scales
@@ -122,14 +124,22 @@ class Mirror:
 
     def _send(self, plan: Plan, name: str, digest: str, log: "Callable[[Tracker], None]") -> None:
         def work() -> None:
-            log(self._find_tracker(plan))
+            if self._lost is not None:
+                raise self._lost
+            try:
+                log(self._find_tracker(plan))
+            except Exception as error:
+                if _is_unreachable(error):
+                    self._lost = error
+                raise
             self._sent[_mark(plan, name)] = digest
 
         self._futures.append(self._executor.submit(work))
 
     def _end_parents(self) -> None:
-        for tracker in self._trackers.values():
-            tracker.end()
+        if self._lost is None:
+            for tracker in self._trackers.values():
+                tracker.end()
 
     def _find_tracker(self, plan: Plan) -> "Tracker":
         from ablations.tracking.store import Tracker  # loads MLflow, which takes seconds
@@ -159,6 +169,14 @@ class Mirror:
 
 def _mark(plan: Plan, name: str) -> str:
     return f"{plan.experiment}/{plan.recipe_name}/{name}"
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Whether the store did not answer, as opposed to an answer that refuses one upload.
+
+    MLflow replaces an error of the connection by one of its own, raised while handling it.
+    """
+    return isinstance(error, MachineError) or isinstance(error.__context__, OSError)
 
 
 def _make(artifact: Artifact) -> Artifact:

@@ -3,14 +3,19 @@
 import json
 import logging
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 # Read by MLflow when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+# MLflow's own defaults wait minutes for a server that is down.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
@@ -44,14 +49,16 @@ class Tracker:
     def __init__(self, uri: str, plan: Plan, *, artifacts_dir: Path) -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.WARNING)
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # no line for each retry
         self._uri = uri
         self._plan = plan
         try:
+            _check_file(uri)
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._find_experiment(artifacts_dir)
             self._parent = self._find_or_create_parent()
             self._tag_experiment(render_views(plan))
-        except (MlflowException, OSError) as error:
+        except (MlflowException, OSError, sqlite3.Error) as error:
             raise MachineError(f"{uri} must be a store that answers, got {error}.") from error
 
     def log_trial(
@@ -195,3 +202,17 @@ class Tracker:
         )
         tags = [InputTag("mlflow.data.context", "training and test")]
         self._client.log_inputs(run_id, [DatasetInput(entity, tags)])
+
+
+def _check_file(uri: str) -> None:
+    """Makes sure that an embedded store can be opened, for which MLflow would try ten times.
+
+    Raises:
+        OSError: If its folder cannot be created.
+        sqlite3.Error: If it cannot be opened or is not a database.
+    """
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")

@@ -1,27 +1,34 @@
-"""Both backends run the same trials to the same records, and report what fails."""
+"""Both backends produce the same records and report failures."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from ablations.backends import (
+    Backend,
+    BackendName,
     EpochDone,
     Event,
     Job,
     TrialFailed,
     TrialStarted,
     check_gpus,
+    registry,
     run_job,
 )
-from ablations.backends.backends import BackendName
 from ablations.errors import MachineError
 from ablations.plan import TrialSpec
 from ablations.trial.records import EpochRecord
 
+BACKENDS = get_args(BackendName)
 
-class Notes:
-    """Remembers what a backend reports."""
+
+class Log:
+    """Collects the events of a backend."""
 
     def __init__(self) -> None:
         self.records: dict[str, list[EpochRecord]] = {}
@@ -29,7 +36,7 @@ class Notes:
         self.started: set[str] = set()
 
     def observe(self, event: Event) -> None:
-        """Takes an event."""
+        """Receives an event."""
         if isinstance(event, TrialStarted):
             self.started.add(event.key)
         elif isinstance(event, EpochDone):
@@ -38,84 +45,113 @@ class Notes:
             self.failed[event.key] = event
 
 
-@pytest.mark.parametrize("backend", ["local", "ray"])
+def test_every_backend_is_registered() -> None:
+    """A name without an entry would be accepted by the command line and fail later."""
+    assert registry._BACKENDS.keys() == set(BACKENDS)
+
+
+def test_importing_the_package_loads_neither_torch_nor_ray() -> None:
+    """The command line imports it for `--help`."""
+    code = "import sys, ablations.backends; print({'torch', 'ray'} & {*sys.modules})"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert answer.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_failing_trial_is_reported_and_the_others_finish(
     backend: BackendName,
     spec: TrialSpec,
     impossible_spec: TrialSpec,
     make_job: Callable[..., Job],
 ) -> None:
-    """With its reason; and both backends give the records of an undisturbed trial, to the bit."""
+    """The others have the records of an undisturbed trial, to the bit."""
     other = replace(spec, seed=1)
-    notes, undisturbed = Notes(), Notes()
-    run_job("local", make_job(spec), undisturbed.observe)
-    job = make_job(impossible_spec, spec, other, retries=1)
+    log, undisturbed = Log(), Log()
+    run_job(make_job(spec), undisturbed.observe)
+    job = make_job(impossible_spec, spec, other, backend=backend, retries=1)
     for checkpoint in job.checkpoint_dir.glob("*.pt"):
         checkpoint.unlink()
 
-    run_job(backend, job, notes.observe)
+    run_job(job, log.observe)
 
-    assert notes.started == {impossible_spec.key, spec.key, other.key}
-    assert notes.records.keys() == {spec.key, other.key}
-    assert notes.records[spec.key] == undisturbed.records[spec.key]
-    assert notes.failed.keys() == {impossible_spec.key}
-    failure = notes.failed[impossible_spec.key]
+    assert log.started == {impossible_spec.key, spec.key, other.key}
+    assert log.records.keys() == {spec.key, other.key}
+    assert log.records[spec.key] == undisturbed.records[spec.key]
+    assert log.failed.keys() == {impossible_spec.key}
+    failure = log.failed[impossible_spec.key]
     assert "must hold the prepared absent" in failure.reason
     assert "in run_trial" in failure.details
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_an_observer_that_raises_ends_the_run(
-    spec: TrialSpec, make_job: Callable[..., Job]
+    backend: BackendName, spec: TrialSpec, make_job: Callable[..., Job]
 ) -> None:
-    """A full disk must not be taken for a finished run."""
+    """A full disk is neither a finished run nor a failed trial."""
+    log = Log()
 
-    def observe(_: Event) -> None:
-        raise OSError("disk full")
+    def observe(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            raise OSError("disk full")
+        log.observe(event)
 
     with pytest.raises(OSError, match="disk full"):
-        run_job("ray", make_job(spec, replace(spec, seed=1)), observe)
+        run_job(make_job(spec, replace(spec, seed=1), backend=backend, retries=1), observe)
+
+    assert not log.failed
 
 
-def test_more_gpus_than_there_are_are_refused(
+def test_ray_refuses_more_gpus_than_a_node_has(
     spec: TrialSpec, make_job: Callable[..., Job]
 ) -> None:
-    """At once: Ray itself would wait for ever without a word."""
-    job = replace(make_job(spec), gpus_per_trial=0.5)
+    """Ray itself would wait for them without a message."""
+    backend = Backend(name="ray", gpus_per_trial=0.5)
 
     with pytest.raises(MachineError, match=r"at most 0, the GPUs of the best node, got 0\.5"):
-        run_job("ray", job, Notes().observe)
+        run_job(replace(make_job(spec), backend=backend), Log().observe)
 
 
 @pytest.mark.parametrize(
-    ("backend", "there", "asked"),
+    ("name", "available", "asked"),
     [("local", 4, 2), ("local", 0, 1), ("ray", 0, 0.5), ("ray", 2, 3)],
 )
-def test_gpus_are_checked_before_anything_starts(
-    monkeypatch: pytest.MonkeyPatch, backend: BackendName, there: int, asked: float
+def test_too_many_gpus_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: BackendName, available: int, asked: float
 ) -> None:
-    """The local backend trains on one GPU at most."""
-    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+    """The local backend uses at most one."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: available)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     with pytest.raises(MachineError, match="--gpus-per-trial must be at most"):
-        check_gpus(backend, asked)
+        check_gpus(Backend(name=name, gpus_per_trial=asked))
 
 
 @pytest.mark.parametrize(
-    ("backend", "there", "asked"),
+    ("name", "available", "asked"),
     [("local", 1, 1), ("ray", 1, 0.25), ("ray", 2, 2), ("ray", 0, None), ("local", 0, 0)],
 )
-def test_gpus_that_are_there_are_granted(
-    monkeypatch: pytest.MonkeyPatch, backend: BackendName, there: int, asked: float | None
+def test_available_gpus_are_accepted(
+    monkeypatch: pytest.MonkeyPatch, name: BackendName, available: int, asked: float | None
 ) -> None:
-    """None asks for what is there."""
-    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+    """None asks for what is available."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: available)
 
-    check_gpus(backend, asked)
+    check_gpus(Backend(name=name, gpus_per_trial=asked))
 
 
-def test_the_best_nodes_gpus_are_what_a_trial_may_take() -> None:
-    """A share, the one that is there, and not more; as Ray itself sees the machine."""
+def test_gpus_of_a_cluster_are_not_checked_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are known once Ray has connected."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+
+    check_gpus(Backend(name="ray", gpus_per_trial=8))
+
+
+def test_a_trial_may_use_the_gpus_of_the_best_node() -> None:
+    """A fraction, one by default, or all of them, but not more."""
     import ray
 
     from ablations.backends.on_ray import choose_gpus

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import EXPERIMENTS, Answer
 
-from ablations.backends import EpochDone, Event, Job, run_job
+from ablations.backends import BackendName, EpochDone, Event, Job, run_job
 from ablations.complexity.counts import Sized, count_complexity
 from ablations.matrix.user_operators import check_shapes, describe_operator
 from ablations.plan import TrialSpec
@@ -175,13 +175,14 @@ def test_it_trains_the_same_twice_and_interrupted(
 
 @pytest.mark.parametrize("backend", ["local", "ray"])
 def test_both_backends_train_it(
-    backend: str, folder: Path, spec: TrialSpec, make_job: Callable[..., Job]
+    backend: BackendName, folder: Path, spec: TrialSpec, make_job: Callable[..., Job]
 ) -> None:
     """Workers find the module where the driver does."""
     own = make_spec(spec, describe(folder))
     events: list[Event] = []
 
-    run_job(backend, replace(make_job(own), import_paths=tuple(sys.path)), events.append)  # type: ignore[arg-type]
+    job = make_job(own, backend=backend)
+    run_job(replace(job, import_paths=tuple(sys.path)), events.append)
 
     last = events[-1]
     assert isinstance(last, EpochDone)

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from conftest import Answer
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from ablations.complexity.scales import count_scales
 from ablations.config import find_config, read_config
@@ -20,6 +23,7 @@ from ablations.reconcile.reconcile import Selection, draw_plan
 from ablations.tables import Table, build_table
 from ablations.tracking import AnyArtifact, Artifact, Mirror, choose_uri
 from ablations.tracking.descriptions import NOTE_LIMIT, describe_network, describe_parent
+from ablations.tracking.store import Tracker
 from ablations.tracking.views import NOTE_END
 from ablations.workspace import Workspace
 from sknet.zoo import NETWORKS
@@ -308,6 +312,104 @@ def test_files_are_replaced_and_made_only_if_something_changed(
     assert first == {"figures/errors.png b'one'", "report.html b'whole'", "errors.svg b'<svg/>'"}
     assert second == {"figures/errors.png b'two'", "report.html b'new'"}
     assert made == ["one", "two"]
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, method: str, error: str = "") -> list[str]:
+    """Notes each call of a tracker's method, which fails if an `error` is named."""
+    calls: list[str] = []
+    original = getattr(Tracker, method)
+
+    def call(tracker: Tracker, *arguments: object, **named: object) -> None:
+        calls.append(method)
+        try:
+            if error == "unreachable":
+                raise ConnectionError("gone")
+        except ConnectionError:
+            raise MlflowException("API request failed")  # noqa: B904, as MLflow raises it
+        if error:
+            raise MlflowException(error)
+        original(tracker, *arguments, **named)
+
+    monkeypatch.setattr(Tracker, method, call)
+    return calls
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+@pytest.mark.usefixtures("sync")
+def test_a_server_that_refuses_connections_is_asked_once(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of seven uploads would wait in vain; the run is complete without them."""
+    trackers = count_calls(monkeypatch, "__init__")
+
+    options = ("--backend", "local", "--tracking-uri", "http://127.0.0.1:1")
+    answer = command("run-ablation", "attention", *options)
+
+    assert answer.code == 0
+    assert "nothing to train" in answer.err
+    assert len(trackers) == 1
+    [line] = (line for line in answer.err.splitlines() if "127.0.0.1" in line)
+    assert line.startswith("MLflow: http://127.0.0.1:1 must be a store that answers, got")
+    assert "[Errno 111] Connection refused" in line
+    assert line.endswith("The ledger has everything; run again to send it.")
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_server_that_never_answers_is_asked_twice(
+    compared: tuple[Plan, Table], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One retry, then every other upload fails at once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    plan, table = compared
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        mirror = Mirror(f"http://127.0.0.1:{server.getsockname()[1]}", runs_dir=tmp_path / "runs")
+        for trial in range(20):
+            mirror.send_table(plan, replace(table, notes=(f"{trial}",)))
+        trouble = mirror.close()
+        server.setblocking(False)
+        connections = []
+        with suppress(BlockingIOError):
+            while True:
+                connections.append(server.accept()[0])
+        for connection in connections:
+            connection.close()
+
+    assert "Read timed out" in str(trouble)
+    assert len(connections) == 2
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+@pytest.mark.parametrize(("error", "count"), [("unreachable", 1), ("this trial is refused", 6)])
+def test_uploads_end_when_the_store_is_lost(
+    sync: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, error: str, count: int
+) -> None:
+    """A store that only refuses one trial still receives the others."""
+    trials = count_calls(monkeypatch, "log_trial", error)
+    tables = count_calls(monkeypatch, "log_parent")
+
+    answer = sync("attention")
+
+    assert answer.code == 3
+    assert len(trials) == count
+    assert len(tables) == (count == 6)
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+@pytest.mark.parametrize("name", ["folder", "text", "text/below"])
+def test_a_store_that_is_no_database_is_refused_at_once(
+    sync: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """MLflow alone would try ten times, with longer and longer pauses."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("no database" * 100)
+    monkeypatch.setattr("mlflow.store.db.utils.time", None)
+    uri = f"sqlite:///{tmp_path / name}"
+
+    answer = sync("attention", "--tracking-uri", uri)
+
+    assert answer.code == 3
+    assert f"MLflow: {uri} must be a store that answers, got" in answer.err
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own

@@ -1,0 +1,94 @@
+"""Input and output of a backend: the trials to run, how to run them, and the events it reports."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ablations.plan import TrialSpec
+from ablations.trial.environment import Commit
+from ablations.trial.records import Environment, EpochRecord
+
+BackendName = Literal["ray", "local"]
+"""Ray Tune, which runs trials concurrently; or this process, which runs one after the other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """Which backend runs trials, and with which resources."""
+
+    name: BackendName = "ray"
+    """Name of the backend."""
+
+    gpus_per_trial: float | None = None
+    """Number of GPUs per trial, possibly a fraction; None for one if available."""
+
+    retries: int = 1
+    """How often a trial that raised is tried again."""
+
+    loader_workers: int = 0
+    """Processes per trial that decode a folder of images; 0 decodes in the trial's own process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Trials to run, and everything a backend needs to run them."""
+
+    specs: tuple[TrialSpec, ...]
+    """The trials, in the order in which to start them."""
+
+    cache_dir: Path
+    """Folder of the prepared datasets; every worker must be able to read it."""
+
+    checkpoint_dir: Path
+    """Folder of the checkpoints; every worker and the driver must be able to access it."""
+
+    backend: Backend
+    """What runs the trials."""
+
+    commit: Commit
+    """Commit of the code."""
+
+    import_paths: tuple[str, ...] = ()
+    """Folders that workers add to `sys.path` to find the user's own modules."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialStarted:
+    """A worker has started a trial; reported again for each retry."""
+
+    key: str
+    """The trial's key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochDone:
+    """A trial has finished an epoch; epochs may be repeated after a retry or a restart."""
+
+    key: str
+    """The trial's key."""
+
+    record: EpochRecord
+    """Measurements of the epoch."""
+
+    environment: Environment
+    """Where the epoch ran."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFailed:
+    """A trial raised an exception on its last attempt."""
+
+    key: str
+    """The trial's key."""
+
+    reason: str
+    """Last line of the error."""
+
+    details: str
+    """Stack trace."""
+
+
+Event = TrialStarted | EpochDone | TrialFailed
+Observer = Callable[[Event], None]
+"""Called by the backend in the driver's process, one event at a time."""
