@@ -38,16 +38,18 @@ called, so that help and completion are fast.
 """
 
 
+app = typer.Typer(
+    name="ablations",
+    help="Find out whether a part of a network earns its place.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
 def main() -> NoReturn:
     """Entry point of `ablations`."""
-    app = typer.Typer(
-        name="ablations",
-        help="Find out whether a part of a network earns its place.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-    )
-    for name, command in COMMANDS.items():
-        app.command(name)(command)
     _start(app)
 
 
