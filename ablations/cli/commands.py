@@ -13,6 +13,7 @@ import typer
 
 from ablations.backends import Backend, BackendName
 from ablations.cli.display import (
+    Costs,
     describe_plan,
     make_table,
     print_checks,
@@ -42,18 +43,19 @@ from ablations.cli.options import (
     TrackingUri,
     select,
 )
+from ablations.complexity.budget import measure_distances
 from ablations.complexity.counts import count_complexities
 from ablations.complexity.scales import Scales, count_scales
 from ablations.complexity.verification import check_tables, list_networks
 from ablations.config import Config, find_config, read_config, read_paper
 from ablations.errors import IncompleteError, InputError, InterruptedRunError, MisfitError
-from ablations.estimate import check_hours, merge_prices
-from ablations.estimate.costs import Costs, check_budgets, estimate_costs
+from ablations.estimate import check_hours, estimate_plan, merge_estimates
 from ablations.ledger import Ledger
 from ablations.plan import Plan, PlannedTrial, State
 from ablations.reconcile.gathering import gather_study, list_targets
 from ablations.reconcile.reconcile import (
     Selection,
+    check_budgets,
     check_machine,
     draw_plan,
     find_missing,
@@ -374,9 +376,23 @@ def _estimate(
     max_hours: float | None,
 ) -> list[Costs]:
     """What the plans cost, which must be within the hours that are allowed, if that is limited."""
-    costs = [estimate_costs(config, p, ledger, workspace=workspace, backend=backend) for p in plans]
+    costs = []
+    for plan in plans:
+        experiment = config.experiment(plan.experiment)
+        scales = count_scales(config, plan, cache_file=workspace.complexity_file)
+        distances = measure_distances(experiment.budget, scales) if experiment.budget else ()
+        estimate = estimate_plan(
+            plan,
+            scales,
+            ledger.examine({trial.spec.key for trial in plan.trials}).records,
+            baseline=experiment.baseline,
+            backend=backend,
+            workspace=workspace,
+        )
+        named = {distance.variant: distance for distance in distances}
+        costs.append(Costs(scales=scales, distances=named, price=estimate))
     if max_hours is not None:
-        check_hours(merge_prices([cost.price for cost in costs]), max_hours)
+        check_hours(merge_estimates([cost.price for cost in costs]), max_hours)
     return costs
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -13,10 +13,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from ablations.complexity.budget import Distance
+from ablations.complexity.scales import Scales
 from ablations.complexity.verification import Check
 from ablations.config import PaperTable
-from ablations.estimate import Price, merge_prices
-from ablations.estimate.costs import Costs
+from ablations.estimate import Estimate, merge_estimates
 from ablations.formatting import format_duration, format_share, format_size
 from ablations.matrix import Matrix
 from ablations.plan import Plan
@@ -28,6 +29,20 @@ from ablations.tables import Table, build_table, format_cells, list_claims
 WIDE = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 180
 stdout = Console(highlight=False, width=WIDE)
 stderr = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Complexities of a plan's variants and the estimate of its trials."""
+
+    scales: Mapping[str, Scales]
+    """Complexities by variant."""
+
+    distances: Mapping[str, Distance]
+    """Distances from the budget's measure by variant; empty if there is no budget."""
+
+    price: Estimate
+    """Estimate of the trials to run."""
 
 
 def print_tables(plans: list[Plan], tables: list[Table], *, as_json: bool) -> None:
@@ -138,7 +153,7 @@ def print_plans(plans: list[Plan], costs: list[Costs], *, as_json: bool) -> None
         _print_plan(plan, cost)
     if sum(bool(cost.price.trials) for cost in costs) > 1:
         stdout.print("\n[bold]All together[/bold], trials that are shared once\n")
-        _print_price(merge_prices([cost.price for cost in costs]))
+        _print_price(merge_estimates([cost.price for cost in costs]))
 
 
 def _print_plan(plan: Plan, costs: Costs) -> None:
@@ -185,7 +200,7 @@ def _show_distance(costs: Costs, variant: str) -> list[str]:
     return [format_share(distance.share) + (" (free)" if distance.is_free else "")]
 
 
-def _print_price(price: Price) -> None:
+def _print_price(price: Estimate) -> None:
     if price.device is None:
         return
     count, unit = price.device.count, price.device.unit
@@ -240,7 +255,7 @@ def describe_plan(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
     }
 
 
-def _describe_price(price: Price) -> dict[str, Any]:
+def _describe_price(price: Estimate) -> dict[str, Any]:
     return {
         "device": asdict(price.device) if price.device else None,
         "hours": price.hours,

@@ -19,6 +19,8 @@ from ablations.backends import (
     check_gpus,
     run_job,
 )
+from ablations.complexity.budget import check_budget
+from ablations.complexity.scales import count_scales
 from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe
 from ablations.data.catalogue import DATASETS, Dataset
 from ablations.data.identification import identify_dataset
@@ -178,6 +180,26 @@ class Recorder:
                 self._ledger.add(record)
                 self._ended.add(event.key)
                 self._on_end(record)
+
+
+def check_budgets(config: Config, plans: Iterable[Plan], workspace: Workspace) -> None:
+    """Makes sure that every variant that is asked for meets its experiment's budget.
+
+    Raises:
+        InputError: With all that do not.
+    """
+    faults = []
+    for plan in plans:
+        if config.experiment(plan.experiment).budget is None:
+            continue  # nothing is counted then
+        asked = {trial.variant.name for trial in plan.trials if trial.state != "skipped"}
+        scales = count_scales(config, plan, cache_file=workspace.complexity_file)
+        try:
+            check_budget(config, plan.experiment, scales, asked=asked)
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
 
 
 def find_missing(plans: Iterable[Plan]) -> dict[str, PlannedTrial]:
