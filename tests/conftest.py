@@ -222,12 +222,12 @@ def command(
     not measured but given.
     """
     from ablations import cli
-    from ablations.estimate import Throughput, measurement, throughput
+    from ablations.estimate import measurement, throughput
 
     speed = {"train_images_per_second": 100.0, "test_images_per_second": 400.0}
-    measured = Throughput(macs=10**6, batch_size=16, **speed)
+    measured = throughput.Throughput(macs=10**6, batch_size=16, **speed)
     monkeypatch.setattr(measurement, "measure_throughput", lambda *_, **__: measured)
-    monkeypatch.setattr(throughput, "_ask_for_gpus", list)
+    monkeypatch.setattr(throughput, "_list_gpus", list)
     assert cache_dir.is_relative_to(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")

@@ -1,9 +1,8 @@
-"""Trains a few steps on random images, as a trial would, and takes the time."""
+"""Measurement of throughput: trains and evaluates a network on random images for a moment."""
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -16,33 +15,33 @@ from ablations.errors import MachineError
 from ablations.estimate.throughput import Throughput
 from ablations.plan import TrialSpec
 from ablations.trial.evaluation import evaluate
-from ablations.trial.run import make_generator
+from ablations.trial.run import make_generator, one_thread
 from ablations.trial.training import build_optimiser, train_epoch
 from sknet.resnext import build_network
 
 MOST_PIXELS = {"cpu": 4 * 224**2, "cuda": 64 * 224**2}
-"""Most pixels in a step: 4 images of 224x224 on a processor, 64 on a GPU."""
+"""Maximum number of pixels per step: 4 images of 224x224 on a processor, 64 on a GPU."""
 STEPS = {"cpu": 1, "cuda": 8}
-"""Steps that are timed together, so that a GPU is not made to wait for each."""
+"""Number of steps timed together, so that a GPU need not synchronise after each."""
 LIMIT_SECONDS = 1.5
-"""Time for each of training and evaluation, after one pass to warm up."""
+"""Time limit for training and for evaluation, after one pass to warm up."""
 FEWEST_PASSES = 3
-"""Passes that are timed even beyond the limit, if they are not as long as that themselves."""
+"""Minimum number of passes, unless a single one exceeds the limit."""
 
 
 def measure_throughput(spec: TrialSpec, kind: str, *, macs: int) -> Throughput:
-    """How many images a second the network of `spec` trains on, and is evaluated on.
+    """Measures how many images per second a trial trains and evaluates.
 
-    It is the trial's own epoch, on random images that are in memory: in one thread on a processor.
-    Where a GPU's memory is too small for the batch, half of it is tried.
+    Runs the trial's own code on random images in memory, on a processor in a single thread. If a
+    batch does not fit into a GPU's memory, it is halved until it does.
 
     Args:
-        spec: What to train; nothing of its dataset but the shape is needed.
-        kind: PyTorch's word for the device.
-        macs: Multiply-adds of the network, which are kept with the measurement.
+        spec: The trial; its dataset is not read.
+        kind: PyTorch's type of the device.
+        macs: Multiply-adds of the network, to be stored with the measurement.
 
     Raises:
-        MachineError: If not even one image fits into a GPU's memory.
+        MachineError: If not even a single image fits into the GPU's memory.
     """
     device = torch.device(kind)
     batch_size = min(spec.recipe.batch_size, _limit_batch(spec, kind))
@@ -53,28 +52,18 @@ def measure_throughput(spec: TrialSpec, kind: str, *, macs: int) -> Throughput:
             except torch.OutOfMemoryError as error:
                 if batch_size == 1:
                     raise MachineError(
-                        f"{torch.cuda.get_device_name(device)} must hold the network and one image "
-                        f"in its free memory, got: {error}. Free it, or use another GPU."
+                        f"the network and one image do not fit into the free memory of "
+                        f"{torch.cuda.get_device_name(device)}: {error}. Free some of it, or use "
+                        "another GPU."
                     ) from error
             batch_size //= 2
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch in one thread, as in trials; afterwards as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _measure(spec: TrialSpec, device: torch.device, *, batch_size: int, macs: int) -> Throughput:
     recipe = spec.recipe.model_copy(update={"batch_size": batch_size})
     train_size, test_size = STEPS[device.type] * batch_size, _limit_batch(spec, device.type)
     data = _draw_data(spec.dataset, train_size=train_size, test_size=test_size, device=device)
-    network: nn.Module = build_network(spec.network, generator=make_generator(0, "price"))
+    network: nn.Module = build_network(spec.network, generator=make_generator(0, "initialisation"))
     network = network.to(device).to(memory_format=torch.channels_last)
     train = _make_epoch(network, data, recipe, device)
     test = partial(evaluate, network, data, recipe, device=device)
@@ -104,20 +93,20 @@ def _make_epoch(
 
 
 def _time(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call: the median of a few, or the first if that alone is beyond the limit.
+    """Seconds per call: the median of several, or the first if it alone exceeds the limit.
 
-    On a processor it is the time that a core works on it, whatever else the machine does meanwhile.
+    On a processor this is CPU time, which does not depend on what else the machine is doing.
     """
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     begun = time.perf_counter()
     seconds: list[float] = []
     while len(seconds) <= FEWEST_PASSES or time.perf_counter() - begun < LIMIT_SECONDS:
         started = clock()
-        run()  # an epoch and an evaluation end by reading a number, so a GPU has ended too
+        run()  # it ends by reading a number, which waits for the GPU
         seconds.append(clock() - started)
         if seconds[0] > LIMIT_SECONDS:
             return seconds[0]
-    return statistics.median(seconds[1:])  # the first warmed up
+    return statistics.median(seconds[1:])  # the first call is the warm-up
 
 
 def _limit_batch(spec: TrialSpec, kind: str) -> int:
@@ -125,7 +114,7 @@ def _limit_batch(spec: TrialSpec, kind: str) -> int:
 
 
 def _draw_data(dataset: Dataset, *, train_size: int, test_size: int, device: torch.device) -> Data:
-    """Random images and labels of the dataset's shape."""
+    """Draws random images and labels in the shape of the dataset."""
     generator = make_generator(0, "images")
     shape = (dataset.channels, dataset.image_size, dataset.image_size)
     train, test = (

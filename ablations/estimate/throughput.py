@@ -1,86 +1,99 @@
-"""How fast this machine trains: measured once, then remembered, so that later plans are quick."""
+"""The device that trains, and its throughput, which is measured once and then cached."""
 
-import json
-import logging
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from ablations.files import write_atomically
-from ablations.plan import TrialSpec, make_key
+from pydantic import TypeAdapter, ValidationError
+
+from ablations.files import hash_value, read_cache, write_cache
+from ablations.plan import TrialSpec
 from ablations.trial.environment import name_processor
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """What trains the trials on this machine."""
+    """Processor or GPUs of this machine."""
 
     name: str
-    """Model of the processor or of the GPU."""
+    """Model of the processor or the GPU."""
 
     kind: Literal["cpu", "cuda"]
-    """PyTorch's word for it."""
+    """PyTorch's type of the device."""
 
     count: int
-    """How many cores or GPUs there are."""
+    """Number of cores or GPUs."""
 
     @property
     def unit(self) -> str:
-        """What one trial takes of it."""
+        """What one trial occupies."""
         return "GPU" if self.kind == "cuda" else "core"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """How fast a device goes through the images of one network, one trial at a time."""
+    """Images per second of one network on a device that runs nothing else."""
 
     macs: int
     """Multiply-adds of the network's forward pass on one image."""
 
     batch_size: int
-    """Images in a step; fewer than the recipe's where that would take too long or too much."""
+    """Images per step; fewer than in the recipe if its batches are too slow or too large."""
 
     train_images_per_second: float
-    """Images through forward pass, backward pass and step, with the recipe's augmentation."""
+    """Training: augmentation, forward pass, backward pass and step."""
 
     test_images_per_second: float
-    """Images through an evaluation."""
+    """Evaluation."""
+
+
+@dataclass(kw_only=True)
+class _Cache:
+    """Content of the cache file."""
+
+    gpus: dict[str, list[str]] = field(default_factory=dict)
+    """Models of the visible GPUs, by the description of the machine."""
+
+    throughput: dict[str, Throughput] = field(default_factory=dict)
+    """Measurements by the hash of what they depend on."""
+
+
+_CACHE = TypeAdapter(_Cache)
 
 
 def find_device(cache_file: Path, *, use_gpu: bool = True) -> Device:
-    """The device that trials take: a GPU if there is one and it may be used, else the processor.
+    """The device that trials use: a GPU if there is one and it may be used, else the processor.
 
-    Which GPUs there are is remembered in `cache_file`, since asking PyTorch means to load it.
+    The GPUs are cached in `cache_file`, because listing them takes PyTorch, which loads slowly.
     """
     if use_gpu:
         cache = _read_cache(cache_file)
-        fingerprint = _describe_machine()
-        if fingerprint not in cache["gpus"]:
-            cache["gpus"][fingerprint] = _ask_for_gpus()
-            _write_cache(cache_file, cache)
-        names: list[str] = cache["gpus"][fingerprint]
-        if names:
+        machine = _describe_machine()
+        if machine not in cache.gpus:
+            cache.gpus[machine] = _list_gpus()
+            write_cache(cache_file, _CACHE.dump_python(cache))
+        if names := cache.gpus[machine]:
             return Device(name=names[0], kind="cuda", count=len(names))
     return Device(name=name_processor(), kind="cpu", count=_count_cores())
 
 
 def find_throughput(spec: TrialSpec, device: Device, *, macs: int, cache_file: Path) -> Throughput:
-    """How fast `device` trains, measured on the network of `spec` unless it is known already.
+    """The throughput of a device, measured on the network of `spec` unless it is cached.
 
-    It is known if it was measured on any network of the same body, for images of the same shape,
-    with the same precision and batch size, on the same device and version of PyTorch. A cache that
-    cannot be written is done without.
+    One measurement serves all networks with the same body, image shape, precision, batch size,
+    device and version of PyTorch.
 
     Args:
-        spec: The trial whose network and recipe are measured; its dataset need not be there.
-        device: What to measure.
-        macs: Multiply-adds of its network.
-        cache_file: Where measurements are kept.
+        spec: The trial to measure; its dataset is not read.
+        device: The device to measure.
+        macs: Multiply-adds of the network.
+        cache_file: Where measurements are cached.
+
+    Raises:
+        MachineError: If the GPU cannot hold the network.
     """
     facts = {
         "device": device.name,
@@ -90,25 +103,24 @@ def find_throughput(spec: TrialSpec, device: Device, *, macs: int, cache_file: P
         "precision": spec.recipe.precision,
         "batch_size": spec.recipe.batch_size,
     }
-    key = make_key(facts)
+    key = hash_value(facts)
     cache = _read_cache(cache_file)
-    if key not in cache["throughput"]:
-        from ablations.estimate.measurement import measure_throughput  # loads torch
+    if key not in cache.throughput:
+        from ablations.estimate.measurement import measure_throughput  # imports torch
 
-        measured = measure_throughput(spec, device.kind, macs=macs)
-        cache["throughput"][key] = {**facts, "measured": asdict(measured)}
-        _write_cache(cache_file, cache)
-    return Throughput(**cache["throughput"][key]["measured"])
+        cache.throughput[key] = measure_throughput(spec, device.kind, macs=macs)
+        write_cache(cache_file, _CACHE.dump_python(cache))
+    return cache.throughput[key]
 
 
-def _ask_for_gpus() -> list[str]:
-    import torch
+def _list_gpus() -> list[str]:
+    import torch  # slow to import
 
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
 def _describe_machine() -> str:
-    """What the GPUs that PyTorch finds depend on, as far as that is seen without it."""
+    """What PyTorch's list of GPUs depends on, as far as it is visible without PyTorch."""
     nodes = sorted(path.name for path in Path("/dev").glob("nvidia*"))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
     return " ".join([platform.node(), version("torch"), visible, *nodes])
@@ -120,16 +132,8 @@ def _count_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _read_cache(cache_file: Path) -> dict[str, dict[str, Any]]:
+def _read_cache(cache_file: Path) -> _Cache:
     try:
-        cache = json.loads(cache_file.read_text(encoding="utf-8"))
-        return {part: dict(cache[part]) for part in ("gpus", "throughput")}
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: it is made anew
-        return {"gpus": {}, "throughput": {}}
-
-
-def _write_cache(cache_file: Path, cache: dict[str, dict[str, Any]]) -> None:
-    try:
-        write_atomically(cache_file, json.dumps(cache, indent=1) + "\n")
-    except OSError as error:
-        logger.info("%s is not writable: %s", cache_file, error)
+        return _CACHE.validate_python(read_cache(cache_file))
+    except ValidationError:
+        return _Cache()

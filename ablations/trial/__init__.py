@@ -1,4 +1,4 @@
-"""One trial: records and environment, which need no torch; training, evaluation and the run."""
+"""One trial: its records and environment (without torch), training, evaluation and running."""
 
 from ablations.trial.records import Environment, EpochRecord, TrialRecord
 

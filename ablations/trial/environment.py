@@ -1,4 +1,4 @@
-"""Where a trial ran: versions, device, commit."""
+"""The environment of a trial: versions, device, commit."""
 
 import platform
 import subprocess
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def describe_environment(device: "torch.device", *, commit: "Commit") -> Environment:
-    """The environment of this process; the commit is found once, by the driver."""
-    import torch  # late: a plan asks for the processor's name alone
+    """Describes the environment of this process; the driver looks up the commit once."""
+    import torch  # slow to import, and a plan only needs `name_processor`
 
     try:
         package = version("sknet-ablations")
-    except PackageNotFoundError:  # run from a checkout that is not installed
+    except PackageNotFoundError:  # runs from a checkout
         package = "not installed"
     return Environment(
         device=name_device(device),
@@ -34,21 +34,21 @@ def describe_environment(device: "torch.device", *, commit: "Commit") -> Environ
 
 @dataclass(frozen=True)
 class Commit:
-    """State of the code's checkout."""
+    """Commit of the running code."""
 
     sha: str | None
-    """The commit; None outside a checkout."""
+    """Hash of the commit; None outside a Git checkout."""
 
     dirty: bool | None
-    """Whether tracked files differ from it; None outside a checkout."""
+    """Whether tracked files were modified; None outside a Git checkout."""
 
 
 def find_commit() -> Commit:
-    """The commit that this package's code is checked out from."""
+    """Finds the commit of this package's own code."""
     here = Path(__file__).parent
     sha = _ask_git(here, "rev-parse", "HEAD")
     if sha is None or _ask_git(here, "ls-files", Path(__file__).name) in (None, ""):
-        return Commit(sha=None, dirty=None)  # installed somewhere inside a foreign checkout
+        return Commit(sha=None, dirty=None)  # installed inside another checkout
     changes = _ask_git(here, "status", "--porcelain", "--untracked-files=no")
     return Commit(sha=sha, dirty=None if changes is None else bool(changes))
 
@@ -68,7 +68,7 @@ def _ask_git(folder: Path, *arguments: str) -> str | None:
 
 
 def name_device(device: "torch.device") -> str:
-    """Model of a processor or a GPU."""
+    """Model of the processor or GPU that PyTorch calls `device`."""
     if device.type != "cuda":
         return name_processor()
     import torch

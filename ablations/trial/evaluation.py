@@ -1,4 +1,4 @@
-"""Top-1 and top-5 error of a network, and which images it gets right."""
+"""Evaluation: top-1 and top-5 errors of a network, and which images it classifies correctly."""
 
 from dataclasses import dataclass
 
@@ -11,31 +11,31 @@ from ablations.data.catalogue import Dataset
 from ablations.trial.training import autocast
 
 BATCH_SIZE = 500
-"""Most images evaluated at once; it does not change results beyond rounding."""
+"""Maximum number of images per batch; it affects results by rounding only."""
 BATCH_PIXELS = 100 * 224**2
-"""Most pixels evaluated at once."""
+"""Maximum number of pixels per batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one pass over the test images measured."""
+    """Result of one pass over the test images."""
 
     top1_error: float
-    """Percent of images whose label is not the highest score."""
+    """Percent of images whose label does not have the highest score."""
 
     top5_error: float
     """Percent of images whose label is not among the five highest scores."""
 
     top1_error_320: float | None
-    """Percent, on the test images at 320x320 pixels; None if they are small."""
+    """Top-1 error in percent on test images at 320x320 pixels; None for small images."""
 
     correct: Tensor
-    """(N,) bool on the CPU: whether each test image is right, in the dataset's order."""
+    """(N,) bool on the CPU: whether each test image is classified correctly, in dataset order."""
 
 
 @torch.inference_mode()
 def evaluate(network: nn.Module, data: Data, recipe: Recipe, *, device: torch.device) -> Outcome:
-    """Measures the network's errors on the test images."""
+    """Evaluates the network on the test images."""
     network.eval()
     hit = _find_hits(network, data.test, data.dataset, recipe, device)
     top1_error_320 = None
@@ -51,7 +51,7 @@ def evaluate(network: nn.Module, data: Data, recipe: Recipe, *, device: torch.de
 
 
 def compute_error(correct: Tensor) -> float:
-    """Percent of images that are not right.
+    """Percent of images that are not classified correctly.
 
     >>> compute_error(torch.tensor([True, True, True, False]))
     25.0
@@ -62,7 +62,7 @@ def compute_error(correct: Tensor) -> float:
 def _find_hits(
     network: nn.Module, split: Split, dataset: Dataset, recipe: Recipe, device: torch.device
 ) -> Tensor:
-    """Whether each of the five highest scores, highest first, is the label's.
+    """Whether the label has the highest score, the second highest, and so on down to the fifth.
 
     Shapes:
         (N, 5) bool on the CPU, fewer if there are fewer classes

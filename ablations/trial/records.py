@@ -1,4 +1,4 @@
-"""What a trial measured, and where: plain values, light to import."""
+"""Records of a trial: measurements and environment as plain values, without torch."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -8,47 +8,47 @@ from pydantic import TypeAdapter
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What one epoch measured. Records of equal specs are equal, but for time and memory."""
+    """Measurements of one epoch; equal for equal specs, except for time and memory."""
 
     epoch: int
-    """Number of the epoch, from 0."""
+    """Number of the epoch, counted from 0."""
 
     is_last: bool
-    """Whether the trial ends with it."""
+    """Whether this is the trial's last epoch."""
 
     diverged: bool
-    """Whether the loss stopped being a finite number; the trial then ends."""
+    """Whether the loss became NaN or infinite, which ends the trial."""
 
     learning_rate: float
-    """Learning rate of the last step."""
+    """Learning rate of the epoch's last step."""
 
     train_loss: float
-    """Mean loss over the epoch's images."""
+    """Mean training loss."""
 
     top1_error: float
-    """Percent, on the test images."""
+    """Top-1 error in percent on the test images."""
 
     top5_error: float
-    """Percent, on the test images."""
+    """Top-5 error in percent on the test images."""
 
     top1_error_320: float | None = None
-    """Percent, on the test images at 320x320 pixels; None where they are small."""
+    """Top-1 error in percent on test images at 320x320 pixels; None for small images."""
 
     correct: tuple[bool, ...] | None = None
-    """Of the last epoch: whether each test image is right, in the dataset's order."""
+    """Whether each test image is classified correctly, in dataset order; last epoch only."""
 
     train_seconds: float = field(compare=False)
-    """Wall time of the epoch's training."""
+    """Wall time of training."""
 
     test_seconds: float = field(compare=False)
-    """Wall time of the epoch's evaluation."""
+    """Wall time of evaluation."""
 
     images_per_second: float = field(compare=False)
     """Training throughput."""
 
     peak_memory_mb: float = field(compare=False)
-    """Peak so far, in 1e6 bytes: of the GPU's memory, or on a CPU of the whole process, which
-    may have run other trials before."""
+    """Peak memory so far in 1e6 bytes: of the GPU, or on a CPU of the whole process, which may
+    have run other trials before."""
 
 
 EPOCH_CODEC = TypeAdapter(EpochRecord)
@@ -58,16 +58,16 @@ also from text."""
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What a reader of a number needs to know of the machine and the code that made it."""
+    """Machine and versions that produced a number."""
 
     device: str
     """Model of the processor or GPU."""
 
     python: str
-    """Version of Python."""
+    """Python version."""
 
     torch: str
-    """Version of PyTorch."""
+    """PyTorch version."""
 
     package: str
     """Version of this package."""
@@ -76,30 +76,30 @@ class Environment:
     """Operating system and architecture."""
 
     commit: str | None
-    """Commit of the code; None outside a checkout."""
+    """Commit of the code; None outside a Git checkout."""
 
     dirty: bool | None
-    """Whether the checkout had uncommitted changes; None outside a checkout."""
+    """Whether there were uncommitted changes; None outside a Git checkout."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """All that is kept of a finished or diverged trial, but for its weights."""
+    """Everything that is stored of a finished or diverged trial, except its weights."""
 
     key: str
-    """The trial's identity."""
+    """Identity of the trial."""
 
     facts: dict[str, Any]
-    """What the identity is made of."""
+    """Facts that the identity is the hash of."""
 
     epochs: tuple[EpochRecord, ...]
-    """One record for each epoch."""
+    """One record per epoch."""
 
     environment: Environment
-    """Where its last epoch ran."""
+    """Environment of the last epoch."""
 
     finished_at: float
-    """Seconds since 1970."""
+    """Unix time in seconds."""
 
     @property
     def state(self) -> Literal["finished", "diverged"]:
@@ -108,12 +108,12 @@ class TrialRecord:
 
     @property
     def last(self) -> EpochRecord:
-        """The epoch whose error counts: nothing is chosen on test images."""
+        """The last epoch, whose error is reported: nothing is selected on test images."""
         return self.epochs[-1]
 
     @property
     def seed(self) -> int:
-        """The trial's seed."""
+        """Seed of the trial."""
         return int(self.facts["seed"])
 
     @property
@@ -122,5 +122,5 @@ class TrialRecord:
         return sum(epoch.train_seconds + epoch.test_seconds for epoch in self.epochs)
 
     def curve(self) -> list[dict[str, Any]]:
-        """The epochs as plain values, without the outcomes of single images."""
+        """The epochs as plain values, without the outcomes of individual images."""
         return [EPOCH_CODEC.dump_python(epoch, exclude={"correct"}) for epoch in self.epochs]

@@ -1,6 +1,6 @@
-"""One trial: spec -> one record an epoch, in the order the data flows.
+"""Running one trial: an iterator over the records of its epochs.
 
-It knows no Ray, no MLflow and no YAML; both backends drive this one iterator.
+It is independent of Ray, MLflow and YAML; all backends drive this one iterator.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ablations.data.arrays import load_data
 from ablations.data.batches import Data
 from ablations.plan import TrialSpec
 from ablations.trial.evaluation import evaluate
-from ablations.trial.records import EpochRecord
+from ablations.trial.records import EPOCH_CODEC, EpochRecord
 from ablations.trial.training import build_optimiser, train_epoch
 from sknet.resnext import build_network
 
@@ -32,11 +32,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class _State:
-    """What a checkpoint holds."""
+    """State of a running trial."""
 
     network: nn.Module
+    """The network, on the device."""
+
     optimiser: torch.optim.Optimizer
+    """The optimiser with its momentum."""
+
     records: list[EpochRecord]
+    """Records of the epochs so far."""
 
 
 def run_trial(
@@ -47,34 +52,46 @@ def run_trial(
     device: torch.device,
     loader_workers: int = 0,
 ) -> Iterator[EpochRecord]:
-    """Trains one network, an epoch at a time; equal specs give equal records, interrupted or not.
+    """Trains one network epoch by epoch; equal specs yield equal records, interrupted or not.
 
-    If `checkpoint` holds earlier epochs of the same spec, their records come first, as they were.
-    It is rewritten atomically after each epoch.
+    Resumes from `checkpoint` if it belongs to the same spec, and then yields the records of its
+    epochs first, unchanged. The checkpoint is rewritten atomically after each epoch.
 
     Args:
-        spec: What to train.
-        cache_dir: Where `prepare_data` wrote the dataset's arrays.
+        spec: The trial.
+        cache_dir: Folder into which `prepare_data` wrote the dataset.
         checkpoint: File of the trial's state.
-        device: Where to compute.
+        device: Where to train.
         loader_workers: Processes that decode a folder of images; records do not depend on it.
 
     Raises:
         MachineError: If the dataset is not prepared, or an image of a folder is unreadable.
     """
-    torch.set_num_threads(1)  # results on a CPU depend on it, and trials run side by side
-    data = load_data(spec.dataset, cache_dir=cache_dir, device=device, workers=loader_workers)
-    state = _resume_or_start(spec, checkpoint, device=device)
+    with one_thread():
+        data = load_data(spec.dataset, cache_dir=cache_dir, device=device, workers=loader_workers)
+        state = _resume_or_start(spec, checkpoint, device=device)
     yield from state.records
     while not (state.records and state.records[-1].is_last):
-        record = _run_epoch(spec, state, data, device=device)
+        with one_thread():  # not while suspended: the caller's own code keeps its threads
+            record = _run_epoch(spec, state, data, device=device)
         state.records.append(record)
         _write_checkpoint(state, checkpoint, key=spec.key)
         yield record
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limits PyTorch to one thread: results on a CPU depend on it, and trials run concurrently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def make_generator(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
-    """A random generator of its own for every seed, purpose and epoch, on the CPU.
+    """A random generator on the CPU, independent for each seed, purpose and epoch.
 
     >>> draws = [torch.rand(1, generator=make_generator(0, "shuffle", e)) for e in (0, 0, 1)]
     >>> draws[0] == draws[1], draws[0] == draws[2]
@@ -85,25 +102,38 @@ def make_generator(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
 
 
 def read_final_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The network's weights and buffers, on the CPU, as a checkpoint holds them."""
+    """The network's weights and buffers in a checkpoint, on the CPU."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     weights: dict[str, torch.Tensor] = content["network"]
     return weights
 
 
 def _resume_or_start(spec: TrialSpec, checkpoint: Path, *, device: torch.device) -> _State:
+    if checkpoint.is_file():
+        try:
+            return _resume(spec, checkpoint, device=device)
+        except Exception as error:  # noqa: BLE001 - a damaged file raises many types
+            logger.warning("cannot resume from %s: %s. The trial starts over.", checkpoint, error)
+    return _start(spec, device=device)
+
+
+def _resume(spec: TrialSpec, checkpoint: Path, *, device: torch.device) -> _State:
+    content = torch.load(checkpoint, map_location=device, weights_only=True)
+    if content["key"] != spec.key:
+        raise ValueError(f"it belongs to trial {content['key']}")
+    state = _start(spec, device=device)
+    state.network.load_state_dict(content["network"])
+    state.optimiser.load_state_dict(content["optimiser"])
+    state.records += map(_unpack, content["records"])
+    return state
+
+
+def _start(spec: TrialSpec, *, device: torch.device) -> _State:
     network: nn.Module = build_network(
         spec.network, generator=make_generator(spec.seed, "initialisation")
     )
     network = network.to(device).to(memory_format=torch.channels_last)
-    state = _State(network=network, optimiser=build_optimiser(network, spec.recipe), records=[])
-    if checkpoint.is_file():
-        content = _read_checkpoint(checkpoint, device)
-        if content.get("key") == spec.key:
-            state.network.load_state_dict(content["network"])
-            state.optimiser.load_state_dict(content["optimiser"])
-            state.records = [_unpack(record) for record in content["records"]]
-    return state
+    return _State(network=network, optimiser=build_optimiser(network, spec.recipe), records=[])
 
 
 def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.device) -> EpochRecord:
@@ -144,9 +174,9 @@ def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.devi
 
 @contextmanager
 def _seeded(generator: torch.Generator, device: torch.device) -> Iterator[None]:
-    """Within it PyTorch's global generators start from `generator`; after it they go on as before.
+    """Seeds PyTorch's global generators from `generator`, and restores their state afterwards.
 
-    Our networks draw nothing from them; a module of the user's own may, by dropout.
+    Our own networks do not draw from them, but a user's module may, for example by dropout.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -157,7 +187,7 @@ def _seeded(generator: torch.Generator, device: torch.device) -> Iterator[None]:
 def _measure_peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage returns KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
@@ -174,20 +204,11 @@ def _write_checkpoint(state: _State, checkpoint: Path, *, key: str) -> None:
     staging.replace(checkpoint)
 
 
-def _read_checkpoint(checkpoint: Path, device: torch.device) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch.load raises many types on a damaged file
-        logger.warning("%s is damaged, the trial starts anew: %s", checkpoint, error)
-        return {}
-    return content
-
-
 def _pack(record: EpochRecord) -> dict[str, Any]:
-    correct = None if record.correct is None else torch.tensor(record.correct)
-    return {**asdict(record), "correct": correct}
+    correct = None if record.correct is None else torch.tensor(record.correct)  # compact
+    return {**EPOCH_CODEC.dump_python(record), "correct": correct}
 
 
 def _unpack(packed: dict[str, Any]) -> EpochRecord:
-    correct = None if packed["correct"] is None else tuple(packed["correct"].tolist())
-    return EpochRecord(**{**packed, "correct": correct})
+    correct = None if packed["correct"] is None else packed["correct"].tolist()
+    return EPOCH_CODEC.validate_python({**packed, "correct": correct})

@@ -1,4 +1,4 @@
-"""One epoch of training: the learning rate, the optimiser, the loop."""
+"""Training: learning-rate schedule, optimiser, and the loop over one epoch."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ablations.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOutcome:
-    """What one epoch of training measured."""
+    """Result of one epoch of training."""
 
     loss: float
     """Mean training loss over the epoch's images, with label smoothing; NaN or infinite if the
@@ -24,14 +24,14 @@ class TrainOutcome:
     """Learning rate of the last step."""
 
     images: int
-    """Number of images seen."""
+    """Number of images trained on."""
 
 
 def compute_learning_rate(recipe: Recipe, progress: float) -> float:
-    """Learning rate after `progress` epochs, which need not be whole.
+    """Learning rate after `progress` epochs, which may be fractional.
 
-    It rises linearly over the warm-up; after it, `cosine` falls along a half cosine to 0 at the
-    last epoch's end, `step` is multiplied by its factor at the start of each of its epochs.
+    It rises linearly during warm-up. Then `cosine` decays along half a cosine to 0 at the end of
+    the last epoch, and `step` is multiplied by `step_factor` at each of its epochs.
     """
     if progress < recipe.warmup_epochs:
         return recipe.learning_rate * progress / recipe.warmup_epochs
@@ -44,7 +44,7 @@ def compute_learning_rate(recipe: Recipe, progress: float) -> float:
 
 
 def build_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with momentum; vectors (norms and biases) decay only if the recipe says so."""
+    """SGD with momentum; weight decay applies to norms and biases only if the recipe says so."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     decayed = [p for p in parameters if recipe.decay_norms_and_biases or p.ndim > 1]
     kept = [p for p in parameters if not (recipe.decay_norms_and_biases or p.ndim > 1)]
@@ -71,26 +71,26 @@ def train_epoch(
     augmentation: torch.Generator,
     device: torch.device,
 ) -> TrainOutcome:
-    """Trains over the training images once.
+    """Trains on every full batch of training images once.
 
     Args:
-        network: On `device`; changed in place.
-        optimiser: Of the network's parameters; its learning rate is set at each step.
-        data: What to train on.
-        recipe: How.
-        epoch: Number of the epoch, from 0.
-        shuffle: Source of the images' order.
-        augmentation: Source of crops and flips.
-        device: Where to compute.
+        network: The network, on `device`; modified in place.
+        optimiser: Optimiser of its parameters; the learning rate is set at each step.
+        data: The dataset.
+        recipe: The recipe.
+        epoch: Number of the epoch, counted from 0.
+        shuffle: Random generator for the order of images.
+        augmentation: Random generator for crops and flips.
+        device: Where to train.
 
     Raises:
-        InputError: If there are fewer training images than a batch has.
+        InputError: If the training images do not fill a single batch.
     """
     network.train()
     steps = len(data.train) // recipe.batch_size
     if steps == 0:
         raise InputError(
-            f"batch_size must be at most {len(data.train)}, the training images of "
+            f"batch_size must be at most {len(data.train)}, the number of training images of "
             f"{data.dataset.name}, got {recipe.batch_size}. Pass --set batch_size=N."
         )
     total = torch.zeros((), device=device)
@@ -105,14 +105,14 @@ def train_epoch(
         with autocast(recipe, device):
             loss = cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+        loss.backward()  # type: ignore[no-untyped-call]  # not annotated in torch
         optimiser.step()
-        total += loss.detach()  # summed on the device: reading it here would wait for every step
+        total += loss.detach()  # stays on the device: reading it would synchronise at each step
     return TrainOutcome(
         loss=total.item() / steps, learning_rate=learning_rate, images=steps * recipe.batch_size
     )
 
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """The recipe's precision as a context: bf16 where PyTorch finds it safe, or fp32."""
+    """Context of the recipe's precision: bf16 where PyTorch considers it safe, or fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16")

@@ -1,4 +1,4 @@
-"""Seconds that trials will take, from finished ones or from a measured throughput."""
+"""Durations of trials, derived from finished trials or from a measured throughput."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -10,44 +10,43 @@ from ablations.plan import Plan
 from ablations.trial.records import TrialRecord
 
 LARGER_TEST = (320 / 224) ** 2
-"""Multiply-adds of a test image of 320x320 pixels, in those of one of 224x224."""
+"""Multiply-adds of a test image at 320x320 pixels, relative to 224x224."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
-    """How long the trials of a plan will take, each with a core or a GPU to itself."""
+class Durations:
+    """Durations of the trials of a plan, each on its own core or GPU."""
 
     seconds: Mapping[str, float]
-    """Of each trial to run, by key."""
+    """Duration of each trial to run, by key."""
 
     basis: str
-    """What that rests on."""
+    """What the durations are derived from."""
 
 
-def time_trials(
+def estimate_durations(
     plan: Plan,
     macs: Mapping[str, int],
     records: Mapping[str, TrialRecord],
     device: Device,
     *,
     measure: Callable[[], Throughput],
-) -> Timing:
-    """Estimates the trials to run.
+) -> Durations:
+    """Estimates the durations of the trials to run.
 
-    A variant with finished trials on this device takes their median time; the others take the time
-    in proportion to their multiply-adds: from the finished trials of the plan, or if there are none
-    from a measurement.
+    A variant with finished trials on this device takes their median. Other variants are scaled by
+    their multiply-adds from the finished trials of the plan, or from a measurement if there are
+    none.
 
-    What it leaves out: that small networks spend time on other things than multiply-adds, that
-    cores share memory and GPUs are shared, the decoding of images, that checkpoints save what is
-    half done, and the start of Ray.
+    Not modelled: time that is not proportional to multiply-adds (small networks), contention for
+    memory and shared GPUs, decoding of images, epochs in checkpoints, and the start of Ray.
 
     Args:
         plan: The trials.
-        macs: Multiply-adds of the variants' networks.
-        records: What is known of the plan's trials.
-        device: What will train.
-        measure: Measures how fast it is; called only if no trial has finished.
+        macs: Multiply-adds by variant.
+        records: Records of the plan's trials by key.
+        device: Where the trials will run.
+        measure: Measures the device; called only if no trial has finished on it.
     """
     per_epoch = _collect_epochs(plan, records, device)
     if per_epoch:
@@ -58,20 +57,20 @@ def time_trials(
         )
     else:
         throughput = measure()
-        speed = f"{throughput.train_images_per_second:,.4g} images a second"
-        basis = f"measured here on {device.name}: {speed} of {throughput.macs / 1e6:.4g} MFLOPs"
-        rate = _time_epoch(plan.trials[0].spec.dataset, throughput) / throughput.macs
+        speed = f"{throughput.train_images_per_second:,.4g} images per second"
+        basis = f"measured here on {device.name}: {speed} at {throughput.macs / 1e6:.4g} MFLOPs"
+        rate = _compute_epoch(plan.trials[0].spec.dataset, throughput) / throughput.macs
     epochs = plan.recipe.epochs
     per_variant = {
         name: epochs * (statistics.median(per_epoch[name]) if name in per_epoch else rate * own)
         for name, own in macs.items()
     }
-    waiting = {spec.key for spec in plan.to_run}
-    return Timing(
+    to_run = {spec.key for spec in plan.to_run}
+    return Durations(
         seconds={
             trial.spec.key: per_variant[trial.variant.name]
             for trial in plan.trials
-            if trial.spec.key in waiting
+            if trial.spec.key in to_run
         },
         basis=basis,
     )
@@ -80,7 +79,7 @@ def time_trials(
 def _collect_epochs(
     plan: Plan, records: Mapping[str, TrialRecord], device: Device
 ) -> dict[str, list[float]]:
-    """Seconds of an epoch in each finished trial on this kind of device, by variant."""
+    """Seconds per epoch of each trial that finished on this model of device, by variant."""
     found: dict[str, list[float]] = {}
     for trial in plan.trials:
         record = records.get(trial.spec.key)
@@ -89,8 +88,8 @@ def _collect_epochs(
     return found
 
 
-def _time_epoch(dataset: Dataset, throughput: Throughput) -> float:
-    """Seconds of an epoch of the measured network; folders are also evaluated at 320x320."""
+def _compute_epoch(dataset: Dataset, throughput: Throughput) -> float:
+    """Seconds per epoch of the measured network; folders are also evaluated at 320x320 pixels."""
     tests = dataset.test_size * (1 + LARGER_TEST if dataset.is_folder else 1)
     return (
         dataset.train_size / throughput.train_images_per_second
