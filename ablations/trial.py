@@ -24,7 +24,7 @@ from ablations.evaluation import evaluate
 from ablations.plan import TrialSpec
 from ablations.records import EpochRecord
 from ablations.training import build_optimiser, train_epoch
-from sknet.resnext import build_network
+from sknet import build_network
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from sknet.spec import (
 from sknet.zoo import create_model, list_models
 
 if TYPE_CHECKING:
-    from sknet.resnext import build_network
+    from sknet.build import build_network
     from sknet.selection import record_selection
     from sknet.selective_kernel import SKConv
     from sknet.weights import load_weights
@@ -44,7 +44,7 @@ __all__ = [
 
 _NEEDS_TORCH = {
     "SKConv": "selective_kernel",
-    "build_network": "resnext",
+    "build_network": "build",
     "load_weights": "weights",
     "record_selection": "selection",
 }

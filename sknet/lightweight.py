@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from sknet.block_attention import build_attention
 from sknet.operators import build_operator
-from sknet.other_attention import build_attention
 from sknet.selective_kernel import Activation, build_activation
 from sknet.spec import (
     Block,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from sknet.resnext import Network
+from sknet.build import Network
 from sknet.spec import AnyBody, Body, ShuffleNetV2Body
 
 EXAMPLES = 5

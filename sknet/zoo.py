@@ -23,7 +23,7 @@ from sknet.spec import (
 )
 
 if TYPE_CHECKING:
-    from sknet.resnext import Network
+    from sknet.build import Network
 
 CIFAR29 = Body(
     stem=Stem(width=64, kernel=3, stride=1, pool=False),
@@ -262,7 +262,7 @@ def create_model(
     Raises:
         ValueError: If no network has that name, or a count is below 1.
     """
-    from sknet.resnext import build_network  # torch loads only when a network is asked for
+    from sknet.build import build_network  # torch loads only when a network is asked for
 
     if name not in NETWORKS:
         close = get_close_matches(name, NETWORKS, n=1)

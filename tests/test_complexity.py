@@ -14,7 +14,7 @@ from ablations.complexity import Sized, count_complexities, count_complexity
 from ablations.config import read_config, read_paper
 from ablations.datasets import DATASETS
 from ablations.matrix import Variant, build_matrix
-from sknet.resnext import build_network
+from sknet import build_network
 from sknet.spec import NetworkSpec
 from sknet.zoo import NETWORKS
 

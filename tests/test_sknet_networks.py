@@ -26,12 +26,11 @@ from sknet import (
     list_models,
     record_selection,
 )
+from sknet.block_attention import BAMUnit, CBAMUnit, SEUnit
 from sknet.lightweight import interleave
-from sknet.other_attention import BAMUnit, CBAMUnit
 from sknet.resnext import Bottleneck
 from sknet.selection import find_selective_units
 from sknet.spec import Block, BlockAttention, Position
-from sknet.squeeze_excitation import SEUnit
 from sknet.zoo import (
     DEPTHWISE_CONVOLUTION,
     DEPTHWISE_SELECTION,

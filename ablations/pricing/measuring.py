@@ -18,7 +18,7 @@ from ablations.plan import TrialSpec
 from ablations.pricing.throughput import Throughput
 from ablations.training import build_optimiser, train_epoch
 from ablations.trial import make_generator
-from sknet.resnext import build_network
+from sknet import build_network
 
 MOST_PIXELS = {"cpu": 4 * 224**2, "cuda": 64 * 224**2}
 """Most pixels in a step: 4 images of 224x224 on a processor, 64 on a GPU."""
