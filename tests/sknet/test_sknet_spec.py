@@ -6,10 +6,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,10 +89,8 @@ GOLDEN_ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 def test_specs_are_checked_without_torch() -> None:
     """A plan is checked and hashed in a fraction of the second that torch takes to load."""
-    root = Path(__file__).parent.parent
-
     run = subprocess.run(
-        [sys.executable, "-c", TORCH_FREE], capture_output=True, text=True, cwd=root, check=True
+        [sys.executable, "-c", TORCH_FREE], capture_output=True, text=True, cwd=ROOT, check=True
     )
 
     assert "got 48 groups" in run.stdout

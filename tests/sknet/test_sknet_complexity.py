@@ -3,11 +3,11 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,7 +16,7 @@ from sknet import NetworkSpec, SqueezeExcitation, build_network, list_models
 from sknet.zoo import NETWORKS
 
 GOLDEN: dict[str, dict[str, int]] = json.loads(
-    (Path(__file__).parent / "golden" / "complexity.json").read_text(encoding="utf-8")
+    (ROOT / "tests" / "golden" / "complexity.json").read_text(encoding="utf-8")
 )
 
 ONE_OF_EACH_KIND = [
