@@ -1,8 +1,12 @@
-"""Attention that the papers compare SK with: CBAM and BAM; and the builder of any attention."""
+"""Attention that is added to blocks or between stages: SE, CBAM and BAM."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sknet.selective_kernel import build_convolution
 from sknet.spec import (
     BlockAttention,
     BottleneckAttention,
@@ -15,15 +19,15 @@ class SEUnit(nn.Module):
     """Rescales every channel by a weight that two fully connected layers compute.
 
     Squeeze: every channel is described by its average or maximum over the image. Excite: two
-    layers, with ReLU between, turn the descriptor into a weight for each channel. Without squeeze
-    the same layers look at every place for itself, and so weigh every element.
+    layers, with ReLU in between, turn the descriptor into one weight per channel. Without squeeze
+    the same layers are applied at every location, and so weight every element.
 
     Shapes:
         x: (N, C, H, W) -> (N, C, H, W)
 
     Args:
         channels: C.
-        spec: Ratio, squeeze, excitation and what the layers have besides.
+        spec: Ratio, squeeze, excitation, and whether the layers have biases and normalisation.
 
     Reference:
         Hu et al., Squeeze-and-Excitation Networks, TPAMI 2019, section 3.
@@ -31,8 +35,8 @@ class SEUnit(nn.Module):
 
     def __init__(self, channels: int, spec: SqueezeExcitation) -> None:
         super().__init__()
-        width = spec.hidden_width(channels)
-        # 1x1 convolutions are the fully connected layers, for one place or for all of them.
+        width = channels // spec.reduction
+        # 1x1 convolutions are fully connected layers, applied at one location or at all of them.
         self.reduce = nn.Conv2d(channels, width, 1, bias=spec.bias)
         self.reduce_norm = nn.BatchNorm2d(width) if spec.batch_norm else nn.Identity()
         self.expand = nn.Conv2d(width, channels, 1, bias=spec.bias)
@@ -50,11 +54,11 @@ class SEUnit(nn.Module):
         return x * weights
 
     def count_rescaling(self, output: Tensor) -> int:
-        """Multiplications of the rescaling: one for each element of `output`."""
+        """Multiplications of the rescaling: one per element of `output`."""
         return output.numel()
 
     def _describe(self, x: Tensor) -> Tensor:
-        """The squeezed input: (N, C, 1, 1), or `x` itself where nothing is squeezed."""
+        """The squeezed input, (N, C, 1, 1), or `x` itself without squeeze."""
         if self.squeeze == "avg":
             return x.mean(dim=(2, 3), keepdim=True)
         if self.squeeze == "max":
@@ -63,18 +67,18 @@ class SEUnit(nn.Module):
 
 
 class CBAMUnit(nn.Module):
-    """Rescales channels, then places.
+    """Rescales channels, then locations.
 
-    Channels are weighed by two fully connected layers that look at the average and at the maximum
-    over the image, and are shared by both; places by a convolution that looks at the average
-    and at the maximum over channels.
+    The weights of channels come from two fully connected layers, applied both to the average and
+    to the maximum over the image; those of locations from a convolution of the average and the
+    maximum over channels.
 
     Shapes:
         x: (N, C, H, W) -> (N, C, H, W)
 
     Args:
         channels: C.
-        spec: Ratio of the layers, and the convolution's kernel.
+        spec: Ratio of the layers, and kernel of the convolution.
 
     Reference:
         Woo et al., CBAM: Convolutional Block Attention Module, ECCV 2018, section 3. As in the
@@ -83,13 +87,11 @@ class CBAMUnit(nn.Module):
 
     def __init__(self, channels: int, spec: ConvolutionalAttention) -> None:
         super().__init__()
-        width = spec.hidden_width(channels)
+        width = channels // spec.reduction
         self.channel_layers = nn.Sequential(
             nn.Linear(channels, width), nn.ReLU(inplace=True), nn.Linear(width, channels)
         )
-        self.place_layers = nn.Sequential(
-            nn.Conv2d(2, 1, spec.kernel, padding=spec.kernel // 2, bias=False), nn.BatchNorm2d(1)
-        )
+        self.place_layers = build_convolution(2, 1, kernel=spec.kernel, activation="none")
 
     def forward(self, x: Tensor) -> Tensor:
         average = self.channel_layers(x.mean(dim=(2, 3)))  # (N, C)
@@ -100,22 +102,22 @@ class CBAMUnit(nn.Module):
         return x * weights.sigmoid()
 
     def count_rescaling(self, output: Tensor) -> int:
-        """Multiplications of both rescalings: by channel and by place, one each an element."""
+        """Multiplications of both rescalings: two per element of `output`."""
         return 2 * output.numel()
 
 
 class BAMUnit(nn.Module):
-    """Adds to its input the input rescaled, by a weight for each channel and place at once.
+    """Rescales channels and locations at once, and adds the result to the input.
 
-    The weight is the sigmoid of a product: of two fully connected layers that look at the
-    channels' averages, and of dilated convolutions that look at the map.
+    The weights are the sigmoid of a product of two factors: the output of two fully connected
+    layers applied to the channels' averages, and that of dilated convolutions of the map.
 
     Shapes:
         x: (N, C, H, W) -> (N, C, H, W)
 
     Args:
         channels: C.
-        spec: Ratio of both halves, and the convolutions' dilation.
+        spec: Ratio of both halves, and dilation of the convolutions.
 
     Reference:
         Park et al., BAM: Bottleneck Attention Module, BMVC 2018, section 3. As in the authors'
@@ -124,17 +126,14 @@ class BAMUnit(nn.Module):
 
     def __init__(self, channels: int, spec: BottleneckAttention) -> None:
         super().__init__()
-        width = spec.hidden_width(channels)
+        width = channels // spec.reduction
         self.channel_layers = nn.Sequential(
-            nn.Conv2d(channels, width, 1),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, channels, 1),
+            *build_convolution(channels, width, bias=True), nn.Conv2d(width, channels, 1)
         )
         self.place_layers = nn.Sequential(
-            *_build_convolution(channels, width, kernel=1, dilation=1),
-            *_build_convolution(width, width, kernel=3, dilation=spec.dilation),
-            *_build_convolution(width, width, kernel=3, dilation=spec.dilation),
+            *build_convolution(channels, width, bias=True),
+            *build_convolution(width, width, kernel=3, dilation=spec.dilation, bias=True),
+            *build_convolution(width, width, kernel=3, dilation=spec.dilation, bias=True),
             nn.Conv2d(width, 1, 1),
         )
 
@@ -145,25 +144,25 @@ class BAMUnit(nn.Module):
         return x + x * weights  # addcmul would drop the memory format
 
     def count_rescaling(self, output: Tensor) -> int:
-        """Multiplications of the rescaling: one for each element of `output`."""
+        """Multiplications of the rescaling: one per element of `output`."""
         return output.numel()
 
 
-def build_attention(spec: BlockAttention, channels: int) -> SEUnit | CBAMUnit | BAMUnit:
-    """Builds the attention that the spec describes, for `channels` channels."""
-    if isinstance(spec, SqueezeExcitation):
-        return SEUnit(channels, spec)
-    if isinstance(spec, ConvolutionalAttention):
-        return CBAMUnit(channels, spec)
-    return BAMUnit(channels, spec)
+UNITS: Mapping[type, Callable[[int, Any], nn.Module]] = {
+    SqueezeExcitation: SEUnit,
+    ConvolutionalAttention: CBAMUnit,
+    BottleneckAttention: BAMUnit,
+}
+"""The unit of every kind of attention, by the class of its spec."""
 
 
-def _build_convolution(
-    channels: int, width: int, *, kernel: int, dilation: int
-) -> tuple[nn.Module, nn.Module, nn.Module]:
-    padding = dilation * (kernel // 2)
-    return (
-        nn.Conv2d(channels, width, kernel, padding=padding, dilation=dilation),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    )
+def build_attention(spec: BlockAttention, channels: int) -> nn.Module:
+    """Builds the unit that the spec describes.
+
+    Raises:
+        TypeError: If no unit is registered for the class of the spec.
+    """
+    if type(spec) not in UNITS:
+        known = ", ".join(kind.__name__ for kind in UNITS)
+        raise TypeError(f"attention must be one of {known}, got {type(spec).__name__}")
+    return UNITS[type(spec)](channels, spec)
