@@ -1,4 +1,4 @@
-"""Selective Kernel Networks; torch is loaded when a network is asked for, not before."""
+"""Selective Kernel Networks. Torch is imported only when a network is built."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from sknet.spec import (
 from sknet.zoo import create_model, list_models
 
 if TYPE_CHECKING:
-    from sknet.resnext import build_network
+    from sknet.build import build_network
     from sknet.selection import record_selection
     from sknet.selective_kernel import SKConv
     from sknet.weights import load_weights
@@ -44,15 +44,15 @@ __all__ = [
 
 _NEEDS_TORCH = {
     "SKConv": "selective_kernel",
-    "build_network": "resnext",
+    "build_network": "build",
     "load_weights": "weights",
     "record_selection": "selection",
 }
-"""What is loaded on first use, and the module that holds it."""
+"""Names that are loaded on first use, since their modules import torch."""
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what needs torch on first use."""
+    """Loads names that need torch on first use."""
     if name in _NEEDS_TORCH:
         return getattr(import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

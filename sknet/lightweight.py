@@ -1,11 +1,12 @@
-"""ShuffleNetV2 and MobileNetV2: plain, with squeeze-and-excitation, or with selective kernels."""
+"""ShuffleNetV2 and MobileNetV2: plain, with SE, or with selective kernels."""
 
 import torch
 from torch import Tensor, nn
 
+from sknet.block_attention import build_attention
 from sknet.operators import build_operator
-from sknet.other_attention import build_attention
-from sknet.selective_kernel import Activation, build_activation
+from sknet.resnext import build_stages
+from sknet.selective_kernel import build_convolution
 from sknet.spec import (
     Block,
     BlockAttention,
@@ -17,18 +18,19 @@ from sknet.spec import (
 
 
 class ShuffleUnit(nn.Module):
-    """Half of the channels pass 1x1, the spatial operator and 1x1; then the halves are interleaved.
+    """Half of the channels go through 1x1, the spatial operator, 1x1; then both are interleaved.
 
-    With stride 2 both halves are made of the whole input: a depthwise 3x3 and a 1x1 make the
-    half that otherwise passes unchanged. Attention sits on both halves, before they interleave.
+    The other half is passed on unchanged. With stride 2 both halves are computed from the whole
+    input, the other one by a depthwise 3x3 and a 1x1 convolution. Attention applies to both
+    halves before they are interleaved.
 
     Shapes:
         x: (N, in_width, H, W) -> (N, out_width, ceil(H / stride), ceil(W / stride))
 
     Args:
         block: Widths and stride.
-        operator: What the spatial operator is.
-        attention: What is added to the unit; nothing if None.
+        operator: Spec of the spatial operator.
+        attention: Attention to add; none if None.
 
     Reference:
         Ma et al., ShuffleNet V2, ECCV 2018, Figure 3 (c) and (d).
@@ -43,13 +45,18 @@ class ShuffleUnit(nn.Module):
         in_width = half
         if block.stride > 1:
             in_width = block.in_width
-            self.shortcut = nn.Sequential(
-                _build_depthwise(in_width, stride=block.stride),
-                _build_convolution(in_width, half),
+            depthwise = build_convolution(
+                in_width,
+                in_width,
+                kernel=3,
+                stride=block.stride,
+                groups=in_width,
+                activation="none",
             )
-        self.reduce = _build_convolution(in_width, half)
+            self.shortcut = nn.Sequential(depthwise, build_convolution(in_width, half))
+        self.reduce = build_convolution(in_width, half)
         self.operator = build_operator(operator, half, stride=block.stride, activation="none")
-        self.expand = _build_convolution(half, half)
+        self.expand = build_convolution(half, half)
         self.attention = None if attention is None else build_attention(attention, block.out_width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,7 +71,7 @@ class ShuffleUnit(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """A small classifier: stem, stages of shuffle units, 1x1, global pooling, linear layer.
+    """Image classifier: stem, stages of shuffle units, 1x1, global pooling, linear layer.
 
     Shapes:
         x: (N, in_channels, H, W) -> (N, num_classes)
@@ -81,23 +88,12 @@ class ShuffleNetV2(nn.Module):
         super().__init__()
         self.spec = spec
         self.stem = nn.Sequential(
-            _build_convolution(
-                spec.in_channels, body.stem_width, kernel=3, stride=body.stem_stride
-            ),
-            *([nn.MaxPool2d(3, stride=2, padding=1)] if body.stem_pool else []),
+            build_convolution(spec.in_channels, body.stem_width, kernel=3, stride=body.stem_stride)
         )
-        self.stages = nn.Sequential(
-            *(
-                nn.Sequential(
-                    *(
-                        ShuffleUnit(block, operator=spec.operator, attention=spec.attention)
-                        for block in blocks
-                    )
-                )
-                for blocks in body.stages()
-            )
-        )
-        self.head = _build_convolution(body.out_widths[-1], body.last_width)
+        if body.stem_pool:
+            self.stem.append(nn.MaxPool2d(3, stride=2, padding=1))
+        self.stages = build_stages(spec, ShuffleUnit)
+        self.head = build_convolution(body.out_widths[-1], body.last_width)
         self.classifier = nn.Linear(body.last_width, spec.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,15 +103,15 @@ class ShuffleNetV2(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 convolution to more channels, the spatial operator, 1x1 back to few; a sum around them.
+    """1x1 convolution to more channels, spatial operator, 1x1 to fewer, and a shortcut around them.
 
     Shapes:
         x: (N, in_width, H, W) -> (N, out_width, ceil(H / stride), ceil(W / stride))
 
     Args:
         block: Widths and stride.
-        operator: What the spatial operator is.
-        attention: What is added on the last convolution; nothing if None.
+        operator: Spec of the spatial operator.
+        attention: Attention to add after the last convolution; none if None.
 
     Reference:
         Sandler et al., MobileNetV2, CVPR 2018, section 3.4.
@@ -127,11 +123,11 @@ class InvertedResidual(nn.Module):
         super().__init__()
         self.expand: nn.Module = nn.Identity()
         if block.mid_width != block.in_width:
-            self.expand = _build_convolution(block.in_width, block.mid_width, activation="relu6")
+            self.expand = build_convolution(block.in_width, block.mid_width, activation="relu6")
         self.operator = build_operator(
             operator, block.mid_width, stride=block.stride, activation="relu6"
         )
-        self.project = _build_convolution(block.mid_width, block.out_width, activation="none")
+        self.project = build_convolution(block.mid_width, block.out_width, activation="none")
         self.attention = None if attention is None else build_attention(attention, block.out_width)
         self.adds = block.stride == 1 and block.in_width == block.out_width
 
@@ -143,7 +139,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """A small classifier: stem, stages of inverted residuals, 1x1, global pooling, linear layer.
+    """Image classifier: stem, stages of inverted residuals, 1x1, global pooling, linear layer.
 
     The classifier has no dropout.
 
@@ -161,21 +157,11 @@ class MobileNetV2(nn.Module):
     def __init__(self, spec: NetworkSpec, body: MobileNetV2Body) -> None:
         super().__init__()
         self.spec = spec
-        self.stem = _build_convolution(
+        self.stem = build_convolution(
             spec.in_channels, body.stem_width, kernel=3, stride=2, activation="relu6"
         )
-        self.stages = nn.Sequential(
-            *(
-                nn.Sequential(
-                    *(
-                        InvertedResidual(block, operator=spec.operator, attention=spec.attention)
-                        for block in blocks
-                    )
-                )
-                for blocks in body.stages()
-            )
-        )
-        self.head = _build_convolution(body.out_widths[-1], body.last_width, activation="relu6")
+        self.stages = build_stages(spec, InvertedResidual)
+        self.head = build_convolution(body.out_widths[-1], body.last_width, activation="relu6")
         self.classifier = nn.Linear(body.last_width, spec.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -185,34 +171,12 @@ class MobileNetV2(nn.Module):
 
 
 def interleave(first: Tensor, second: Tensor) -> Tensor:
-    """Channels of both in turn, first one of `first`; in the memory format of `second`.
+    """Alternates the channels of both, starting with `first`; keeps the memory format of `second`.
 
     Shapes:
         first, second: (N, C, H, W) -> (N, 2 * C, H, W)
     """
-    if second.stride(1) == 1:  # channels last, be it whole or a slice of more channels
+    if second.stride(1) == 1:  # channels last, of the whole tensor or a slice of it
         pair = (first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1))
         return torch.stack(pair, dim=-1).flatten(3).permute(0, 3, 1, 2)
     return torch.stack((first, second), dim=2).flatten(1, 2)
-
-
-def _build_convolution(
-    in_width: int,
-    out_width: int,
-    *,
-    kernel: int = 1,
-    stride: int = 1,
-    activation: Activation = "relu",
-) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_width, out_width, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(out_width),
-        *build_activation(activation),
-    )
-
-
-def _build_depthwise(width: int, *, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(width, width, 3, stride=stride, padding=1, groups=width, bias=False),
-        nn.BatchNorm2d(width),
-    )

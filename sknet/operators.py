@@ -1,4 +1,7 @@
-"""Builds the spatial operator that a spec describes: our own, or one that a user wrote."""
+"""Builds the spatial operator that a spec describes: SKConv, or a class written by a user.
+
+This module is apart from `build` because blocks use it, and `build` uses the blocks.
+"""
 
 import hashlib
 from importlib import import_module
@@ -17,13 +20,13 @@ def build_operator(
     """Builds the spatial operator that the spec describes.
 
     Args:
-        operator: What to build.
+        operator: Spec of the operator.
         channels: Channels of its input and output.
-        stride: By how much it shrinks the image.
-        activation: What follows normalisation in our own; a user's operator brings its own.
+        stride: Factor by which it downsamples the image.
+        activation: What follows batch normalisation in SKConv; a user's operator brings its own.
 
     Raises:
-        ValueError: If a user's class cannot be loaded, or is not the one that the spec names.
+        ValueError: If a user's class cannot be loaded, or its file differs from the spec's.
     """
     if isinstance(operator, UserOperator):
         built: nn.Module = load_class(operator)(channels, stride=stride, **dict(operator.settings))
@@ -43,8 +46,8 @@ def load_class(operator: UserOperator) -> Any:
     """Imports a user's class.
 
     Raises:
-        ValueError: If it cannot be imported, is no module of torch, or its file has another content
-            than the spec says: a worker elsewhere may see another copy.
+        ValueError: If it cannot be imported, is not an nn.Module, or its file differs from the one
+            that the spec was made from: another machine may have another copy.
     """
     module_name, _, class_name = operator.path.partition(":")
     try:
@@ -53,22 +56,11 @@ def load_class(operator: UserOperator) -> Any:
         raise ValueError(f"{operator.path} must be importable, got {error}") from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ValueError(f"{operator.path} must be a class of torch modules, got {found!r}")
-    if operator.sources and hash_module(module) != operator.sources[0][1]:
+        raise ValueError(f"{operator.path} must be a subclass of nn.Module, got {found!r}")
+    content = Path(str(module.__file__)).read_bytes()
+    if operator.sources and hashlib.sha256(content).hexdigest() != operator.sources[0][1]:
         raise ValueError(
-            f"{module.__file__} must be the file that the trial was planned with, got another "
+            f"{module.__file__} must be the file that the trial was planned with, got different "
             "content; plan again, or give every machine the same file"
         )
     return found
-
-
-def hash_module(module: Any) -> str:
-    """SHA-256 of a module's file.
-
-    Raises:
-        ValueError: If it has none, such as a module that is built in.
-    """
-    path = getattr(module, "__file__", None)
-    if path is None:
-        raise ValueError(f"{module.__name__} must be a module with a file, got one without")
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

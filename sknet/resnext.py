@@ -1,40 +1,37 @@
-"""Bottleneck, stages and body: every ResNet, ResNeXt, SENet and SKNet; and the builder of all."""
+"""Bottlenecks and the body made of them: every ResNet, ResNeXt, SENet and SKNet."""
 
-import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from sknet.lightweight import MobileNetV2, ShuffleNetV2
+from sknet.block_attention import build_attention
 from sknet.operators import build_operator
-from sknet.other_attention import build_attention
+from sknet.selective_kernel import build_convolution
 from sknet.spec import (
     Block,
     BlockAttention,
     Body,
-    MobileNetV2Body,
     NetworkSpec,
     Operator,
     Position,
-    ShuffleNetV2Body,
-    Stem,
     StridePlace,
-    UserOperator,
     attended_widths,
 )
 
 
 class Bottleneck(nn.Module):
-    """1x1 convolution, the spatial operator, 1x1 convolution, and a shortcut around them.
+    """1x1 convolution, spatial operator, 1x1 convolution, and a shortcut around them.
 
     Shapes:
         x: (N, in_width, H, W) -> (N, out_width, ceil(H / stride), ceil(W / stride))
 
     Args:
         block: Widths and stride.
-        operator: What the spatial operator is.
-        attention: What is added to the block, at its `position`; nothing if None.
-        stride_place: Which convolution has the stride; the shortcut's projection has it, too.
+        operator: Spec of the spatial operator.
+        attention: Attention to add at its `position`; none if None.
+        stride_place: Which convolution has the stride, besides the projection of the shortcut.
 
     Reference:
         Li et al., Selective Kernel Networks, CVPR 2019, Table 1.
@@ -49,24 +46,14 @@ class Bottleneck(nn.Module):
         stride_place: StridePlace = "operator",
     ) -> None:
         super().__init__()
-        reduce_stride = block.stride if stride_place == "reduce" else 1
-        self.reduce = nn.Sequential(
-            nn.Conv2d(block.in_width, block.mid_width, 1, stride=reduce_stride, bias=False),
-            nn.BatchNorm2d(block.mid_width),
-            nn.ReLU(inplace=True),
-        )
-        self.operator = build_operator(
-            operator, block.mid_width, stride=block.stride // reduce_stride
-        )
-        self.expand = nn.Sequential(
-            nn.Conv2d(block.mid_width, block.out_width, 1, bias=False),
-            nn.BatchNorm2d(block.out_width),
-        )
+        stride = block.stride if stride_place == "reduce" else 1
+        self.reduce = build_convolution(block.in_width, block.mid_width, stride=stride)
+        self.operator = build_operator(operator, block.mid_width, stride=block.stride // stride)
+        self.expand = build_convolution(block.mid_width, block.out_width, activation="none")
         self.shortcut: nn.Module = nn.Identity()
         if block.stride != 1 or block.in_width != block.out_width:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(block.in_width, block.out_width, 1, stride=block.stride, bias=False),
-                nn.BatchNorm2d(block.out_width),
+            self.shortcut = build_convolution(
+                block.in_width, block.out_width, stride=block.stride, activation="none"
             )
         self.attention: nn.Module | None = None
         if attention is not None and attention.position != "between":
@@ -81,7 +68,7 @@ class Bottleneck(nn.Module):
         return self._attend("post", y)
 
     def _attend(self, position: Position, x: Tensor) -> Tensor:
-        """Applies the attention if this is the place where it sits."""
+        """Applies the attention if it sits at `position`."""
         if self.attention is None or self.position != position:
             return x
         attended: Tensor = self.attention(x)
@@ -89,7 +76,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNeXt(nn.Module):
-    """A classifier of images: stem, stages of bottlenecks, global pooling, linear layer.
+    """Image classifier: stem, stages of bottlenecks, global pooling, linear layer.
 
     Shapes:
         x: (N, in_channels, H, W) -> (N, num_classes)
@@ -105,8 +92,13 @@ class ResNeXt(nn.Module):
     def __init__(self, spec: NetworkSpec, body: Body) -> None:
         super().__init__()
         self.spec = spec
-        self.stem = _build_stem(body.stem, spec.in_channels)
-        self.stages = _build_stages(body, spec.operator, spec.attention)
+        stem = body.stem
+        self.stem = build_convolution(
+            spec.in_channels, stem.width, kernel=stem.kernel, stride=stem.stride
+        )
+        if stem.pool:
+            self.stem.append(nn.MaxPool2d(3, stride=2, padding=1))
+        self.stages = build_stages(spec, partial(Bottleneck, stride_place=body.stride_place))
         self.classifier = nn.Linear(body.out_widths[-1], spec.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,94 +107,23 @@ class ResNeXt(nn.Module):
         return logits
 
 
-Network = ResNeXt | ShuffleNetV2 | MobileNetV2
-"""What `build_network` builds; all have `spec`, `stem`, `stages` and `classifier`."""
-
-
-def build_network(spec: NetworkSpec, *, generator: torch.Generator | None = None) -> Network:
-    """Builds and initialises the network of `spec`, on the CPU, in fp32.
+def build_stages(spec: NetworkSpec, build_block: Callable[..., nn.Module]) -> nn.Sequential:
+    """Builds one Sequential of blocks per stage; attention between stages ends a stage.
 
     Args:
         spec: The architecture.
-        generator: Source of the initial weights; PyTorch's global one if None.
+        build_block: Called as `build_block(block, operator=..., attention=...)` for every block.
     """
-    if isinstance(spec.operator, UserOperator) and generator is not None:
-        # What is not drawn anew below, a user's own parameters, comes from the generator, too.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
-            network = _build(spec)
-    else:
-        network = _build(spec)
-    initialise(network, generator=generator)
-    return network
-
-
-@torch.no_grad()
-def initialise(network: nn.Module, *, generator: torch.Generator | None = None) -> None:
-    """Draws all weights anew: He's normal for convolutions, uniform for linear layers.
-
-    Convolutions' biases start at 0.
-
-    Reference:
-        He et al., Delving Deep into Rectifiers, ICCV 2015; PyTorch's default for nn.Linear.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(
-                module.weight, mode="fan_out", nonlinearity="relu", generator=generator
-            )
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            bound = 1 / math.sqrt(module.in_features)
-            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-            if module.bias is not None:
-                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-
-
-def _build(spec: NetworkSpec) -> Network:
-    if isinstance(spec.body, ShuffleNetV2Body):
-        return ShuffleNetV2(spec, spec.body)
-    if isinstance(spec.body, MobileNetV2Body):
-        return MobileNetV2(spec, spec.body)
-    return ResNeXt(spec, spec.body)
-
-
-def _build_stem(stem: Stem, in_channels: int) -> nn.Sequential:
-    layers: list[nn.Module] = [
-        nn.Conv2d(
-            in_channels,
-            stem.width,
-            stem.kernel,
-            stride=stem.stride,
-            padding=stem.kernel // 2,
-            bias=False,
-        ),
-        nn.BatchNorm2d(stem.width),
-        nn.ReLU(inplace=True),
-    ]
-    if stem.pool:
-        layers.append(nn.MaxPool2d(3, stride=2, padding=1))
-    return nn.Sequential(*layers)
-
-
-def _build_stages(
-    body: Body, operator: Operator, attention: BlockAttention | None
-) -> nn.Sequential:
-    """One Sequential of bottlenecks a stage; an attention between stages ends it."""
-    widths = [[]] * len(body.depths) if attention is None else attended_widths(body, attention)
+    attention = spec.attention
     stages: list[nn.Module] = []
-    for blocks, attended in zip(body.stages(), widths, strict=True):
-        layers: list[nn.Module] = [
-            Bottleneck(
-                block,
-                operator=operator,
-                attention=attention if attended else None,
-                stride_place=body.stride_place,
-            )
+    for blocks, widths in zip(
+        spec.body.stages(), attended_widths(spec.body, attention), strict=True
+    ):
+        layers = [
+            build_block(block, operator=spec.operator, attention=attention if widths else None)
             for block in blocks
         ]
         if attention is not None and attention.position == "between":
-            layers += [build_attention(attention, width) for width in attended]
+            layers += [build_attention(attention, width) for width in widths]
         stages.append(nn.Sequential(*layers))
     return nn.Sequential(*stages)

@@ -1,6 +1,6 @@
-"""Reads the selection weights of every SK unit while a network runs."""
+"""Reads the selection weights of all SK units during a forward pass."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from sknet.selective_kernel import SKConv, normalise_scores
 
 
 def find_selective_units(network: nn.Module) -> dict[str, SKConv]:
-    """Every unit of `network` that selects, by name, in the order in which they run.
+    """Finds all units of `network` that select, by name, in the order in which they run.
 
-    In a ResNeXt the names are the paper's: SK_3_4 is the fourth unit of stage 3, the stem
-    counting as stage 1. Elsewhere they are the modules' own.
+    Units of a ResNeXt have the paper's names: SK_3_4 is the fourth unit of stage 3, where the stem
+    is stage 1. Units of other networks have their module's name.
     """
     names: dict[str, str] = {}
     if isinstance(network, ResNeXt):
@@ -31,13 +31,13 @@ def find_selective_units(network: nn.Module) -> dict[str, SKConv]:
 
 @contextmanager
 def record_selection(network: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Fills a mapping with the selection weights of the last forward pass within the block.
+    """Records the selection weights of the last forward pass within the `with` block.
 
-    The weights are detached; each pass replaces those of the one before. A compiled network must
-    be compiled within the block.
+    The weights are detached; each pass replaces those of the previous one. Compile the network
+    within the block, if at all.
 
     Shapes:
-        each value: (N, M, C), over M they sum to 1
+        each value: (N, M, C), summing to 1 over M
 
     >>> import torch
     >>> from sknet import create_model
@@ -48,8 +48,15 @@ def record_selection(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     {'SK_2_1': (1, 2, 16), 'SK_3_1': (1, 2, 32), 'SK_4_1': (1, 2, 64)}
     """
     weights: dict[str, Tensor] = {}
+
+    def keep_weights(name: str, unit: SKConv) -> Callable[[nn.Module, object, Tensor], None]:
+        def keep(_layer: nn.Module, _inputs: object, scores: Tensor) -> None:
+            weights[name] = normalise_scores(scores.detach(), len(unit.branches))
+
+        return keep
+
     handles = [
-        unit.score.register_forward_hook(_Recorder(weights, name, len(unit.branches)))
+        unit.score.register_forward_hook(keep_weights(name, unit))
         for name, unit in find_selective_units(network).items()
         if unit.score is not None
     ]
@@ -58,15 +65,3 @@ def record_selection(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-class _Recorder:
-    """Forward hook that turns a unit's scores into weights, and keeps them under its name."""
-
-    def __init__(self, weights: dict[str, Tensor], name: str, num_branches: int) -> None:
-        self._weights = weights
-        self._name = name
-        self._num_branches = num_branches
-
-    def __call__(self, _layer: nn.Module, _inputs: object, scores: Tensor) -> None:
-        self._weights[self._name] = normalise_scores(scores.detach(), self._num_branches)

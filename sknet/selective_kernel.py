@@ -1,25 +1,26 @@
 """The selective kernel convolution: split, fuse, select; or split and fuse by a plain sum."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from sknet.spec import Attention, Branch, SelectiveKernel
+from sknet.spec.operators import check_choice, check_positive
 
 Activation = Literal["relu", "relu6", "none"]
-"""What follows a branch's batch normalisation: ReLU in the paper, less in lightweight networks."""
+"""What follows batch normalisation: ReLU in SKNet, ReLU6 or nothing in lightweight networks."""
 
 
 class SKConv(nn.Module):
-    """Convolution that chooses its kernel, channel by channel, from what it sees.
+    """Convolution that selects its kernel from its input, separately for every channel.
 
-    Split: every branch convolves the same input with its own kernel, each followed by batch
-    normalisation and ReLU. Fuse: the branches' sum is pooled to a descriptor of the whole image.
-    Select: a softmax over branches, computed from the descriptor, weighs them.
-    With `attention="sum"` the branches are summed and nothing else; a single summed branch is
-    a plain grouped convolution. A softmax over a single branch weighs it by 1.
+    Split: every branch convolves the same input with its own kernel, followed by batch
+    normalisation and ReLU. Fuse: the sum of the branches is pooled to a descriptor of the whole
+    image. Select: a softmax over branches, computed from the descriptor, weights them.
+    With `attention="sum"` the branches are only summed; a single summed branch is
+    a plain grouped convolution. A softmax over a single branch weights it by 1.
 
     Shapes:
         x: (N, C, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))
@@ -31,7 +32,7 @@ class SKConv(nn.Module):
         reduction: Ratio r; the descriptor is max(C // r, min_width) wide.
         min_width: Lower bound L of the descriptor's width.
         stride: Stride of every branch.
-        activation: What follows every branch's batch normalisation.
+        activation: What follows the batch normalisation of every branch.
 
     Raises:
         ValueError: If a branch's groups do not divide `channels`, or a setting is out of range.
@@ -58,10 +59,17 @@ class SKConv(nn.Module):
             reduction=reduction,
             min_width=min_width,
         )
-        if stride < 1:
-            raise ValueError(f"stride must be at least 1, got {stride}")
+        check_positive(stride=stride)
         self.branches = nn.ModuleList(
-            _build_branch(branch, channels, stride=stride, activation=activation)
+            build_convolution(
+                channels,
+                channels,
+                kernel=branch.kernel,
+                stride=stride,
+                dilation=branch.dilation,
+                groups=channels if branch.groups is None else branch.groups,
+                activation=activation,
+            )
             for branch in operator.branches
         )
         self.squeeze: nn.Sequential | None = None
@@ -73,7 +81,7 @@ class SKConv(nn.Module):
                 nn.BatchNorm1d(width),
                 nn.ReLU(inplace=True),
             )
-            # One fully connected layer for each branch, laid one below the other.
+            # The fully connected layers of all branches in one matrix, branch by branch.
             self.score = nn.Linear(width, len(self.branches) * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,13 +91,13 @@ class SKConv(nn.Module):
         return weighted_sum(features, self.weigh(features))
 
     def weigh(self, features: Sequence[Tensor]) -> Tensor:
-        """Weights of the branches, one for each channel; over branches they sum to 1.
+        """Computes the weight of every branch, per channel; over branches they sum to 1.
 
         Shapes:
             features: M of (N, C, H', W') -> (N, M, C)
 
         Raises:
-            TypeError: If the unit sums its branches: it then has no weights.
+            TypeError: If the unit sums its branches and so has no weights.
         """
         if self.squeeze is None or self.score is None:
             raise TypeError("weigh needs attention='softmax'; this unit sums its branches")
@@ -97,12 +105,12 @@ class SKConv(nn.Module):
         return normalise_scores(self.score(descriptor), len(features))
 
     def count_rescaling(self, output: Tensor) -> int:
-        """Multiplications of Select for `output`: one for each element of every branch."""
+        """Multiplications of Select for `output`: one per element of every branch."""
         return 0 if self.squeeze is None else len(self.branches) * output.numel()
 
 
 def normalise_scores(scores: Tensor, num_branches: int) -> Tensor:
-    """Softmax over branches of the fully connected layers' outputs.
+    """Softmax over branches of the outputs of the fully connected layers.
 
     Shapes:
         scores: (N, M * C), branch by branch -> (N, M, C)
@@ -111,7 +119,7 @@ def normalise_scores(scores: Tensor, num_branches: int) -> Tensor:
 
 
 def pooled_sum(features: Sequence[Tensor]) -> Tensor:
-    """Global average of the features' sum, without forming the sum.
+    """Global average of the sum of the features, without computing the sum.
 
     Shapes:
         features: M of (N, C, H, W) -> (N, C)
@@ -120,7 +128,7 @@ def pooled_sum(features: Sequence[Tensor]) -> Tensor:
 
 
 def weighted_sum(features: Sequence[Tensor], weights: Tensor) -> Tensor:
-    """Sum of the features, each weighed channel by channel; the weights sum to 1 over M.
+    """Sum of the features, weighted per channel by weights that sum to 1 over M.
 
     Shapes:
         features: M of (N, C, H, W); weights: (N, M, C) -> (N, C, H, W)
@@ -132,45 +140,42 @@ def weighted_sum(features: Sequence[Tensor], weights: Tensor) -> Tensor:
     return _sum([feature * column for feature, column in zip(features, columns, strict=True)])
 
 
+def build_convolution(
+    in_width: int,
+    out_width: int,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+    activation: Activation = "relu",
+) -> nn.Sequential:
+    """Builds a centred convolution with batch normalisation and activation.
+
+    Shapes:
+        x: (N, in_width, H, W) -> (N, out_width, ceil(H / stride), ceil(W / stride))
+
+    Raises:
+        ValueError: If `groups` does not divide the widths, or the activation is unknown.
+    """
+    check_choice("activation", activation, get_args(Activation))
+    if in_width % groups:
+        raise ValueError(
+            f"channels must be a multiple of groups, got {in_width} channels and {groups} groups"
+        )
+    padding = dilation * (kernel // 2)
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_width, out_width, kernel, stride, padding, dilation, groups, bias),
+        nn.BatchNorm2d(out_width),
+    ]
+    if activation != "none":
+        layers.append(nn.ReLU(inplace=True) if activation == "relu" else nn.ReLU6(inplace=True))
+    return nn.Sequential(*layers)
+
+
 def _sum(tensors: Sequence[Tensor]) -> Tensor:
     total = tensors[0]
     for tensor in tensors[1:]:
         total = total + tensor
     return total
-
-
-def _build_branch(
-    branch: Branch, channels: int, *, stride: int, activation: Activation
-) -> nn.Sequential:
-    groups = channels if branch.groups is None else branch.groups
-    if channels % groups:
-        raise ValueError(
-            f"channels must be a multiple of groups, got {channels} channels and {groups} groups"
-        )
-    convolution = nn.Conv2d(
-        channels,
-        channels,
-        branch.kernel,
-        stride=stride,
-        padding=branch.extent // 2,
-        dilation=branch.dilation,
-        groups=groups,
-        bias=False,
-    )
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels), *build_activation(activation))
-
-
-def build_activation(activation: Activation) -> list[nn.Module]:
-    """The layer that `activation` names, if it names one.
-
-    Raises:
-        ValueError: If there is no such activation.
-    """
-    layers: dict[str, list[nn.Module]] = {
-        "relu": [nn.ReLU(inplace=True)],
-        "relu6": [nn.ReLU6(inplace=True)],
-        "none": [],
-    }
-    if activation not in layers:
-        raise ValueError(f"activation must be one of {', '.join(layers)}, got {activation!r}")
-    return layers[activation]

@@ -1,4 +1,4 @@
-"""Loads published checkpoints: torchvision's, timm's, the authors' PyTorch release, and ours."""
+"""Loads checkpoints of torchvision, timm, the authors' PyTorch release, and this package."""
 
 import pickle
 import re
@@ -10,41 +10,41 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from sknet.resnext import Network
-from sknet.spec import AnyBody, Body, ShuffleNetV2Body
+from sknet.build import Network
+from sknet.spec import AnyBody, Body, MobileNetV2Body, ShuffleNetV2Body
 
 EXAMPLES = 5
-"""How many keys of a kind an error names."""
+"""How many keys an error lists for each kind of mismatch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How a library names what we name otherwise; patterns match the beginning of our keys."""
+    """The names that a library gives to our tensors; patterns match the beginning of our keys."""
 
     name: str
-    """The library, and the network if it names several in several ways."""
+    """The library, and its networks if their names differ."""
 
     outside: Mapping[str, str]
-    """Replacements for what lies before and after the stages."""
+    """Replacements in the keys of layers before and after the stages."""
 
     block: str
-    """A block's place, made of `stage` (the first is 1), `stage_after_stem` (the first is 2),
+    """Prefix of a block, from its `stage` (the first is 1), `stage_after_stem` (the first is 2),
     `position` in the stage (from 0) and `index` among all blocks (from 1)."""
 
     inside: Mapping[str, str]
-    """Replacements for what lies in a block."""
+    """Replacements in the keys of layers within a block."""
 
     inside_narrow: Mapping[str, str] = field(default_factory=dict)
-    """The same for a MobileNetV2 block whose operator is no wider than its input, if it differs."""
+    """The same for MobileNetV2 blocks that do not expand their input, if different."""
 
     def rename(self, key: str, body: AnyBody) -> str:
-        """The library's name for our `key`."""
+        """Returns the library's name for our `key`."""
         match = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(.+)", key)
         if match is None:
             return _replace_beginning(key, self.outside)
         stage, position, rest = int(match[1]), int(match[2]), match[3]
         stages = body.stages()
-        if position == len(stages[stage]):  # an attention between stages: no library has it
+        if position == len(stages[stage]):  # attention between stages, which no library has
             return key
         place = self.block.format(
             stage=stage + 1,
@@ -59,22 +59,22 @@ class Layout:
 
 _RESNET = {r"stem\.0": "conv1", r"stem\.1": "bn1", "classifier": "fc"}
 
-RESNEXT_LAYOUTS = (
+_BOTTLENECK = {
+    r"reduce\.0": "conv1",
+    r"reduce\.1": "bn1",
+    r"operator\.branches\.0\.0": "conv2",
+    r"operator\.branches\.0\.1": "bn2",
+    r"expand\.0": "conv3",
+    r"expand\.1": "bn3",
+    "shortcut": "downsample",
+}
+
+_RESNEXT_LAYOUTS = (
     Layout(
         name="torchvision or timm",
         outside=_RESNET,
         block="layer{stage}.{position}",
-        inside={
-            r"reduce\.0": "conv1",
-            r"reduce\.1": "bn1",
-            r"operator\.branches\.0\.0": "conv2",
-            r"operator\.branches\.0\.1": "bn2",
-            r"expand\.0": "conv3",
-            r"expand\.1": "bn3",
-            r"attention\.reduce": "se.fc1",
-            r"attention\.expand": "se.fc2",
-            "shortcut": "downsample",
-        },
+        inside={**_BOTTLENECK, r"attention\.reduce": "se.fc1", r"attention\.expand": "se.fc2"},
     ),
     Layout(
         name="timm's SK networks",
@@ -98,83 +98,77 @@ RESNEXT_LAYOUTS = (
         outside=_RESNET,
         block="layer{stage}.{position}",
         inside={
-            r"reduce\.0": "conv1",
-            r"reduce\.1": "bn1",
-            r"operator\.branches\.0\.0": "conv2",
-            r"operator\.branches\.0\.1": "bn2",
+            **_BOTTLENECK,
             r"operator\.branches\.1\.0": "conv2g",
             r"operator\.branches\.1\.1": "bn2g",
             r"operator\.squeeze\.0": "conv_fc1",
             r"operator\.squeeze\.1": "bn_fc1",
             r"operator\.score": "conv_fc2",
-            r"expand\.0": "conv3",
-            r"expand\.1": "bn3",
-            "shortcut": "downsample",
         },
     ),
 )
-"""Names of ResNets and what grew from them."""
 
-SHUFFLENET_LAYOUTS = (
-    Layout(
-        name="torchvision",
-        outside={r"stem\.0": "conv1", "head": "conv5", "classifier": "fc"},
-        block="stage{stage_after_stem}.{position}",
-        inside={
-            r"shortcut\.0\.0": "branch1.0",
-            r"shortcut\.0\.1": "branch1.1",
-            r"shortcut\.1\.0": "branch1.2",
-            r"shortcut\.1\.1": "branch1.3",
-            r"reduce\.0": "branch2.0",
-            r"reduce\.1": "branch2.1",
-            r"operator\.branches\.0\.0": "branch2.3",
-            r"operator\.branches\.0\.1": "branch2.4",
-            r"expand\.0": "branch2.5",
-            r"expand\.1": "branch2.6",
-        },
-    ),
+_SHUFFLENET_LAYOUT = Layout(
+    name="torchvision",
+    outside={r"stem\.0": "conv1", "head": "conv5", "classifier": "fc"},
+    block="stage{stage_after_stem}.{position}",
+    inside={
+        r"shortcut\.0\.0": "branch1.0",
+        r"shortcut\.0\.1": "branch1.1",
+        r"shortcut\.1\.0": "branch1.2",
+        r"shortcut\.1\.1": "branch1.3",
+        r"reduce\.0": "branch2.0",
+        r"reduce\.1": "branch2.1",
+        r"operator\.branches\.0\.0": "branch2.3",
+        r"operator\.branches\.0\.1": "branch2.4",
+        r"expand\.0": "branch2.5",
+        r"expand\.1": "branch2.6",
+    },
 )
-"""Names of ShuffleNetV2."""
 
-MOBILENET_LAYOUTS = (
-    Layout(
-        name="torchvision",
-        outside={"stem": "features.0", "head": "features.18", "classifier": "classifier.1"},
-        block="features.{index}.conv",
-        inside={
-            "expand": "0",
-            r"operator\.branches\.0": "1",
-            r"project\.0": "2",
-            r"project\.1": "3",
-        },
-        inside_narrow={
-            r"operator\.branches\.0": "0",
-            r"project\.0": "1",
-            r"project\.1": "2",
-        },
-    ),
+_MOBILENET_LAYOUT = Layout(
+    name="torchvision",
+    outside={"stem": "features.0", "head": "features.18", "classifier": "classifier.1"},
+    block="features.{index}.conv",
+    inside={
+        "expand": "0",
+        r"operator\.branches\.0": "1",
+        r"project\.0": "2",
+        r"project\.1": "3",
+    },
+    inside_narrow={
+        r"operator\.branches\.0": "0",
+        r"project\.0": "1",
+        r"project\.1": "2",
+    },
 )
-"""Names of MobileNetV2."""
+
+LAYOUTS: Mapping[type[AnyBody], tuple[Layout, ...]] = {
+    Body: _RESNEXT_LAYOUTS,
+    ShuffleNetV2Body: (_SHUFFLENET_LAYOUT,),
+    MobileNetV2Body: (_MOBILENET_LAYOUT,),
+}
+"""Layouts of the libraries that have networks of a body, by its class."""
 
 
 def load_weights(network: Network, path: Path | str) -> None:
     """Loads the checkpoint at `path` into `network`, whichever library wrote it.
 
-    Known are the checkpoints of torchvision (ResNet, ResNeXt, ShuffleNetV2, MobileNetV2), of timm
+    Supported are checkpoints of torchvision (ResNet, ResNeXt, ShuffleNetV2, MobileNetV2), of timm
     (the same ResNets and ResNeXts, SE-ResNeXt, SK-ResNeXt), of the SK authors' later PyTorch
-    release (for `sk_resnet50_insight` and `sk_resnet101_insight`), and this package's own. The
-    tensors may lie in an entry `state_dict` or `model`, and behind `module.`. Everything is
+    release (for `sk_resnet50_insight` and `sk_resnet101_insight`), and of this package. The
+    tensors may be nested in `state_dict` or `model`, and prefixed by `module.`. Everything is
     checked before anything is loaded.
 
     Args:
-        network: The network, as built; its number of classes must be the checkpoint's.
+        network: A network with as many classes as the checkpoint.
         path: A file of `torch.save`, opened without running code from it, or a safetensors file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ImportError: If it is a safetensors file, and safetensors is not installed.
-        ValueError: If the file is no checkpoint, or the checkpoint does not fit: the message says
-            which keys are missing, left over, or of another shape.
+        ValueError: If the file is not a checkpoint, or does not fit the network. The message lists
+            keys that are missing, unexpected, or of another shape.
     """
     path = Path(path)
     tensors = read_checkpoint(path)
@@ -182,10 +176,10 @@ def load_weights(network: Network, path: Path | str) -> None:
     body = network.spec.body
     names_by_layout = {
         layout.name: {key: layout.rename(key, body) for key in ours}
-        for layout in _list_layouts(body)
+        for layout in LAYOUTS[type(body)]
     }
     names_by_layout["sknet"] = {key: key for key in ours}
-    # The checkpoint is of the library that would give the most of its keys.
+    # The checkpoint comes from the library whose names match most of its keys.
     library, names = max(
         names_by_layout.items(), key=lambda item: len(tensors.keys() & set(item[1].values()))
     )
@@ -203,12 +197,12 @@ def load_weights(network: Network, path: Path | str) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, whatever they are wrapped in.
+    """Reads the tensors of a checkpoint by name, without the entries that wrap them.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ImportError: If it is a safetensors file, and safetensors is not installed.
-        ValueError: If the file holds no mapping of names to tensors.
+        ValueError: If the file does not hold a mapping of names to tensors.
     """
     values = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     for wrapper in ("state_dict", "model"):
@@ -229,15 +223,15 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def find_faults(
     ours: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, names: Mapping[str, str]
 ) -> list[str]:
-    """What keeps the checkpoint from fitting, one entry a kind; nothing if it fits.
+    """Lists why the checkpoint does not fit, one entry per kind of mismatch.
 
-    Counts of the batches seen may be missing, as they are in old checkpoints. A fully connected
-    layer's weights may be those of a 1x1 convolution, and the reverse.
+    `num_batches_tracked` may be missing, as it is in old checkpoints. The weights of a fully
+    connected layer may be those of a 1x1 convolution, and vice versa.
 
     Args:
         ours: The network's tensors.
         tensors: The checkpoint's.
-        names: The checkpoint's name of each of ours.
+        names: The checkpoint's name for each of ours.
     """
     keys = {theirs: key for key, theirs in names.items()}
     missing = [
@@ -249,20 +243,14 @@ def find_faults(
         f"{theirs} {tuple(tensors[theirs].shape)} for {tuple(ours[key].shape)}"
         for theirs, key in keys.items()
         if theirs in tensors
-        and _drop_places(tensors[theirs].shape) != _drop_places(ours[key].shape)
+        and _drop_kernel(tensors[theirs].shape) != _drop_kernel(ours[key].shape)
     ]
     kinds = {
         "missing": missing,
-        "left over": [theirs for theirs in tensors if theirs not in keys],
+        "unexpected": [theirs for theirs in tensors if theirs not in keys],
         "of another shape": misshapen,
     }
     return [f"{kind}: {_shorten(found)}" for kind, found in kinds.items() if found]
-
-
-def _list_layouts(body: AnyBody) -> tuple[Layout, ...]:
-    if isinstance(body, Body):
-        return RESNEXT_LAYOUTS
-    return SHUFFLENET_LAYOUTS if isinstance(body, ShuffleNetV2Body) else MOBILENET_LAYOUTS
 
 
 def _replace_beginning(key: str, replacements: Mapping[str, str]) -> str:
@@ -282,7 +270,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> Any:
-    # Late, and not required: only files of this format need it.
+    # Imported late, since safetensors is optional: only files of this format need it.
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -292,8 +280,8 @@ def _read_safetensors(path: Path) -> Any:
         raise ValueError(f"{path}: must be a safetensors file, got {str(error)!r}") from error
 
 
-def _drop_places(shape: Size) -> tuple[int, ...]:
-    """The shape without the two sides of a 1x1 kernel."""
+def _drop_kernel(shape: Size) -> tuple[int, ...]:
+    """Removes the two sides of a 1x1 kernel from the shape."""
     return tuple(shape[:2]) if len(shape) == 4 and shape[2:] == (1, 1) else tuple(shape)
 
 

@@ -1,10 +1,10 @@
-"""Bodies and networks by name: data, without torch; and `create_model`, which builds one."""
+"""Specs of published bodies and networks by name; `create_model` builds a network from its name."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sknet.spec import (
     AnyBody,
@@ -23,7 +23,7 @@ from sknet.spec import (
 )
 
 if TYPE_CHECKING:
-    from sknet.resnext import Network
+    from sknet.build import Network
 
 CIFAR29 = Body(
     stem=Stem(width=64, kernel=3, stride=1, pool=False),
@@ -32,8 +32,7 @@ CIFAR29 = Body(
     out_widths=(256, 512, 1024),
     input_size=32,
 )
-"""ResNeXt-29 of cardinality times width 512, for images of 32x32 pixels (ResNeXt paper, section
-5.3)."""
+"""ResNeXt-29 with cardinality x width = 512, for 32x32 images (ResNeXt paper, section 5.3)."""
 
 RESNET_WIDTHS = (64, 128, 256, 512)
 """Widths of ResNet's 3x3 convolutions: half of ResNeXt's."""
@@ -43,7 +42,7 @@ LIGHTWEIGHT_BODIES: dict[str, ShuffleNetV2Body | MobileNetV2Body] = {
     "shufflenet_v2_x1_0": ShuffleNetV2Body(out_widths=(116, 232, 464)),
     "mobilenet_v2": MobileNetV2Body(),
 }
-"""Bodies whose operator is depthwise."""
+"""Bodies with a depthwise operator."""
 
 BODIES: dict[str, AnyBody] = {
     "imagenet50": Body(),
@@ -60,18 +59,18 @@ BODIES: dict[str, AnyBody] = {
         divisor=8,
     ),
 }
-"""`imagenet50` is SKNet's Table 1; `resnet50_senet` has the stride on the first 1x1 of a stage, as
-the SENet paper counts it; `tiny` is ours: an eighth of imagenet50's widths, three stages, for
-images of 32x32 pixels on a CPU."""
+"""`imagenet50` is Table 1 of SKNet; `resnet50_senet` has the stride on the first 1x1 of a stage, as
+the SENet paper counts it; `tiny` is ours, for 32x32 images on a CPU: an eighth of the widths of
+imagenet50, and three stages."""
 
 KERNELS = {f"k{2 * dilation + 1}": Branch(dilation=dilation) for dilation in (1, 2, 3)}
-"""K3, K5 and K7 of SKNet's Table 7: 3x3 with dilation 1, 2, 3 and 32 groups."""
+"""K3, K5 and K7 of Table 7 of SKNet: 3x3 with dilation 1, 2, 3 and 32 groups."""
 
 MERGES: dict[str, Attention] = {"": "softmax", "_sum": "sum"}
-"""How the names of kernel combinations end, by how their branches are merged."""
+"""How branches are merged, by the suffix of a kernel combination's name."""
 
 GROUPED_CONVOLUTION = SelectiveKernel(branches=(KERNELS["k3"],), attention="sum")
-"""The operator of ResNeXt: one 3x3 kernel of 32 groups."""
+"""The operator of ResNeXt: one 3x3 kernel with 32 groups."""
 
 DENSE_CONVOLUTION = SelectiveKernel(branches=(Branch(groups=1),), attention="sum")
 """The operator of ResNet."""
@@ -82,19 +81,19 @@ DEPTHWISE_CONVOLUTION = SelectiveKernel(branches=(Branch(groups=None),), attenti
 DEPTHWISE_SELECTION = SelectiveKernel(
     branches=(Branch(groups=None), Branch(groups=None, dilation=2))
 )
-"""SK in place of a depthwise 3x3. SKNet's Table 4 does not state M and r: these are Table 2's."""
+"""SK in place of a depthwise 3x3. Table 4 of SKNet states no M and r: these are from Table 2."""
 
 SE_WITH_BIASES = SqueezeExcitation(bias=True)
-"""SE as the public SE-ResNeXt checkpoints have it; the SENet paper's own counts have no biases."""
+"""SE as in the public SE-ResNeXt checkpoints; the SENet paper counts no biases."""
 
 DEPTHS: dict[int, tuple[int, ...]] = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-"""Blocks by stage of the ImageNet bodies, by number of layers."""
+"""Blocks per stage of the ImageNet bodies, by number of layers."""
 
 RESNET50 = NetworkSpec(body=BODIES["resnet50"], operator=DENSE_CONVOLUTION)
 """ResNet-50 with the stride on the 3x3 convolution, as today's libraries build it."""
 
 RESNET50_SENET = replace(RESNET50, body=BODIES["resnet50_senet"])
-"""ResNet-50 as the SENet paper counts it: the stride is on the first 1x1 of a stage."""
+"""ResNet-50 as the SENet paper counts it, with the stride on the first 1x1 of a stage."""
 
 
 def _kernels(*branches: Branch, attention: Attention = "softmax") -> NetworkSpec:
@@ -111,7 +110,7 @@ def _resnext(
 def _resnext29(
     cardinality: int, width: int, *, attention: BlockAttention | None = None
 ) -> NetworkSpec:
-    """ResNeXt-29 for images of 32x32 pixels, of CIFAR's 10 classes (ResNeXt paper, section 5.3)."""
+    """ResNeXt-29 for 32x32 images with the 10 classes of CIFAR (ResNeXt paper, section 5.3)."""
     mid_width = cardinality * width
     body = replace(CIFAR29, mid_widths=(mid_width, 2 * mid_width, 4 * mid_width))
     operator = SelectiveKernel(branches=(Branch(groups=cardinality),), attention="sum")
@@ -119,9 +118,9 @@ def _resnext29(
 
 
 def _insight(depth: int) -> NetworkSpec:
-    """SK-ResNet of the authors' later PyTorch release, which is not the paper's SK unit.
+    """SK-ResNet of the authors' later PyTorch release, which differs from the paper's SK unit.
 
-    A dense and a grouped 3x3 kernel, without dilation, on ResNet's widths; r=16 without floor.
+    It has a dense and a grouped 3x3 kernel without dilation, ResNet's widths, and no floor L.
     """
     return NetworkSpec(
         body=Body(depths=DEPTHS[depth], mid_widths=RESNET_WIDTHS),
@@ -134,7 +133,7 @@ BASELINES = {
     "resnet50_senet": RESNET50_SENET,
     "resnext50_32x4d": _resnext(50, operator=GROUPED_CONVOLUTION),
     "resnext101_32x4d": _resnext(101, operator=GROUPED_CONVOLUTION),
-    # 17/16 of every width but the stem's; Table 3 of SKNet, as are the next two.
+    # 17/16 of every width but the stem's. This and the next two are from Table 3 of SKNet.
     "resnext50_wider": NetworkSpec(
         body=Body(mid_widths=(136, 272, 544, 1088), out_widths=(272, 544, 1088, 2176)),
         operator=SelectiveKernel(branches=(Branch(groups=34),), attention="sum"),
@@ -145,7 +144,7 @@ BASELINES = {
         operator=SelectiveKernel(branches=(Branch(groups=36),), attention="sum"),
     ),
 }
-"""Networks without any attention, on ImageNet bodies."""
+"""Networks without attention, on ImageNet bodies."""
 
 ATTENTION_NETWORKS = {
     f"{name}{depth}{suffix}": _resnext(depth, operator=GROUPED_CONVOLUTION, attention=attention)
@@ -174,13 +173,13 @@ KERNEL_COMBINATIONS = {
     "sknet50_5x5_g64": _kernels(KERNELS["k3"], Branch(kernel=5, groups=64)),
     "sknet50_7x7_g128": _kernels(KERNELS["k3"], Branch(kernel=7, groups=128)),
 }
-"""Tables 7 and, in the last three, 6 of SKNet; K3+K5 with SK is SKNet-50 itself."""
+"""Table 7 of SKNet, and Table 6 in the last three; K3+K5 with SK is SKNet-50 itself."""
 
 SENET_VARIANTS = {
     f"se_resnet50_{name}": replace(RESNET50_SENET, attention=attention)
     for name, attention in {
         **{f"r{ratio}": SqueezeExcitation(reduction=ratio) for ratio in (2, 4, 8, 16, 32)},
-        # The stages' names are the paper's, which counts the stem as stage 1.
+        # The paper counts the stem as stage 1.
         **{f"stage{stage}": SqueezeExcitation(stages=(stage - 1,)) for stage in (2, 3, 4)},
         "max": SqueezeExcitation(squeeze="max"),
         "no_squeeze": SqueezeExcitation(squeeze="none"),
@@ -192,7 +191,7 @@ SENET_VARIANTS = {
         "3x3": SqueezeExcitation(position="inside"),
     }.items()
 }
-"""Tables 10 to 16 of SENet; r16 is the paper's SE, with average, sigmoid and all stages."""
+"""Tables 10 to 16 of SENet; r16 is the paper's SE: average, sigmoid, all stages."""
 
 LIGHTWEIGHT_NETWORKS = {
     f"{name}{suffix}": NetworkSpec(body=body, operator=operator, attention=attention)
@@ -203,15 +202,15 @@ LIGHTWEIGHT_NETWORKS = {
         ("_sk", DEPTHWISE_SELECTION, None),
     )
 }
-"""Table 4 of SKNet, and MobileNetV2 in the same way."""
+"""Table 4 of SKNet, and the same variants of MobileNetV2."""
 
 SMALL_IMAGE_NETWORKS = {
     "resnext29_16x32d": _resnext29(16, 32),
     "resnext29_8x64d": _resnext29(8, 64),
     "resnext29_16x64d": _resnext29(16, 64),
-    # As stated, on 16x32d (25.7M); the printed 35.0M is SE on 8x64d.
+    # On 16x32d, as stated (25.7M); the printed 35.0M is SE on 8x64d.
     "senet29": _resnext29(16, 32, attention=SqueezeExcitation()),
-    # Nearest to the printed 27.7M: kernels 1x1 and 3x3 with r=32 (27.8M); 3x3 and 5x5 have 37.5M.
+    # 1x1 and 3x3 with r=32 (27.8M) is closest to the printed 27.7M; 3x3 and 5x5 has 37.5M.
     "sknet29": replace(
         _resnext29(16, 32),
         operator=SelectiveKernel(
@@ -225,7 +224,7 @@ SMALL_IMAGE_NETWORKS = {
         body=BODIES["tiny"], operator=SelectiveKernel().scaled_down(8), num_classes=10
     ),
 }
-"""Table 5 of SKNet; and the networks of the tiny body."""
+"""Table 5 of SKNet, and the networks of the tiny body."""
 
 NETWORKS: dict[str, NetworkSpec] = {
     **BASELINES,
@@ -237,11 +236,11 @@ NETWORKS: dict[str, NetworkSpec] = {
     **SMALL_IMAGE_NETWORKS,
     **{f"sk_resnet{depth}_insight": _insight(depth) for depth in (50, 101)},
 }
-"""Every network that `create_model` knows."""
+"""Every network that `create_model` can build."""
 
 
 def list_models() -> list[str]:
-    """Names of all networks, sorted.
+    """Lists the names of all networks, sorted.
 
     >>> [name for name in list_models() if name.startswith("sknet2")]
     ['sknet26', 'sknet29']
@@ -256,23 +255,18 @@ def create_model(
 
     Args:
         name: One of `list_models()`.
-        num_classes: Outputs of the classifier; the published network's if None.
-        in_channels: Channels of the images; the published network's if None.
+        num_classes: Outputs of the classifier; those of the published network if None.
+        in_channels: Channels of the images; those of the published network if None.
 
     Raises:
-        ValueError: If no network has that name, or a count is below 1.
+        ValueError: If no network has that name, or `num_classes` or `in_channels` is below 1.
     """
-    from sknet.resnext import build_network  # torch loads only when a network is asked for
+    from sknet.build import build_network  # imported late: it loads torch
 
     if name not in NETWORKS:
         close = get_close_matches(name, NETWORKS, n=1)
-        hint = f"did you mean {close[0]}?" if close else "sknet.list_models() names all."
+        hint = f"did you mean {close[0]}?" if close else "sknet.list_models() lists all."
         raise ValueError(f"name must be a network of the zoo, got {name!r}; {hint}")
-    spec = NETWORKS[name]
-    return build_network(
-        replace(
-            spec,
-            num_classes=spec.num_classes if num_classes is None else num_classes,
-            in_channels=spec.in_channels if in_channels is None else in_channels,
-        )
-    )
+    given: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
+    changes = {key: value for key, value in given.items() if value is not None}
+    return build_network(replace(NETWORKS[name], **changes))

@@ -30,10 +30,16 @@ def match(
     by: Annotated[By, typer.Option(help="What to increase in the plain network.")],
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="NAME", help="Network to start from (default: its plain ResNeXt)."),
+        typer.Option(
+            "--from", metavar="NAME", help="Network to start from (default: its plain ResNeXt)."
+        ),
     ] = None,
-    cost: Annotated[Match, typer.Option("--match", help="What to match: multiply-adds or parameters.")] = "macs",
-    tolerance: Annotated[str, typer.Option(help="Largest relative distance, as 6% or 0.06.")] = "6%",
+    cost: Annotated[
+        Match, typer.Option("--match", help="What to match: multiply-adds or parameters.")
+    ] = "macs",
+    tolerance: Annotated[
+        str, typer.Option(help="Largest relative distance, as 6% or 0.06.")
+    ] = "6%",
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:

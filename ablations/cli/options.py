@@ -25,7 +25,9 @@ def load_config(path: Path | None) -> "Config":
     return read_config(find_config(path, working_dir=Path.cwd()))
 
 
-def _complete(list_names: "Callable[[Config], Iterable[str]]") -> Callable[[typer.Context, str], list[str]]:
+def _complete(
+    list_names: "Callable[[Config], Iterable[str]]",
+) -> Callable[[typer.Context, str], list[str]]:
     """Shell completion of names from the experiments file; none where it cannot be read."""
 
     def complete(context: typer.Context, incomplete: str) -> list[str]:
@@ -81,7 +83,8 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe."),
 ]
 Seeds = Annotated[
-    str | None, typer.Option(metavar="LIST", help="Seeds, such as 0,2 or 0-4 (default: the recipe's).")
+    str | None,
+    typer.Option(metavar="LIST", help="Seeds, such as 0,2 or 0-4 (default: the recipe's)."),
 ]
 Only = Annotated[
     list[str] | None,
@@ -101,7 +104,9 @@ Exclude = Annotated[
 ]
 MaxHours = Annotated[
     float | None,
-    typer.Option(min=0, help="Refuse to run if the trials would take more core hours or GPU hours."),
+    typer.Option(
+        min=0, help="Refuse to run if the trials would take more core hours or GPU hours."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TrackingUri = Annotated[

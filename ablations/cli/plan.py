@@ -93,7 +93,11 @@ def describe_plan(plan: "Plan", forecast: "Forecast | None" = None) -> dict[str,
                 "seed": trial.spec.seed,
                 "state": trial.state,
                 "reason": trial.reason,
-                **(_describe_trial(forecast, trial.spec.key, trial.variant.name) if forecast else {}),
+                **(
+                    _describe_trial(forecast, trial.spec.key, trial.variant.name)
+                    if forecast
+                    else {}
+                ),
             }
             for trial in plan.trials
         ],

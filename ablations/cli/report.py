@@ -51,14 +51,10 @@ def report(
     workspace = Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir)
     experiments = load_config(config)
     if check:
-        findings = results.check_results(
-            experiments, workspace, names=names or (), recipe=recipe
-        )
+        findings = results.check_results(experiments, workspace, names=names or (), recipe=recipe)
         _print_findings(findings, results_dir, as_json=as_json)
         return
-    outcomes = results.regenerate_results(
-        experiments, workspace, names=names or (), recipe=recipe
-    )
+    outcomes = results.regenerate_results(experiments, workspace, names=names or (), recipe=recipe)
     others = results.write_overviews(experiments, workspace, outcomes) if outcomes else []
     if outcomes or as_json:
         _print_outcomes(outcomes, others, as_json=as_json)

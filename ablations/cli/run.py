@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ablations.cli.display import add_row, make_table, print_heading, print_json, print_line, stderr, stdout
+from ablations.cli.display import (
+    add_row,
+    make_table,
+    print_heading,
+    print_json,
+    print_line,
+    stderr,
+    stdout,
+)
 from ablations.cli.options import (
     AsJson,
     ConfigPath,
@@ -54,15 +62,21 @@ def run(
     gpus_per_trial: Annotated[
         float | None, typer.Option(min=0, help="GPUs per trial (default: one if available).")
     ] = None,
-    retries: Annotated[int, typer.Option(min=0, help="Attempts after a trial's first failure.")] = 1,
-    download: Annotated[bool, typer.Option("--download", help="Download a missing dataset.")] = False,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Attempts after a trial's first failure.")
+    ] = 1,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download a missing dataset.")
+    ] = False,
     loader_workers: Annotated[
         int, typer.Option(min=0, help="Processes per trial that decode a folder of images.")
     ] = min(4, os.cpu_count() or 1),
     max_hours: MaxHours = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     wide: Annotated[bool, typer.Option("--wide", help="Print every column of the table.")] = False,
-    notes: Annotated[bool, typer.Option("--notes", help="Print every note below the table.")] = False,
+    notes: Annotated[
+        bool, typer.Option("--notes", help="Print every note below the table.")
+    ] = False,
     as_json: AsJson = False,
     config: ConfigPath = None,
     runs_dir: RunsDir = Path("runs"),
@@ -92,9 +106,7 @@ def run(
         max_hours=max_hours,
     )
     if dry_run:
-        forecasts = reconciling.forecast_experiments(
-            experiments, names, selection, settings=chosen
-        )
+        forecasts = reconciling.forecast_experiments(experiments, names, selection, settings=chosen)
         print_forecasts(forecasts, as_json=as_json)
         return
     outcomes = reconciling.run_experiments(
@@ -130,8 +142,6 @@ def _print_outcomes(
 
 def _print_table(table: "Table", *, wide: bool, notes: bool) -> None:
     """The comparison with its claims and notes; in short unless `wide` and `notes` ask for all."""
-    from ablations.tables import format_cells, format_compact
-
     print_heading(table.title, f": {table.question}")
     for shown in _lay_out(table) if wide else [_fill_compact(table)]:
         stdout.print(shown)
@@ -198,8 +208,14 @@ def _suggest_seeds(outcome: "Outcome", needed: "Sequence[SeedsNeeded]") -> str:
     rows = f"{len(needed)} row{'s are' if len(needed) > 1 else ' is'} undecided"
     if likely > MOST_SEEDS:
         return f"{rows}: more than {MOST_SEEDS} seeds would be needed."
-    guarantee = f"{certain} guarantee" if certain <= MOST_SEEDS else f"{MOST_SEEDS} do not guarantee"
-    options = "" if definition.recipe_name == "quick" else f" --recipe {shlex.quote(definition.recipe_name)}"
+    guarantee = (
+        f"{certain} guarantee" if certain <= MOST_SEEDS else f"{MOST_SEEDS} do not guarantee"
+    )
+    options = (
+        ""
+        if definition.recipe_name == "quick"
+        else f" --recipe {shlex.quote(definition.recipe_name)}"
+    )
     command = f"run-ablation {definition.experiment}{options} --seeds 0-{likely - 1}"
     trials = (likely - len(definition.seeds)) * len(definition.rows)
     seconds = [record.seconds for _, record in outcome.study.list_finished()]

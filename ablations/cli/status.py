@@ -3,7 +3,15 @@
 from pathlib import Path
 
 from ablations.cli.display import add_row, make_table, print_json, print_line, stdout
-from ablations.cli.options import AsJson, ConfigPath, DataDir, RunsDir, SomeNames, SomeRecipe, load_config
+from ablations.cli.options import (
+    AsJson,
+    ConfigPath,
+    DataDir,
+    RunsDir,
+    SomeNames,
+    SomeRecipe,
+    load_config,
+)
 from ablations.cli.plan import describe_plan
 
 

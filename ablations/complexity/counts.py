@@ -178,7 +178,7 @@ def _build(network: NetworkSpec | TorchvisionNetwork) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # on how Inception will be initialised
             return get_model(network.name, weights=None)
-    from sknet.resnext import build_network
+    from sknet import build_network
 
     return build_network(network)
 

@@ -17,7 +17,7 @@ from ablations.plan import TrialSpec
 from ablations.trial.evaluation import evaluate
 from ablations.trial.run import make_generator, one_thread
 from ablations.trial.training import build_optimiser, train_epoch
-from sknet.resnext import build_network
+from sknet import build_network
 
 MOST_PIXELS = {"cpu": 4 * 224**2, "cuda": 64 * 224**2}
 """Maximum number of pixels per step: 4 images of 224x224 on a processor, 64 on a GPU."""

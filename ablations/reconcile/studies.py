@@ -8,7 +8,14 @@ from ablations.config import Config, read_paper
 from ablations.ledger import Findings
 from ablations.plan import Plan
 from ablations.reconcile.plans import mark_plan
-from ablations.study import Definition, Study, build_definition, build_study, is_exported, read_export
+from ablations.study import (
+    Definition,
+    Study,
+    build_definition,
+    build_study,
+    is_exported,
+    read_export,
+)
 from ablations.workspace import Workspace
 
 

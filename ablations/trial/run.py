@@ -25,7 +25,7 @@ from ablations.plan import TrialSpec
 from ablations.trial.evaluation import evaluate
 from ablations.trial.records import EPOCH_CODEC, EpochRecord
 from ablations.trial.training import build_optimiser, train_epoch
-from sknet.resnext import build_network
+from sknet import build_network
 
 logger = logging.getLogger(__name__)
 

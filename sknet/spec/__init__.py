@@ -1,6 +1,7 @@
-"""Frozen values that describe an operator, an attention, a body and a network; no torch."""
+"""Frozen specs of operators, attentions, bodies and networks. Nothing here imports torch."""
 
 from sknet.spec.attentions import (
+    ATTENTIONS,
     BlockAttention,
     BottleneckAttention,
     ConvolutionalAttention,
@@ -10,6 +11,7 @@ from sknet.spec.attentions import (
     SqueezeExcitation,
 )
 from sknet.spec.bodies import (
+    FAMILIES,
     AnyBody,
     Block,
     Body,
@@ -29,6 +31,8 @@ from sknet.spec.operators import (
 )
 
 __all__ = [
+    "ATTENTIONS",
+    "FAMILIES",
     "AnyBody",
     "Attention",
     "Block",

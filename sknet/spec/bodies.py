@@ -1,18 +1,14 @@
-"""Values that describe where operators are built in: stems, stages, widths."""
+"""Specs of bodies, the families of networks without their operators: stems, stages, widths."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from sknet.spec.attentions import Position
-from sknet.spec.choices import check_choice
+from sknet.spec.operators import check_choice, check_kernel, check_positive
 
 StridePlace = Literal["operator", "reduce"]
 """Which convolution of a bottleneck has the stride: the spatial operator, or the first 1x1."""
-
-
-def _check_sizes(sizes: tuple[int, ...]) -> None:
-    if min(sizes) < 1:
-        raise ValueError(f"every size of a body must be at least 1, got {min(sizes)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,25 +16,29 @@ class Block:
     """The shape of one block of a body."""
 
     in_width: int
-    """Channels that it is given."""
+    """Input channels."""
 
     mid_width: int
-    """Channels of its spatial operator."""
+    """Channels of the spatial operator."""
 
     out_width: int
-    """Channels that it gives."""
+    """Output channels."""
 
     stride: int
-    """By how much it shrinks the image."""
+    """Factor by which the block downsamples the image."""
 
     def attended_width(self, position: Position) -> int:
-        """Channels at `position`."""
+        """Number of channels at `position`."""
         return {"pre": self.in_width, "inside": self.mid_width}.get(position, self.out_width)
+
+
+Stages = tuple[tuple[Block, ...], ...]
+"""The blocks of each stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stem:
-    """What comes before the first stage. The default is ResNet's for ImageNet."""
+    """The layers before the first stage. The default is ResNet's for ImageNet."""
 
     width: int = 64
     """Output channels."""
@@ -50,23 +50,25 @@ class Stem:
     """Stride of the convolution."""
 
     pool: bool = True
-    """Whether a 3x3 max pooling of stride 2 follows."""
+    """Whether 3x3 max pooling of stride 2 follows."""
 
     def __post_init__(self) -> None:
-        _check_sizes((self.width, self.stride))
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd and positive, got {self.kernel}")
+        check_positive(width=self.width, stride=self.stride)
+        check_kernel(self.kernel)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """Where operators are built in. The default is the 50-layer body of Table 1."""
+    """A body of bottlenecks, from ResNet to SKNet. The default has the 50 layers of Table 1."""
+
+    family: ClassVar[str] = "resnext"
+    is_lightweight: ClassVar[bool] = False
 
     stem: Stem = Stem()
-    """What comes before the first stage."""
+    """The layers before the first stage."""
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
-    """Number of bottlenecks in each stage."""
+    """Number of bottlenecks, by stage."""
 
     mid_widths: tuple[int, ...] = (128, 256, 512, 1024)
     """Channels of the spatial operator, by stage."""
@@ -78,69 +80,50 @@ class Body:
     """Side in pixels of the images that the body is made for."""
 
     divisor: int = 1
-    """By how much the body is narrower than the paper's; groups and L are divided by it."""
+    """How many times narrower the body is than the paper's; groups and L are divided by it."""
 
     stride_place: StridePlace = "operator"
     """Which convolution of a stage's first bottleneck has the stride."""
 
     def __post_init__(self) -> None:
         check_choice("stride_place", self.stride_place, get_args(StridePlace))
-        stages = {len(self.depths), len(self.mid_widths), len(self.out_widths)}
-        if len(stages) != 1 or not self.depths:
-            raise ValueError(
-                "depths, mid_widths and out_widths must have one entry for each stage, got "
-                f"{len(self.depths)}, {len(self.mid_widths)} and {len(self.out_widths)}"
-            )
-        _check_sizes(
-            (*self.depths, *self.mid_widths, *self.out_widths, self.input_size, self.divisor)
-        )
+        _check_sizes(self)
 
     @property
     def operator_widths(self) -> tuple[int, ...]:
         """Channels of the spatial operator, by stage."""
         return self.mid_widths
 
-    def stages(self) -> tuple[tuple[Block, ...], ...]:
-        """The bottlenecks of each stage; the first of stages 2, 3, ... has stride 2."""
-        in_widths = (self.stem.width, *self.out_widths)
-        shapes = zip(self.depths, in_widths, self.mid_widths, self.out_widths, strict=False)
-        return tuple(
-            tuple(
-                Block(
-                    in_width=out_width if position else in_width,
-                    mid_width=mid_width,
-                    out_width=out_width,
-                    stride=2 if stage and not position else 1,
-                )
-                for position in range(depth)
-            )
-            for stage, (depth, in_width, mid_width, out_width) in enumerate(shapes)
+    def stages(self) -> Stages:
+        """The bottlenecks of each stage; every stage but the first starts with stride 2."""
+        return _chain_blocks(
+            self,
+            stem_width=self.stem.width,
+            strides=(1, *[2] * (len(self.depths) - 1)),
+            mid_width=lambda stage, _: self.mid_widths[stage],
         )
 
     def architecture(self) -> dict[str, Any]:
-        """What is built, in plain values."""
-        values: dict[str, Any] = {
-            "stem": asdict(self.stem),
-            "depths": list(self.depths),
-            "mid_widths": list(self.mid_widths),
-            "out_widths": list(self.out_widths),
-        }
-        if self.stride_place != "operator":  # left out where classic: older identities stand
-            values["stride_place"] = self.stride_place
+        """What is built, as plain values."""
+        values = _list_settings(self)
+        if self.stride_place == "operator":  # left out, as is the family: older identities stay
+            del values["stride_place"]
         return values
 
     def __str__(self) -> str:
-        rows = (("blocks", self.depths), ("mid", self.mid_widths), ("out", self.out_widths))
-        return ", ".join(f"{name} {'-'.join(map(str, values))}" for name, values in rows)
+        return _join_rows(blocks=self.depths, mid=self.mid_widths, out=self.out_widths)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleNetV2Body:
-    """ShuffleNetV2. The default is 0.5x; its operator is built on half of a unit's channels.
+    """ShuffleNetV2. The default is 0.5x; its operator works on half of a unit's channels.
 
     Reference:
         Ma et al., ShuffleNet V2, ECCV 2018, Table 5.
     """
+
+    family: ClassVar[str] = "shufflenet_v2"
+    is_lightweight: ClassVar[bool] = True
 
     stem_width: int = 24
     """Channels of the 3x3 stem."""
@@ -149,31 +132,25 @@ class ShuffleNetV2Body:
     """Stride of the stem."""
 
     stem_pool: bool = True
-    """Whether a 3x3 max pooling of stride 2 follows the stem."""
+    """Whether 3x3 max pooling of stride 2 follows the stem."""
 
     depths: tuple[int, ...] = (4, 8, 4)
-    """Number of units in each stage; the first has stride 2."""
+    """Number of units, by stage; the first of each stage has stride 2."""
 
     out_widths: tuple[int, ...] = (48, 96, 192)
-    """Channels of each stage."""
+    """Output channels, by stage."""
 
     last_width: int = 1024
-    """Channels of the last 1x1 convolution."""
+    """Output channels of the last 1x1 convolution."""
 
     input_size: int = 224
     """Side in pixels of the images that the body is made for."""
 
     divisor: int = 1
-    """By how much the body is narrower than the paper's; L is divided by it."""
+    """How many times narrower the body is than the paper's; L is divided by it."""
 
     def __post_init__(self) -> None:
-        if len(self.depths) != len(self.out_widths) or not self.depths:
-            raise ValueError(
-                "depths and out_widths must have one entry for each stage, got "
-                f"{len(self.depths)} and {len(self.out_widths)}"
-            )
-        sizes = (self.stem_width, self.stem_stride, self.last_width, self.input_size, self.divisor)
-        _check_sizes((*self.depths, *self.out_widths, *sizes))
+        _check_sizes(self)
         odd = [width for width in self.out_widths if width % 2]
         if odd:
             raise ValueError(f"out_widths must be even, a unit works on one half, got {odd[0]}")
@@ -183,124 +160,143 @@ class ShuffleNetV2Body:
         """Channels of the spatial operator, by stage."""
         return tuple(width // 2 for width in self.out_widths)
 
-    def stages(self) -> tuple[tuple[Block, ...], ...]:
-        """The units of each stage, as whole units: their halves are the unit's own affair."""
-        in_widths = (self.stem_width, *self.out_widths)
-        return tuple(
-            tuple(
-                Block(
-                    in_width=out_width if position else in_width,
-                    mid_width=out_width // 2,
-                    out_width=out_width,
-                    stride=1 if position else 2,
-                )
-                for position in range(depth)
-            )
-            for depth, in_width, out_width in zip(
-                self.depths, in_widths, self.out_widths, strict=False
-            )
+    def stages(self) -> Stages:
+        """The units of each stage; input and output are those of both halves together."""
+        return _chain_blocks(
+            self,
+            stem_width=self.stem_width,
+            strides=[2] * len(self.depths),
+            mid_width=lambda stage, _: self.out_widths[stage] // 2,
         )
 
     def architecture(self) -> dict[str, Any]:
-        """What is built, in plain values."""
-        values: dict[str, Any] = {
-            "family": "shufflenet_v2",
-            "stem_width": self.stem_width,
-            "depths": list(self.depths),
-            "out_widths": list(self.out_widths),
-            "last_width": self.last_width,
-        }
-        if (self.stem_stride, self.stem_pool) != (2, True):  # left out where classic, as above
-            values |= {"stem_stride": self.stem_stride, "stem_pool": self.stem_pool}
+        """What is built, as plain values."""
+        values = {"family": self.family, **_list_settings(self)}
+        if (self.stem_stride, self.stem_pool) == (2, True):  # left out: older identities stay
+            del values["stem_stride"], values["stem_pool"]
         return values
 
     def __str__(self) -> str:
-        rows = (("units", self.depths), ("out", self.out_widths))
-        return ", ".join(f"{name} {'-'.join(map(str, values))}" for name, values in rows)
+        return _join_rows(units=self.depths, out=self.out_widths)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2Body:
-    """MobileNetV2. The default is 1.0x; its operator is built on a block's expanded channels.
+    """MobileNetV2. The default is 1.0x; its operator works on a block's expanded channels.
 
     Reference:
         Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018, Table 2.
     """
 
+    family: ClassVar[str] = "mobilenet_v2"
+    is_lightweight: ClassVar[bool] = True
+
     stem_width: int = 32
     """Channels of the 3x3 stem of stride 2."""
 
     depths: tuple[int, ...] = (1, 2, 3, 4, 3, 3, 1)
-    """Number of blocks in each stage."""
+    """Number of blocks, by stage."""
 
     expansions: tuple[int, ...] = (1, 6, 6, 6, 6, 6, 6)
-    """How many times wider than its input a block is inside, by stage."""
+    """Ratio of a block's expanded channels to its input channels, by stage."""
 
     out_widths: tuple[int, ...] = (16, 24, 32, 64, 96, 160, 320)
-    """Channels of each stage."""
+    """Output channels, by stage."""
 
     strides: tuple[int, ...] = (1, 2, 2, 2, 1, 2, 1)
-    """Stride of each stage's first block."""
+    """Stride of the first block, by stage."""
 
     last_width: int = 1280
-    """Channels of the last 1x1 convolution."""
+    """Output channels of the last 1x1 convolution."""
 
     input_size: int = 224
     """Side in pixels of the images that the body is made for."""
 
     divisor: int = 1
-    """By how much the body is narrower than the paper's; L is divided by it."""
+    """How many times narrower the body is than the paper's; L is divided by it."""
 
     def __post_init__(self) -> None:
-        by_stage = (self.depths, self.expansions, self.out_widths, self.strides)
-        if len(set(map(len, by_stage))) != 1 or not self.depths:
-            raise ValueError(
-                "depths, expansions, out_widths and strides must have one entry for each stage, "
-                f"got {', '.join(str(len(values)) for values in by_stage)}"
-            )
-        sizes = (self.stem_width, self.last_width, self.input_size, self.divisor)
-        _check_sizes((*sizes, *(size for values in by_stage for size in values)))
+        _check_sizes(self)
 
     @property
     def operator_widths(self) -> tuple[int, ...]:
         """Channels of the spatial operator, by block."""
         return tuple(block.mid_width for stage in self.stages() for block in stage)
 
-    def stages(self) -> tuple[tuple[Block, ...], ...]:
+    def stages(self) -> Stages:
         """The inverted residual blocks of each stage."""
-        in_widths = (self.stem_width, *self.out_widths)
-        shapes = zip(
-            self.depths, self.expansions, self.strides, in_widths, self.out_widths, strict=False
-        )
-        return tuple(
-            tuple(
-                Block(
-                    in_width=out_width if position else in_width,
-                    mid_width=expansion * (out_width if position else in_width),
-                    out_width=out_width,
-                    stride=1 if position else stride,
-                )
-                for position in range(depth)
-            )
-            for depth, expansion, stride, in_width, out_width in shapes
+        return _chain_blocks(
+            self,
+            stem_width=self.stem_width,
+            strides=self.strides,
+            mid_width=lambda stage, in_width: self.expansions[stage] * in_width,
         )
 
     def architecture(self) -> dict[str, Any]:
-        """What is built, in plain values."""
-        return {
-            "family": "mobilenet_v2",
-            "stem_width": self.stem_width,
-            "depths": list(self.depths),
-            "expansions": list(self.expansions),
-            "out_widths": list(self.out_widths),
-            "strides": list(self.strides),
-            "last_width": self.last_width,
-        }
+        """What is built, as plain values."""
+        return {"family": self.family, **_list_settings(self)}
 
     def __str__(self) -> str:
-        rows = (("blocks", self.depths), ("out", self.out_widths))
-        return ", ".join(f"{name} {'-'.join(map(str, values))}" for name, values in rows)
+        return _join_rows(blocks=self.depths, out=self.out_widths)
 
 
 AnyBody = Body | ShuffleNetV2Body | MobileNetV2Body
-"""What a network may be built on."""
+"""Every body that a network can have."""
+
+FAMILIES: Mapping[str, type[AnyBody]] = {body.family: body for body in get_args(AnyBody)}
+"""Classes of bodies by family, the name that YAML uses."""
+
+
+def _check_sizes(body: AnyBody) -> None:
+    """Raises ValueError unless sizes are positive, and tuples have one entry per stage."""
+    sizes = {name: value for name, value in vars(body).items() if type(value) is int}
+    by_stage = {name: value for name, value in vars(body).items() if isinstance(value, tuple)}
+    lengths = [len(values) for values in by_stage.values()]
+    if len(set(lengths)) != 1 or not body.depths:
+        raise ValueError(
+            f"{', '.join(by_stage)} must have one entry per stage, "
+            f"got {', '.join(map(str, lengths))}"
+        )
+    check_positive(**sizes, **{name: min(values) for name, values in by_stage.items()})
+
+
+def _chain_blocks(
+    body: AnyBody,
+    *,
+    stem_width: int,
+    strides: Sequence[int],
+    mid_width: Callable[[int, int], int],
+) -> Stages:
+    """Blocks of each stage; the input of each is the output of the one before it.
+
+    Args:
+        body: The body, for its depths and output channels.
+        stem_width: Output channels of the stem.
+        strides: Stride of the first block, by stage.
+        mid_width: Channels of the operator, given the stage (from 0) and the input channels.
+    """
+    in_widths = (stem_width, *body.out_widths)
+    return tuple(
+        tuple(
+            Block(
+                in_width=(in_width := out_width if position else in_widths[stage]),
+                mid_width=mid_width(stage, in_width),
+                out_width=out_width,
+                stride=1 if position else strides[stage],
+            )
+            for position in range(depth)
+        )
+        for stage, (depth, out_width) in enumerate(zip(body.depths, body.out_widths, strict=True))
+    )
+
+
+def _list_settings(body: AnyBody) -> dict[str, Any]:
+    """Fields that determine what is built, as plain values."""
+    values = asdict(body)
+    del values["input_size"], values["divisor"]
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
+def _join_rows(**rows: Sequence[int]) -> str:
+    """Values by stage in one line, such as `blocks 3-4-6-3, out 256-512-1024-2048`."""
+    return ", ".join(f"{name} {'-'.join(map(str, values))}" for name, values in rows.items())

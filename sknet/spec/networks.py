@@ -1,17 +1,17 @@
-"""A network as one value; what is possible, and what is the same."""
+"""The spec of a whole network: which specs are possible, and which describe the same network."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sknet.spec.attentions import BlockAttention, SqueezeExcitation
-from sknet.spec.bodies import AnyBody, Body, MobileNetV2Body, ShuffleNetV2Body
-from sknet.spec.operators import Branch, Operator, SelectiveKernel, UserOperator
+from sknet.spec.bodies import AnyBody, Body
+from sknet.spec.operators import Branch, Operator, SelectiveKernel, UserOperator, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """All that a network's architecture depends on. The default is SKNet-50."""
+    """Everything that a network's architecture depends on. The default is SKNet-50."""
 
     body: AnyBody = Body()
     """Depths, widths and stem."""
@@ -26,23 +26,19 @@ class NetworkSpec:
     """Outputs of the classifier."""
 
     attention: BlockAttention | None = None
-    """What is added to the blocks, or between the stages."""
+    """Attention added to the blocks or between the stages."""
 
     def __post_init__(self) -> None:
-        if self.in_channels < 1 or self.num_classes < 1:
-            raise ValueError(
-                "in_channels and num_classes must be at least 1, "
-                f"got {self.in_channels} and {self.num_classes}"
-            )
+        check_positive(in_channels=self.in_channels, num_classes=self.num_classes)
         faults = list(find_impossible(self.body, self.operator, self.attention))
         if faults:
             raise ValueError("; ".join(faults))
 
     def architecture(self) -> dict[str, Any]:
-        """What is built, in plain values: equal for two specs exactly if the networks are.
+        """What is built, as plain values: equal for two specs exactly if their networks are equal.
 
-        How it was described does not count: ratios r and floors L that give the same descriptor
-        widths are the same, and a sum has neither. A part that is absent is left out.
+        Settings that lead to the same network are not told apart: ratios r and floors L count only
+        by the descriptor widths they give, and a sum has neither. Absent parts are left out.
         """
         values = {
             **self.body.architecture(),
@@ -55,18 +51,16 @@ class NetworkSpec:
         return values
 
     def __str__(self) -> str:
-        parts = [str(self.body), str(self.operator)]
-        if self.attention is not None:
-            parts.append(str(self.attention))
+        parts = [str(part) for part in (self.body, self.operator, self.attention) if part]
         return "; ".join([*parts, f"{self.in_channels} channels to {self.num_classes} classes"])
 
 
 def find_impossible(
     body: AnyBody, operator: Operator, attention: BlockAttention | None = None
 ) -> Iterator[str]:
-    """Says, stage by stage, why the parts cannot be built on `body`; nothing if they can.
+    """Yields the reasons, stage by stage, why these parts cannot be built on `body`.
 
-    Of a user's operator nothing is known before it is built.
+    Users' operators are not checked: nothing is known about them before they are built.
     """
     branches = operator.branches if isinstance(operator, SelectiveKernel) else ()
     for stage, blocks in enumerate(body.stages(), start=1):
@@ -77,16 +71,17 @@ def find_impossible(
                         f"stage {stage}: {width} channels must be a multiple of the groups "
                         f"of {branch.kernel}x{branch.kernel}, got {branch.groups} groups"
                     )
-    if isinstance(body, Body):
-        if attention is not None:
-            yield from _find_impossible_attention(body, attention)
-    else:
-        yield from _find_impossible_lightweight(body, branches, attention)
+    if body.is_lightweight:
+        yield from _find_impossible_lightweight(branches, attention)
+    if attention is not None:
+        yield from _find_impossible_attention(body, attention)
 
 
-def attended_widths(body: AnyBody, attention: BlockAttention) -> list[list[int]]:
-    """Channels that `attention` is built on, in the order of its units, by stage."""
+def attended_widths(body: AnyBody, attention: BlockAttention | None) -> list[list[int]]:
+    """Channels of every unit of attention, in order, by stage."""
     stages = body.stages()
+    if attention is None:
+        return [[] for _ in stages]
     if attention.position == "between":
         return [*([blocks[-1].out_width] for blocks in stages[:-1]), []]
     chosen = range(1, len(stages) + 1) if attention.stages is None else attention.stages
@@ -97,20 +92,16 @@ def attended_widths(body: AnyBody, attention: BlockAttention) -> list[list[int]]
 
 
 def _find_impossible_lightweight(
-    body: ShuffleNetV2Body | MobileNetV2Body,
-    branches: tuple[Branch, ...],
-    attention: BlockAttention | None,
+    branches: tuple[Branch, ...], attention: BlockAttention | None
 ) -> Iterator[str]:
     if any(branch.groups is not None for branch in branches):
-        yield "every branch of a lightweight body must be depthwise, groups None"
+        yield "every branch of a lightweight body must be depthwise (groups None)"
     if attention is None:
         return
     if not isinstance(attention, SqueezeExcitation):
-        yield f"attention of a lightweight body must be SE, got {type(attention).__name__}"
+        yield f"attention of a lightweight body must be SE, got {attention.kind}"
     elif attention.position != "standard":
         yield f"position on a lightweight body must be standard, got {attention.position}"
-    else:
-        yield from _find_impossible_attention(body, attention)
 
 
 def _find_impossible_attention(body: AnyBody, attention: BlockAttention) -> Iterator[str]:
@@ -119,7 +110,7 @@ def _find_impossible_attention(body: AnyBody, attention: BlockAttention) -> Iter
     if unknown:
         yield f"stages must be within 1 to {count}, got {unknown[0]}"
     for stage, widths in enumerate(attended_widths(body, attention), start=1):
-        if widths and not attention.hidden_width(min(widths)):
+        if widths and min(widths) < attention.reduction:
             yield (
                 f"stage {stage}: {min(widths)} channels must be at least the attention's "
                 f"reduction, got {attention.reduction}"
@@ -127,7 +118,7 @@ def _find_impossible_attention(body: AnyBody, attention: BlockAttention) -> Iter
 
 
 def _describe_operator(body: AnyBody, operator: Operator) -> dict[str, Any]:
-    """The operator in plain values, with its widths in place of the ratio and the floor."""
+    """The operator as plain values, with its widths in place of the ratio and the floor."""
     if isinstance(operator, UserOperator):
         plain = {"path": operator.path, "settings": dict(operator.settings)}
         return {"operator": {**plain, "sources": dict(operator.sources)}}
@@ -141,13 +132,15 @@ def _describe_operator(body: AnyBody, operator: Operator) -> dict[str, Any]:
 
 
 def _describe_attention(body: AnyBody, attention: BlockAttention) -> dict[str, Any]:
-    """The attention in plain values, with its widths in place of the ratio and the stages."""
+    """The attention as plain values, with its widths in place of the ratio and the stages."""
     settings = asdict(attention)
     for name in ("reduction", "stages"):
         settings.pop(name, None)
-    widths = attended_widths(body, attention)
     return {
-        "kind": type(attention).__name__,
+        "kind": type(attention).__name__,  # not the short kind: older identities stay
         **settings,
-        "hidden_widths": [[attention.hidden_width(width) for width in row] for row in widths],
+        "hidden_widths": [
+            [width // attention.reduction for width in widths]
+            for widths in attended_widths(body, attention)
+        ],
     }

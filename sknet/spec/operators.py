@@ -1,18 +1,41 @@
-"""Values that describe the spatial operator of a block."""
+"""Specs of the spatial operator of a block, and the checks that all specs share."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 Attention = Literal["softmax", "sum"]
-"""How branches are merged: weighed by a softmax (Select), or plainly summed."""
+"""How branches are merged: weighted by a softmax (Select), or summed."""
 
-Setting = str | int | float | bool | None | tuple[str | int | float | bool | None, ...]
-"""What a user's own operator may be given."""
+Scalar = str | int | float | bool | None
+Setting = Scalar | tuple[Scalar, ...]
+"""Value of an argument of a user's operator."""
+
+
+# Defined first: the default values below are checked on import.
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_positive(**sizes: int) -> None:
+    """Raises ValueError unless every size is at least 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+
+
+def check_kernel(kernel: int) -> None:
+    """Raises ValueError unless a kernel of this side has a centre."""
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"kernel must be odd and positive, got {kernel}")
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One convolution of the split: its kernel, with dilation D and groups G."""
+    """One convolution of the split: its kernel, dilation D and groups G."""
 
     kernel: int = 3
     """Side of the square kernel; odd, so that the output is centred on the input."""
@@ -21,15 +44,13 @@ class Branch:
     """Distance between neighbouring kernel taps (the paper's D)."""
 
     groups: int | None = 32
-    """Groups of the convolution (the paper's G); None for one a channel, a depthwise kernel."""
+    """Groups of the convolution (the paper's G); None for depthwise (one group per channel)."""
 
     def __post_init__(self) -> None:
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd and positive, got {self.kernel}")
-        if self.dilation < 1:
-            raise ValueError(f"dilation must be at least 1, got {self.dilation}")
-        if self.groups is not None and self.groups < 1:
-            raise ValueError(f"groups must be at least 1, got {self.groups}")
+        check_kernel(self.kernel)
+        check_positive(dilation=self.dilation)
+        if self.groups is not None:
+            check_positive(groups=self.groups)
 
     @property
     def extent(self) -> int:
@@ -49,14 +70,14 @@ class Branch:
 class SelectiveKernel:
     """The spatial operator of a bottleneck. The defaults are SK[M=2, r=16] of SKNet-50, L=32.
 
-    One summed branch is the grouped convolution of ResNeXt.
+    A single summed branch is the grouped convolution of ResNeXt.
     """
 
     branches: tuple[Branch, ...] = (Branch(), Branch(dilation=2))
     """The M kernels to select from; selection weights come in this order."""
 
     attention: Attention = "softmax"
-    """Whether branches are selected or summed; a sum has no fully connected layer at all."""
+    """Whether branches are selected or summed; a sum has no fully connected layers."""
 
     reduction: int = 16
     """Ratio r: the descriptor is max(channels // reduction, min_width) wide."""
@@ -67,15 +88,11 @@ class SelectiveKernel:
     def __post_init__(self) -> None:
         if not self.branches:
             raise ValueError("branches must hold at least 1 kernel, got none")
-        if self.attention not in ("softmax", "sum"):
-            raise ValueError(f"attention must be softmax or sum, got {self.attention!r}")
-        if self.reduction < 1:
-            raise ValueError(f"reduction must be at least 1, got {self.reduction}")
-        if self.min_width < 1:
-            raise ValueError(f"min_width must be at least 1, got {self.min_width}")
+        check_choice("attention", self.attention, get_args(Attention))
+        check_positive(reduction=self.reduction, min_width=self.min_width)
 
     def descriptor_width(self, channels: int) -> int:
-        """Width d of the fused descriptor of `channels` channels (section 3.1, equation 4)."""
+        """Width d of the fused descriptor for `channels` channels (section 3.1, equation 4)."""
         return max(channels // self.reduction, self.min_width)
 
     def scaled_down(self, divisor: int) -> "SelectiveKernel":
@@ -101,24 +118,24 @@ class SelectiveKernel:
 
 @dataclass(frozen=True, kw_only=True)
 class UserOperator:
-    """A spatial operator that a user wrote: a class of theirs, and what it is given.
+    """A spatial operator written by a user: the path of its class, and the arguments to pass.
 
     It is built as `Class(channels, stride=stride, **settings)`, and must map (N, channels, H, W) to
-    (N, channels, ceil(H / stride), ceil(W / stride)); it brings its own normalisation.
+    (N, channels, ceil(H / stride), ceil(W / stride)). It includes its own normalisation.
     """
 
     path: str
-    """Where the class is, as `package.module:Class`."""
+    """Import path of the class, as `package.module:Class`."""
 
     settings: tuple[tuple[str, Setting], ...] = ()
-    """Names and values of the arguments that it is given besides channels and stride."""
+    """Names and values of its arguments other than channels and stride."""
 
     sources: tuple[tuple[str, str], ...] = ()
-    """Files that it is made of, the module's own first, each with its SHA-256."""
+    """Files that define it, each with its SHA-256; the class's own module comes first."""
 
     def __post_init__(self) -> None:
-        module, sign, name = self.path.partition(":")
-        if not (sign and name.isidentifier() and all(map(str.isidentifier, module.split(".")))):
+        module, colon, name = self.path.partition(":")
+        if not (colon and name.isidentifier() and all(map(str.isidentifier, module.split(".")))):
             raise ValueError(f"operator must be sk or package.module:Class, got {self.path!r}")
 
     def __str__(self) -> str:
@@ -127,4 +144,4 @@ class UserOperator:
 
 
 Operator = SelectiveKernel | UserOperator
-"""What may stand between the two 1x1 convolutions of a block."""
+"""Spatial operators, which sit between the two 1x1 convolutions of a block."""

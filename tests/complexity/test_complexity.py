@@ -14,7 +14,7 @@ from ablations.complexity.counts import Sized, count_complexities, count_complex
 from ablations.config import read_config, read_paper
 from ablations.data.catalogue import DATASETS
 from ablations.matrix import Variant, build_matrix
-from sknet.resnext import build_network
+from sknet import build_network
 from sknet.spec import NetworkSpec
 from sknet.zoo import NETWORKS
 

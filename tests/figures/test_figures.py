@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from ablations.html import embed_svg
 from conftest import ROOT, seal
 from example_table import HOSTILE, make_curves, make_many_rows, make_rows
 from hypothesis import given
@@ -20,7 +21,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ablations.figures import Chart, check_svg, draw, list_charts, render_png, render_svg
 from ablations.figures.cost import spread_labels
-from ablations.html import embed_svg
 
 PAPER = ["paper_top1_error", "paper_params_m"]
 

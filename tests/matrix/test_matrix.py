@@ -187,7 +187,7 @@ def test_a_baseline_that_is_left_out_is_refused(tmp_path: Path) -> None:
         ("{block_attention: {kernel: 7}}", "block_attention must say its kind"),
         ("{block_attention: {kind: CBAM, squeeze: max}}", "settings of ConvolutionalAttention"),
         ("{body: {stem_width: 8}}", r"body must have what is changed in it, got \['stem_width'\]"),
-        ("{body: {depths: [1]}}", "one entry for each stage, got 1, 4 and 4"),
+        ("{body: {depths: [1]}}", "one entry per stage, got 1, 4, 4"),
         ("{settings: {kernel: 3}}", "settings are of an operator of your own"),
         ("{network: sknet5}", "must be one of .*; did you mean sknet50"),
         ("{body: tinny}", "must be one of .*; did you mean tiny"),

@@ -78,8 +78,8 @@ def test_settings_are_typed_and_completed(folder: Path) -> None:
     [
         ("their_modules:Mixed", {"kernel": "five"}, r"settings.kernel: .*integer.*got 'five'"),
         ("their_modules:Mixed", {"kernal": 5}, r"settings.kernal: Extra inputs"),
-        ("their_modules:Mixxed", {}, "must be a class of torch modules, got None"),
-        ("their_modules:NOT_A_CLASS", {}, "must be a class of torch modules, got 3"),
+        ("their_modules:Mixxed", {}, "must be a subclass of nn.Module, got None"),
+        ("their_modules:NOT_A_CLASS", {}, "must be a subclass of nn.Module, got 3"),
         ("their_mod:Mixed", {}, "their_mod:Mixed must be importable, got No module"),
         ("their_modules.Mixed", {}, "operator must be sk or package.module:Class"),
     ],

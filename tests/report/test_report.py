@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ablations.reconcile.reconcile import Selection, draw_plan, refresh
+from ablations.report.writing import publish, publish_index
 from conftest import EXPERIMENTS, Answer, seal
 from studies import COMPLEXITY, make_records
 
@@ -17,9 +19,7 @@ from ablations.data import catalogue
 from ablations.data.catalogue import Dataset
 from ablations.ledger import Ledger
 from ablations.plan import Plan
-from ablations.reconcile.reconcile import Selection, draw_plan, refresh
 from ablations.report import check_report, render_index
-from ablations.report.writing import publish, publish_index
 from ablations.study.export import read_export
 from ablations.study.study import StudiedDataset, build_study
 from ablations.trial.records import TrialRecord

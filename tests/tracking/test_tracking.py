@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ablations.reconcile.gathering import gather_study
+from ablations.reconcile.reconcile import Selection, draw_plan
 from conftest import Answer
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -18,8 +20,6 @@ from ablations.complexity.scales import count_scales
 from ablations.config import find_config, read_config
 from ablations.ledger import Ledger
 from ablations.plan import Plan
-from ablations.reconcile.gathering import gather_study
-from ablations.reconcile.reconcile import Selection, draw_plan
 from ablations.tables import Table, build_table
 from ablations.tracking import AnyArtifact, Artifact, Mirror, choose_uri
 from ablations.tracking.descriptions import NOTE_LIMIT, describe_network, describe_parent

@@ -1,4 +1,4 @@
-"""Checkpoints: equal outputs to the published implementations, and refusals that say why."""
+"""Checkpoints: outputs equal those of published implementations; misfits are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -29,24 +29,24 @@ TIMM = {
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
-def test_torchvisions_weights_give_its_outputs(name: str, tmp_path: Path) -> None:
-    """The plain networks are the published ones, not lookalikes."""
+def test_torchvision_weights_reproduce_its_outputs(name: str, tmp_path: Path) -> None:
+    """The plain networks are the published ones."""
     theirs = torchvision.models.get_model(name, weights=None)
 
     assert_same_outputs(theirs, name, tmp_path)
 
 
 @pytest.mark.parametrize("name", TIMM)
-def test_timms_weights_give_its_outputs(name: str, tmp_path: Path) -> None:
-    """SE and SK are wired as in an implementation that was written without ours."""
+def test_timm_weights_reproduce_its_outputs(name: str, tmp_path: Path) -> None:
+    """SE and SK agree with an independent implementation."""
     theirs = timm.create_model(name, pretrained=False)
 
     assert_same_outputs(theirs, TIMM[name], tmp_path)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_timms_unit_gives_its_outputs(stride: int) -> None:
-    """The unit alone agrees, too, with its gradients; timm's splits nothing here."""
+def test_sk_unit_agrees_with_that_of_timm(stride: int) -> None:
+    """Outputs and gradients are equal, with timm's splitting of channels turned off."""
     theirs = TimmSelectiveKernel(64, stride=stride, groups=8, rd_divisor=32, split_input=False)
     ours = SKConv(64, (Branch(groups=8), Branch(groups=8, dilation=2)), stride=stride)
     randomise(theirs, seed=0)
@@ -73,8 +73,8 @@ def test_timms_unit_gives_its_outputs(stride: int) -> None:
 
 @pytest.mark.parametrize("depth", [50, 101])
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_the_authors_release_loads(depth: int, wrapped: bool, tmp_path: Path) -> None:
-    """Its keys are torchvision's but in the unit, sometimes behind `module.` in an entry."""
+def test_checkpoints_of_the_authors_release_load(depth: int, wrapped: bool, tmp_path: Path) -> None:
+    """Keys are torchvision's except in the unit, and may be prefixed and nested."""
     network = create_model(f"sk_resnet{depth}_insight").eval()
     randomise(network, seed=0)
     tensors = name_as_insight(network.state_dict())
@@ -89,8 +89,8 @@ def test_the_authors_release_loads(depth: int, wrapped: bool, tmp_path: Path) ->
         torch.testing.assert_close(fresh.state_dict()[key], value, atol=0, rtol=0)
 
 
-def test_the_authors_unit_weighs_as_released() -> None:
-    """Dense kernel first, then the grouped: the second layer's outputs are branch by branch."""
+def test_sk_unit_agrees_with_the_authors_release() -> None:
+    """The dense kernel comes first, and the second layer's outputs are branch by branch."""
     network = create_model("sk_resnet50_insight").eval()
     randomise(network, seed=0)
     unit = network.stages[1][1].operator
@@ -107,8 +107,8 @@ def test_the_authors_unit_weighs_as_released() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_our_own_weights_load(suffix: str, tmp_path: Path) -> None:
-    """A record's final weights can be used again, from either kind of file."""
+def test_own_weights_load(suffix: str, tmp_path: Path) -> None:
+    """The final weights of a trial can be reused, from both file formats."""
     path = tmp_path / f"weights{suffix}"
     network = create_model("sknet_tiny")
     randomise(network, seed=0)
@@ -125,8 +125,8 @@ def test_our_own_weights_load(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnext50_bam", "resnext50_cbam", "shufflenet_v2_x0_5_sk"])
-def test_networks_that_no_library_has_load_their_own(name: str, tmp_path: Path) -> None:
-    """Recognising other formats must not get in the way of ours."""
+def test_networks_unknown_to_libraries_load_their_own_weights(name: str, tmp_path: Path) -> None:
+    """Recognising the names of libraries must not break our own."""
     network = create_model(name, num_classes=2)
     randomise(network, seed=0)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
@@ -137,8 +137,8 @@ def test_networks_that_no_library_has_load_their_own(name: str, tmp_path: Path) 
     assert all(torch.equal(fresh.state_dict()[k], v) for k, v in network.state_dict().items())
 
 
-def test_counts_of_batches_may_be_missing(tmp_path: Path) -> None:
-    """Checkpoints older than PyTorch 0.4.1 have none, and inference needs none."""
+def test_num_batches_tracked_may_be_missing(tmp_path: Path) -> None:
+    """Checkpoints from before PyTorch 0.4.1 lack it, and inference does not need it."""
     network = create_model("sknet_tiny")
     tensors = {k: v for k, v in network.state_dict().items() if "num_batches" not in k}
     torch.save(tensors, tmp_path / "old.pth")
@@ -153,7 +153,7 @@ def test_counts_of_batches_may_be_missing(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda tensors: tensors.pop("fc.bias"), r"missing: fc\.bias$"),
-        (lambda tensors: tensors.update(extra=torch.zeros(1)), "left over: extra$"),
+        (lambda tensors: tensors.update(extra=torch.zeros(1)), "unexpected: extra$"),
         (
             lambda tensors: tensors.update({"fc.weight": torch.zeros(5, 2048)}),
             r"of another shape: fc\.weight \(5, 2048\) for \(1000, 2048\)$",
@@ -164,10 +164,10 @@ def test_counts_of_batches_may_be_missing(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_named_and_nothing_is_loaded(
+def test_misfits_are_listed_and_nothing_is_loaded(
     change: Any, message: str, tmp_path: Path
 ) -> None:
-    """A network loaded by half gives numbers that look like numbers."""
+    """The outputs of a partly loaded network would look plausible."""
     tensors = torchvision.models.resnet50(weights=None).state_dict()
     change(tensors)
     torch.save(tensors, tmp_path / "weights.pth")
@@ -180,8 +180,8 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(
     assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
 
 
-def test_another_networks_checkpoint_is_refused(tmp_path: Path) -> None:
-    """ResNeXt's weights are no SKNet's, although most of their keys agree."""
+def test_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    """Weights of a ResNeXt do not fit an SKNet, although most of their keys agree."""
     torch.save(create_model("resnext_tiny").state_dict(), tmp_path / "weights.pth")
 
     with pytest.raises(ValueError, match=r"read as sknet, must fit the network; missing: stages"):
@@ -189,7 +189,7 @@ def test_another_networks_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 class Payload:
-    """What must not be run when a file is opened."""
+    """Runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("run",))
@@ -204,10 +204,10 @@ class Payload:
         ({"fc.weight": 1}, r"must hold tensors only, got fc\.weight: int"),
     ],
 )
-def test_files_that_hold_no_tensors_are_refused(
+def test_files_without_tensors_are_refused(
     value: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Code within a file is not run."""
+    """Code in a file is not run."""
     torch.save(value, tmp_path / "weights.pth")
 
     with pytest.raises(ValueError, match=message):
@@ -222,7 +222,7 @@ def test_files_that_hold_no_tensors_are_refused(
 )
 @pytest.mark.parametrize("content", [b"", b"no weights at all"])
 def test_damaged_files_are_refused(name: str, message: str, content: bytes, tmp_path: Path) -> None:
-    """An interrupted download is a message, not a traceback from a library."""
+    """An interrupted download leads to a clear message."""
     (tmp_path / name).write_bytes(content)
 
     with pytest.raises(ValueError, match=message):
@@ -230,14 +230,14 @@ def test_damaged_files_are_refused(name: str, message: str, content: bytes, tmp_
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
-def test_files_that_are_not_there_say_so(name: str, tmp_path: Path) -> None:
-    """As any function that opens a file."""
+def test_missing_files_are_reported(name: str, tmp_path: Path) -> None:
+    """As by any function that opens a file."""
     with pytest.raises(FileNotFoundError, match=name):
         load_weights(create_model("sknet_tiny"), tmp_path / name)
 
 
 def assert_same_outputs(theirs: nn.Module, name: str, folder: Path) -> None:
-    """Ours gives what theirs gives, with their checkpoint."""
+    """With their checkpoint, our network gives the outputs of theirs."""
     randomise(theirs, seed=0)
     torch.save(theirs.state_dict(), folder / "weights.pth")
     ours = create_model(name)
@@ -247,13 +247,13 @@ def assert_same_outputs(theirs: nn.Module, name: str, folder: Path) -> None:
 
     with torch.inference_mode():
         expected = theirs.eval()(images)
-        assert expected.std() > 0.05  # dead networks would agree, too
+        assert expected.std() > 0.05  # networks with constant outputs would agree, too
         torch.testing.assert_close(ours.eval()(images), expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
 def randomise(network: nn.Module, *, seed: int) -> None:
-    """Draws statistics and shifts anew, which fresh networks have at 0 and 1."""
+    """Randomises the parameters and statistics of normalisation, which start at 0 and 1."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -264,7 +264,7 @@ def randomise(network: nn.Module, *, seed: int) -> None:
 
 
 def name_as_insight(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors as the authors' release names and shapes them, written down apart from ours."""
+    """Names and shapes tensors as the authors' release does, written independently of ours."""
     names = {
         "reduce.0": "conv1",
         "reduce.1": "bn1",

@@ -1,4 +1,4 @@
-"""What every network can do, and that its parts sit where the papers put them."""
+"""What every network supports, and where its parts are."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,12 +26,13 @@ from sknet import (
     list_models,
     record_selection,
 )
+from sknet.block_attention import UNITS, BAMUnit, CBAMUnit, SEUnit, build_attention
+from sknet.build import NETWORK_CLASSES
 from sknet.lightweight import interleave
-from sknet.other_attention import BAMUnit, CBAMUnit
 from sknet.resnext import Bottleneck
 from sknet.selection import find_selective_units
-from sknet.spec import Block, BlockAttention, Position
-from sknet.squeeze_excitation import SEUnit
+from sknet.spec import ATTENTIONS, FAMILIES, AnyBody, Block, BlockAttention, Position
+from sknet.weights import LAYOUTS
 from sknet.zoo import (
     DEPTHWISE_CONVOLUTION,
     DEPTHWISE_SELECTION,
@@ -100,24 +101,24 @@ SMALL_NETWORKS = {
         )
     },
 }
-"""One small network of every kind that the zoo holds in large."""
+"""One small network of every kind in the zoo."""
 
 every_kind = pytest.mark.parametrize("spec", SMALL_NETWORKS.values(), ids=SMALL_NETWORKS)
 
 
 def build(spec: NetworkSpec, *, seed: int = 0) -> nn.Module:
-    """The network of a spec, the same every time."""
+    """Builds the network of a spec, the same every time."""
     return build_network(spec, generator=torch.Generator().manual_seed(seed))
 
 
 def draw_images(*shape: int, seed: int = 1) -> Tensor:
-    """Random images, the same every time."""
+    """Draws random images, the same every time."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_the_zoo_takes_other_images_and_classes(name: str) -> None:
-    """Any channels, any classes, sizes that 32 does not divide, one image; weights not needed."""
+def test_zoo_networks_take_any_channels_and_classes(name: str) -> None:
+    """Also image sizes that are not a multiple of 32, and single images."""
     with torch.device("meta"):
         network = create_model(name, num_classes=7, in_channels=5).eval()
 
@@ -128,8 +129,8 @@ def test_the_zoo_takes_other_images_and_classes(name: str) -> None:
 
 @every_kind
 @pytest.mark.parametrize("size", [32, 33, 47])
-def test_networks_take_any_size(spec: NetworkSpec, size: int) -> None:
-    """One image is enough in evaluation, and the batch it comes with changes nothing."""
+def test_networks_take_any_image_size(spec: NetworkSpec, size: int) -> None:
+    """In evaluation, outputs do not depend on the other images of the batch."""
     network = build(spec).eval()
     images = draw_images(3, 3, size, size)
 
@@ -143,7 +144,7 @@ def test_networks_take_any_size(spec: NetworkSpec, size: int) -> None:
 
 @every_kind
 def test_gradients_reach_every_parameter(spec: NetworkSpec) -> None:
-    """A parameter without a gradient would be counted, but never trained."""
+    """A parameter without a gradient would be counted but never trained."""
     network = build(spec)
 
     network(draw_images(4, 3, 32, 32)).square().sum().backward()
@@ -153,8 +154,8 @@ def test_gradients_reach_every_parameter(spec: NetworkSpec) -> None:
 
 
 @every_kind
-def test_channels_last_stays_channels_last(spec: NetworkSpec) -> None:
-    """One block that falls back to the other layout costs more than the layout gains."""
+def test_channels_last_is_kept_by_every_block(spec: NetworkSpec) -> None:
+    """A single block that falls back to the other format costs more than the format gains."""
     network = build(spec).to(memory_format=torch.channels_last)
     layouts: dict[str, bool] = {}
     for key, module in network.named_modules():
@@ -175,8 +176,8 @@ def test_channels_last_stays_channels_last(spec: NetworkSpec) -> None:
 
 @every_kind
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_stays_half(spec: NetworkSpec, dtype: torch.dtype) -> None:
-    """No part of a network calculates in another type than its weights'."""
+def test_half_precision_is_kept(spec: NetworkSpec, dtype: torch.dtype) -> None:
+    """Every part of a network computes in the type of its weights."""
     network = build(spec).eval()
     images = draw_images(2, 3, 32, 32)
     with torch.inference_mode():
@@ -191,8 +192,8 @@ def test_half_precision_stays_half(spec: NetworkSpec, dtype: torch.dtype) -> Non
 
 @every_kind
 def test_networks_compile_in_one_graph(spec: NetworkSpec) -> None:
-    """A break would leave the fusion, which training's speed rests on, undone."""
-    torch.compiler.reset()  # else it gives up after a few networks of one class
+    """Graph breaks would prevent the fusion that training speed depends on."""
+    torch.compiler.reset()  # otherwise it stops compiling after a few networks of one class
     network = build(spec).eval()
     images = draw_images(2, 3, 32, 32)
 
@@ -203,7 +204,7 @@ def test_networks_compile_in_one_graph(spec: NetworkSpec) -> None:
 
 @pytest.mark.parametrize("name", ["sk_triple", "cbam", "shufflenet_se", "mobilenet_sk"])
 def test_networks_export(name: str) -> None:
-    """An exported network gives the same outputs without this package."""
+    """The exported network gives the same outputs."""
     network = build(SMALL_NETWORKS[name]).eval()
     images = draw_images(2, 3, 32, 32)
 
@@ -214,7 +215,7 @@ def test_networks_export(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sk", "shufflenet_sk"])
 def test_networks_export_for_any_batch(name: str) -> None:
-    """The size of a batch is not part of a network."""
+    """The batch size is not fixed in the graph."""
     network = build(SMALL_NETWORKS[name]).eval()
     batch = {0: torch.export.Dim("batch", min=2, max=64)}
 
@@ -228,7 +229,7 @@ def test_networks_export_for_any_batch(name: str) -> None:
 
 @every_kind
 def test_a_generator_fixes_all_weights(spec: NetworkSpec) -> None:
-    """A trial's weights follow from its seed alone, whatever was drawn before."""
+    """The weights of a trial depend on its seed only, not on earlier random draws."""
     first = build(spec, seed=3).state_dict()
     torch.rand(1)
 
@@ -238,8 +239,8 @@ def test_a_generator_fixes_all_weights(spec: NetworkSpec) -> None:
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-def test_the_stride_sits_where_the_spec_says() -> None:
-    """The place of the stride is 0.23 of ResNet-50's 4.09 GFLOPs, and other outputs."""
+def test_stride_is_where_the_spec_places_it() -> None:
+    """It changes the outputs, and 0.23 of the 4.09 GFLOPs of ResNet-50."""
     strides = {}
     for name in ("resnet50", "resnet50_senet"):
         with torch.device("meta"):
@@ -250,8 +251,8 @@ def test_the_stride_sits_where_the_spec_says() -> None:
 
 
 @pytest.mark.parametrize("position", ["standard", "pre", "post", "identity", "inside"])
-def test_attention_sits_where_the_spec_says(position: Position) -> None:
-    """Figure 5 of the SENet paper, and its SE_3x3."""
+def test_attention_is_where_the_spec_places_it(position: Position) -> None:
+    """Figure 5 of the SENet paper, and its SE_3x3 variant."""
     block = Block(in_width=16, mid_width=8, out_width=32, stride=2)
     spec = SqueezeExcitation(reduction=4, position=position)
     unit = Bottleneck(block, operator=SelectiveKernel(branches=PLAIN.branches), attention=spec)
@@ -282,8 +283,8 @@ def test_attention_sits_where_the_spec_says(position: Position) -> None:
         (replace(SE, excitation="relu"), lambda x: x.mean((2, 3), keepdim=True), torch.relu),
     ],
 )
-def test_se_is_its_definition(spec, pool, excite) -> None:  # noqa: ANN001
-    """Squeeze, two layers, excitation, written out."""
+def test_se_matches_its_definition(spec, pool, excite) -> None:  # noqa: ANN001
+    """Squeeze, two layers, excitation."""
     unit = SEUnit(16, spec)
     x = draw_images(2, 16, 6, 5)
     first, second = unit.reduce.weight[..., 0, 0], unit.expand.weight[..., 0, 0]
@@ -294,8 +295,8 @@ def test_se_is_its_definition(spec, pool, excite) -> None:  # noqa: ANN001
     torch.testing.assert_close(unit(x), x * weights)
 
 
-def test_cbam_is_its_definition() -> None:
-    """Equations 2 and 3 of its paper, written out."""
+def test_cbam_matches_its_definition() -> None:
+    """Equations 2 and 3 of the paper."""
     unit = CBAMUnit(16, ConvolutionalAttention(reduction=4)).eval()
     x = draw_images(2, 16, 6, 5)
     layers = unit.channel_layers
@@ -307,8 +308,8 @@ def test_cbam_is_its_definition() -> None:
     torch.testing.assert_close(unit(x), y * places)
 
 
-def test_bam_is_its_definition() -> None:
-    """F + F x M(F), both halves in M."""
+def test_bam_matches_its_definition() -> None:
+    """F + F x M(F), where M combines both halves."""
     unit = BAMUnit(16, BottleneckAttention(reduction=4)).eval()
     x = draw_images(2, 16, 12, 10)
 
@@ -318,17 +319,30 @@ def test_bam_is_its_definition() -> None:
 
 
 @pytest.mark.parametrize(
-    ("attention", "units"),
+    ("body", "operator", "attention", "units"),
     [
-        (SE, ["stages.0.0", "stages.1.0", "stages.1.1"]),
-        (replace(SE, stages=(2,)), ["stages.1.0", "stages.1.1"]),
-        (ConvolutionalAttention(reduction=4), ["stages.0.0", "stages.1.0", "stages.1.1"]),
-        (BottleneckAttention(reduction=4), ["stages.0"]),
+        (SMALL_BODY, PLAIN, SE, ["stages.0.0", "stages.1.0", "stages.1.1"]),
+        (SMALL_BODY, PLAIN, replace(SE, stages=(2,)), ["stages.1.0", "stages.1.1"]),
+        (
+            SMALL_MOBILENET,
+            DEPTHWISE_CONVOLUTION,
+            replace(SE, stages=(2,)),
+            ["stages.1.0", "stages.1.1"],
+        ),
+        (
+            SMALL_BODY,
+            PLAIN,
+            ConvolutionalAttention(reduction=4),
+            ["stages.0.0", "stages.1.0", "stages.1.1"],
+        ),
+        (SMALL_BODY, PLAIN, BottleneckAttention(reduction=4), ["stages.0"]),
     ],
 )
-def test_attention_is_in_its_blocks(attention: BlockAttention, units: list[str]) -> None:
-    """SE and CBAM in every bottleneck of their stages, BAM after every stage but the last."""
-    network = build(NetworkSpec(body=SMALL_BODY, operator=PLAIN, attention=attention))
+def test_attention_is_in_the_blocks_of_its_stages(
+    body: AnyBody, operator: SelectiveKernel, attention: BlockAttention, units: list[str]
+) -> None:
+    """SE and CBAM are in every block of their stages, BAM after every stage but the last."""
+    network = build(NetworkSpec(body=body, operator=operator, attention=attention))
 
     found = [
         name.rpartition(".")[0]
@@ -339,8 +353,20 @@ def test_attention_is_in_its_blocks(attention: BlockAttention, units: list[str])
     assert found == units
 
 
-def test_every_kernel_combination_has_its_kernels() -> None:
-    """The names of Table 7 say what is in them."""
+def test_every_attention_and_body_can_be_built() -> None:
+    """Each has its entry in the tables of units, networks and checkpoint layouts."""
+    assert UNITS.keys() == set(ATTENTIONS.values())
+    assert NETWORK_CLASSES.keys() == LAYOUTS.keys() == set(FAMILIES.values())
+
+
+def test_unknown_kinds_of_attention_are_refused() -> None:
+    """The message names the class that has no unit."""
+    with pytest.raises(TypeError, match=r"attention must be one of SqueezeExcitation, .* got Stem"):
+        build_attention(Stem(), 16)  # type: ignore[arg-type]
+
+
+def test_kernel_combinations_have_the_kernels_of_their_names() -> None:
+    """The names are those of Table 7."""
     extents = {
         name: [branch.extent for branch in NETWORKS[name].operator.branches]
         for name in ("sknet50_k7_sum", "sknet50_k5k7", "sknet50_k3k5k7_sum", "sknet50_7x7_g128")
@@ -355,8 +381,8 @@ def test_every_kernel_combination_has_its_kernels() -> None:
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_interleaving_takes_channels_in_turn(memory_format: torch.memory_format) -> None:
-    """In both layouts, and it stays in its layout."""
+def test_interleaving_alternates_channels(memory_format: torch.memory_format) -> None:
+    """In both memory formats, which are kept."""
     first, second = (
         draw_images(2, 3, 4, 5, seed=seed).to(memory_format=memory_format) for seed in (1, 2)
     )
@@ -370,7 +396,7 @@ def test_interleaving_takes_channels_in_turn(memory_format: torch.memory_format)
 
 @st.composite
 def operators(draw: st.DrawFn) -> SelectiveKernel:
-    """Any operator that 8 channels can hold."""
+    """Any operator that fits 8 channels."""
     branch = st.builds(
         Branch,
         kernel=st.sampled_from([1, 3, 5, 7]),
@@ -392,10 +418,10 @@ def operators(draw: st.DrawFn) -> SelectiveKernel:
     batch=st.integers(1, 3),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_unit_is_the_weighted_sum_of_its_branches(
+def test_every_unit_is_the_weighted_sum_of_its_branches(
     operator: SelectiveKernel, stride: int, size: tuple[int, int], batch: int
 ) -> None:
-    """For any kernels, dilations, groups, strides and sizes; odd sizes are rounded up."""
+    """For all kernels, dilations, groups, strides and sizes; odd sizes are rounded up."""
     unit = SKConv(
         16,
         operator.branches,
@@ -427,14 +453,14 @@ def test_any_unit_is_the_weighted_sum_of_its_branches(
     size=st.integers(9, 40),
 )
 @settings(max_examples=20, deadline=None)
-def test_any_body_takes_any_operator(
+def test_every_body_takes_every_operator(
     operator: SelectiveKernel,
     depths: list[int],
     stride_place: str,
     attention: BlockAttention | None,
     size: int,
 ) -> None:
-    """What the spec allows can be built, run and counted from its shapes."""
+    """Whatever a spec allows can be built and run."""
     widths = tuple(16 * 2**stage for stage in range(len(depths)))
     body = Body(
         stem=SMALL_BODY.stem,
@@ -453,7 +479,7 @@ def test_any_body_takes_any_operator(
 
 
 def test_a_single_summed_depthwise_branch_is_the_plain_convolution() -> None:
-    """One group a channel, whatever the width."""
+    """Depthwise means one group per channel, for any width."""
     unit = SKConv(24, [Branch(dilation=2, groups=None)], attention="sum", activation="none").eval()
     x = draw_images(2, 24, 7, 7)
     convolution, norm = unit.branches[0]
@@ -464,21 +490,21 @@ def test_a_single_summed_depthwise_branch_is_the_plain_convolution() -> None:
 
 
 def test_unknown_activations_are_refused() -> None:
-    """As any other setting of the unit."""
+    """Like every other setting of the unit."""
     with pytest.raises(ValueError, match="activation must be one of relu, relu6, none, got 'elu'"):
         SKConv(8, [Branch(groups=1)], activation="elu")  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def sknet() -> Iterator[nn.Module]:
-    """The tiny SKNet, in evaluation."""
+    """The tiny SKNet in evaluation mode."""
     network = build(NETWORKS["sknet_tiny"]).eval()
     with torch.inference_mode():
         yield network
 
 
-def test_selection_is_read_by_the_papers_names(sknet: nn.Module) -> None:
-    """The weights of every unit, in order; they sum to one and follow the image."""
+def test_recorded_selection_has_the_papers_names(sknet: nn.Module) -> None:
+    """Weights of all units are in order, sum to one and depend on the image."""
     images = draw_images(2, 3, 32, 32)
 
     with record_selection(sknet) as weights:
@@ -495,8 +521,8 @@ def test_selection_is_read_by_the_papers_names(sknet: nn.Module) -> None:
     torch.testing.assert_close(logits, sknet(images), atol=0, rtol=0)
 
 
-def test_recorded_selection_is_what_the_unit_used(sknet: nn.Module) -> None:
-    """Read from outside, it must not be another softmax than the unit's."""
+def test_recorded_selection_is_that_of_the_unit(sknet: nn.Module) -> None:
+    """The recording must not compute the softmax differently."""
     unit = sknet.stages[0][0].operator
     features: list[Tensor] = []
     for branch in unit.branches:
@@ -508,8 +534,8 @@ def test_recorded_selection_is_what_the_unit_used(sknet: nn.Module) -> None:
     torch.testing.assert_close(weights["SK_2_1"], unit.weigh(features))
 
 
-def test_recording_ends_with_its_block(sknet: nn.Module) -> None:
-    """Even if the pass fails: a hook left behind would fill memory for the rest of a training."""
+def test_recording_ends_with_the_with_block(sknet: nn.Module) -> None:
+    """Even if the pass fails: a leftover hook would use memory for the rest of the training."""
     with pytest.raises(RuntimeError), record_selection(sknet) as weights:
         sknet(draw_images(2, 4, 32, 32))
 
@@ -518,8 +544,8 @@ def test_recording_ends_with_its_block(sknet: nn.Module) -> None:
     assert weights == {}
 
 
-def test_units_of_other_networks_have_their_modules_names() -> None:
-    """The paper's names are for the paper's stages; what sums has nothing to read."""
+def test_units_of_other_networks_are_named_by_their_modules() -> None:
+    """The paper's names apply to its stages only; units that sum are left out."""
     with torch.device("meta"):
         shufflenet = build_network(SMALL_NETWORKS["shufflenet_sk"])
         summed = build_network(SMALL_NETWORKS["sum"])
@@ -531,8 +557,8 @@ def test_units_of_other_networks_have_their_modules_names() -> None:
 
 
 @pytest.mark.parametrize("stage", [2, 3, 4])
-def test_se_stage_names_count_the_stem(stage: int) -> None:
-    """As in Table 13, where the first stage after the stem is stage 2."""
+def test_names_of_se_stages_count_the_stem(stage: int) -> None:
+    """As in Table 13 of SENet, the first stage after the stem is stage 2."""
     attention = NETWORKS[f"se_resnet50_stage{stage}"].attention
 
     assert isinstance(attention, SqueezeExcitation)

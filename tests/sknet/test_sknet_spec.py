@@ -1,4 +1,4 @@
-"""Specs: what is described, what is impossible, and what identity is made of; all without torch."""
+"""Specs: what can be described, which are refused, and what they contribute to identities."""
 
 import json
 import re
@@ -6,10 +6,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,9 +23,11 @@ from sknet import (
     SelectiveKernel,
     ShuffleNetV2Body,
     SqueezeExcitation,
+    Stem,
     create_model,
     list_models,
 )
+from sknet.spec import ATTENTIONS, FAMILIES
 from sknet.zoo import (
     BODIES,
     DEPTHWISE_CONVOLUTION,
@@ -74,6 +76,26 @@ GOLDEN_ARCHITECTURES: dict[str, dict[str, Any]] = {
         "in_channels": 3,
         "num_classes": 1000,
     },
+    "shufflenet_v2_x0_5_se": {
+        "family": "shufflenet_v2",
+        "stem_width": 24,
+        "depths": [4, 8, 4],
+        "out_widths": [48, 96, 192],
+        "last_width": 1024,
+        "branches": [{"kernel": 3, "dilation": 1, "groups": None}],
+        "descriptor_widths": [None, None, None],
+        "in_channels": 3,
+        "num_classes": 1000,
+        "attention": {
+            "kind": "SqueezeExcitation",
+            "squeeze": "avg",
+            "excitation": "sigmoid",
+            "position": "standard",
+            "bias": False,
+            "batch_norm": False,
+            "hidden_widths": [[3, 3, 3, 3], [6, 6, 6, 6, 6, 6, 6, 6], [12, 12, 12, 12]],
+        },
+    },
     "resnext50_32x4d": {
         "stem": {"width": 64, "kernel": 7, "stride": 2, "pool": True},
         "depths": [3, 4, 6, 3],
@@ -88,11 +110,9 @@ GOLDEN_ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def test_specs_are_checked_without_torch() -> None:
-    """A plan is checked and hashed in a fraction of the second that torch takes to load."""
-    root = Path(__file__).parent.parent
-
+    """Plans stay fast: importing torch takes longer than checking and hashing every spec."""
     run = subprocess.run(
-        [sys.executable, "-c", TORCH_FREE], capture_output=True, text=True, cwd=root, check=True
+        [sys.executable, "-c", TORCH_FREE], capture_output=True, text=True, cwd=ROOT, check=True
     )
 
     assert "got 48 groups" in run.stdout
@@ -101,20 +121,20 @@ def test_specs_are_checked_without_torch() -> None:
 
 @pytest.mark.parametrize("name", sorted(GOLDEN_ARCHITECTURES))
 def test_architecture_is_stable(name: str) -> None:
-    """Trials are identified by it: a change here orphans every finished trial."""
+    """It enters the identity of trials: a change here orphans every finished trial."""
     assert NETWORKS[name].architecture() == GOLDEN_ARCHITECTURES[name]
 
 
 @pytest.mark.parametrize("name", list_models())
 def test_architecture_is_plain(name: str) -> None:
-    """Identities are hashes of its JSON, so it must survive that."""
+    """Identities are hashes of its JSON, so it must survive a round trip."""
     values = NETWORKS[name].architecture()
 
     assert json.loads(json.dumps(values)) == values
 
 
 def test_only_aliases_have_equal_architectures() -> None:
-    """Two names of one network would be trained as one trial, and must be meant."""
+    """Two names for one network share their trials, so they must be deliberate."""
     names: dict[str, list[str]] = {}
     for name in list_models():
         names.setdefault(json.dumps(NETWORKS[name].architecture(), sort_keys=True), []).append(name)
@@ -137,8 +157,8 @@ def test_only_aliases_have_equal_architectures() -> None:
         (None, False),
     ],
 )
-def test_architecture_tells_attentions_apart(attention: Any, same: bool) -> None:
-    """All stages by name are all stages; any other setting is another network."""
+def test_architecture_distinguishes_attentions(attention: Any, same: bool) -> None:
+    """Naming all stages is the same as None; any other setting is another network."""
     plain = replace(RESNET50_SENET, attention=SqueezeExcitation())
 
     other = replace(RESNET50_SENET, attention=attention)
@@ -147,8 +167,8 @@ def test_architecture_tells_attentions_apart(attention: Any, same: bool) -> None
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_spec_prints_in_one_line(name: str) -> None:
-    """It is shown in lists of networks."""
+def test_specs_print_on_one_line(name: str) -> None:
+    """Lists of networks show them."""
     text = str(NETWORKS[name])
 
     assert "\n" not in text
@@ -156,8 +176,10 @@ def test_spec_prints_in_one_line(name: str) -> None:
 
 
 @pytest.mark.parametrize("body", [BODIES["tiny"], Body(), ShuffleNetV2Body(), MobileNetV2Body()])
-def test_blocks_follow_one_another(body: Body | ShuffleNetV2Body | MobileNetV2Body) -> None:
-    """A block is given what the one before it gives."""
+def test_each_block_takes_the_output_of_the_previous_one(
+    body: Body | ShuffleNetV2Body | MobileNetV2Body,
+) -> None:
+    """Widths must match from the stem to the head."""
     blocks = [block for stage in body.stages() for block in stage]
 
     assert all(first.out_width == second.in_width for first, second in pairwise(blocks))
@@ -168,10 +190,10 @@ def test_blocks_follow_one_another(body: Body | ShuffleNetV2Body | MobileNetV2Bo
     reduction=st.integers(1, 64),
     min_width=st.integers(1, 64),
 )
-def test_architecture_is_that_of_the_widths(
+def test_architecture_depends_on_descriptor_widths_only(
     groups: list[int], reduction: int, min_width: int
 ) -> None:
-    """Ratio and floor count only by the descriptor widths that they give."""
+    """Ratio and floor matter only through the descriptor widths that they lead to."""
     operator = SelectiveKernel(
         branches=tuple(Branch(groups=number) for number in groups),
         reduction=reduction,
@@ -184,8 +206,22 @@ def test_architecture_is_that_of_the_widths(
     assert [branch["groups"] for branch in values["branches"]] == groups
 
 
+def test_registries_hold_every_kind_by_its_yaml_name() -> None:
+    """Files of experiments refer to attentions and families by these names."""
+    assert {
+        "SE": SqueezeExcitation,
+        "CBAM": ConvolutionalAttention,
+        "BAM": BottleneckAttention,
+    } == ATTENTIONS
+    assert {
+        "resnext": Body,
+        "shufflenet_v2": ShuffleNetV2Body,
+        "mobilenet_v2": MobileNetV2Body,
+    } == FAMILIES
+
+
 def test_scaling_down_keeps_depthwise_kernels() -> None:
-    """One group a channel stays that on a narrower body."""
+    """A kernel with one group per channel keeps one group per channel on a narrower body."""
     operator = SelectiveKernel(branches=(Branch(groups=None), Branch(groups=32)))
 
     scaled = operator.scaled_down(8)
@@ -199,7 +235,7 @@ IMPOSSIBLE: dict[str, tuple[Any, dict[str, Any]]] = {
     "dilation must be at least 1, got 0": (Branch, {"dilation": 0}),
     "groups must be at least 1, got 0": (Branch, {"groups": 0}),
     "branches must hold at least 1 kernel, got none": (SelectiveKernel, {"branches": ()}),
-    "attention must be softmax or sum, got 'max'": (SelectiveKernel, {"attention": "max"}),
+    "attention must be one of softmax, sum, got 'max'": (SelectiveKernel, {"attention": "max"}),
     "reduction must be at least 1, got 0": (SelectiveKernel, {"reduction": 0}),
     "min_width must be at least 1, got 0": (SelectiveKernel, {"min_width": 0}),
     "reduction must be at least 1, got -2": (SqueezeExcitation, {"reduction": -2}),
@@ -212,8 +248,8 @@ IMPOSSIBLE: dict[str, tuple[Any, dict[str, Any]]] = {
         SqueezeExcitation,
         {"position": "last"},
     ),
-    "stages must be in order and differ, got (2, 1)": (SqueezeExcitation, {"stages": (2, 1)}),
-    "stages must be in order and differ, got (2, 2)": (SqueezeExcitation, {"stages": (2, 2)}),
+    "stages must be ascending and distinct, got (2, 1)": (SqueezeExcitation, {"stages": (2, 1)}),
+    "stages must be ascending and distinct, got (2, 2)": (SqueezeExcitation, {"stages": (2, 2)}),
     "stages must name at least 1 stage, or be None for all, got none": (
         SqueezeExcitation,
         {"stages": ()},
@@ -222,35 +258,33 @@ IMPOSSIBLE: dict[str, tuple[Any, dict[str, Any]]] = {
     "kernel must be odd and positive, got 6": (ConvolutionalAttention, {"kernel": 6}),
     "reduction must be at least 1, got -3": (BottleneckAttention, {"reduction": -3}),
     "dilation must be at least 1, got -4": (BottleneckAttention, {"dilation": -4}),
-    "depths, mid_widths and out_widths must have one entry for each stage, got 1, 4 and 4": (
+    "depths, mid_widths, out_widths must have one entry per stage, got 1, 4, 4": (
         Body,
         {"depths": (1,)},
     ),
-    "every size of a body must be at least 1, got 0": (Body, {"divisor": 0}),
+    "divisor must be at least 1, got 0": (Body, {"divisor": 0}),
+    "mid_widths must be at least 1, got 0": (Body, {"mid_widths": (128, 0, 512, 1024)}),
+    "width must be at least 1, got 0": (Stem, {"width": 0}),
     "stride_place must be one of operator, reduce, got 'expand'": (
         Body,
         {"stride_place": "expand"},
     ),
-    "depths and out_widths must have one entry for each stage, got 1 and 3": (
+    "depths, out_widths must have one entry per stage, got 1, 3": (
         ShuffleNetV2Body,
         {"depths": (4,)},
     ),
-    "every size of a body must be at least 1, got -1": (ShuffleNetV2Body, {"stem_width": -1}),
+    "stem_width must be at least 1, got -1": (ShuffleNetV2Body, {"stem_width": -1}),
     "out_widths must be even, a unit works on one half, got 97": (
         ShuffleNetV2Body,
         {"out_widths": (48, 97, 192)},
     ),
-    "depths, expansions, out_widths and strides must have one entry for each stage, "
-    "got 1, 7, 7, 7": (MobileNetV2Body, {"depths": (1,)}),
-    "every size of a body must be at least 1, got -7": (MobileNetV2Body, {"last_width": -7}),
-    "in_channels and num_classes must be at least 1, got 0 and 1000": (
-        NetworkSpec,
-        {"in_channels": 0},
+    "depths, expansions, out_widths, strides must have one entry per stage, got 1, 7, 7, 7": (
+        MobileNetV2Body,
+        {"depths": (1,)},
     ),
-    "in_channels and num_classes must be at least 1, got 3 and 0": (
-        NetworkSpec,
-        {"num_classes": 0},
-    ),
+    "last_width must be at least 1, got -7": (MobileNetV2Body, {"last_width": -7}),
+    "in_channels must be at least 1, got 0": (NetworkSpec, {"in_channels": 0}),
+    "num_classes must be at least 1, got 0": (NetworkSpec, {"num_classes": 0}),
     "stage 1: 128 channels must be a multiple of the groups of 3x3, got 48 groups; stage 2: 256": (
         NetworkSpec,
         {"operator": SelectiveKernel(branches=(Branch(groups=48),))},
@@ -267,11 +301,11 @@ IMPOSSIBLE: dict[str, tuple[Any, dict[str, Any]]] = {
         NetworkSpec,
         {"attention": SqueezeExcitation(reduction=100, position="pre")},
     ),
-    "every branch of a lightweight body must be depthwise, groups None": (
+    "every branch of a lightweight body must be depthwise (groups None)": (
         NetworkSpec,
         {"body": ShuffleNetV2Body(), "operator": SelectiveKernel(branches=(Branch(groups=1),))},
     ),
-    "attention of a lightweight body must be SE, got BottleneckAttention": (
+    "attention of a lightweight body must be SE, got BAM": (
         NetworkSpec,
         {
             "body": MobileNetV2Body(),
@@ -291,8 +325,8 @@ IMPOSSIBLE: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("message", IMPOSSIBLE)
-def test_impossible_specs_say_what_must_hold(message: str) -> None:
-    """An impossible value cannot exist, and its message says what to change."""
+def test_impossible_specs_are_refused(message: str) -> None:
+    """The message says what must hold and what was given."""
     kind, settings = IMPOSSIBLE[message]
 
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -310,24 +344,24 @@ def test_impossible_specs_say_what_must_hold(message: str) -> None:
         ),
     ],
 )
-def test_operators_that_do_not_scale_say_so(
+def test_operators_that_cannot_be_scaled_are_refused(
     operator: SelectiveKernel, divisor: int, message: str
 ) -> None:
-    """Nothing is rounded in silence."""
+    """Nothing is rounded silently."""
     with pytest.raises(ValueError, match=message):
         operator.scaled_down(divisor)
 
 
-def test_unknown_names_are_answered_with_the_nearest() -> None:
-    """A slip of the pen is the usual reason."""
+def test_unknown_model_names_get_a_suggestion() -> None:
+    """Most are typing mistakes."""
     with pytest.raises(ValueError, match=r"got 'sknet5'; did you mean sknet50\?"):
         create_model("sknet5")
-    with pytest.raises(ValueError, match=r"got 'vgg'; sknet\.list_models\(\) names all"):
+    with pytest.raises(ValueError, match=r"got 'vgg'; sknet\.list_models\(\) lists all"):
         create_model("vgg")
 
 
-def test_unknown_parts_of_the_package_are_attribute_errors() -> None:
-    """As in any module: `hasattr` relies on it."""
+def test_unknown_attributes_of_the_package_raise_attribute_error() -> None:
+    """`hasattr` relies on it."""
     import sknet
 
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

@@ -1,13 +1,13 @@
-"""Complexity of every network against pinned numbers and two independent counters."""
+"""Complexity of every network agrees with pinned numbers and two independent counters."""
 
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,7 +16,7 @@ from sknet import NetworkSpec, SqueezeExcitation, build_network, list_models
 from sknet.zoo import NETWORKS
 
 GOLDEN: dict[str, dict[str, int]] = json.loads(
-    (Path(__file__).parent / "golden" / "complexity.json").read_text(encoding="utf-8")
+    (ROOT / "tests" / "golden" / "complexity.json").read_text(encoding="utf-8")
 )
 
 ONE_OF_EACH_KIND = [
@@ -35,7 +35,7 @@ ONE_OF_EACH_KIND = [
 
 @pytest.mark.parametrize("name", list_models())
 def test_complexity_is_golden(name: str) -> None:
-    """A network that changes its size is another network; PyTorch's own counter agrees."""
+    """A change of size means another network. PyTorch's own counter must agree."""
     spec = NETWORKS[name]
     with torch.device("meta"):
         network = build_network(spec).eval()
@@ -56,8 +56,8 @@ def test_complexity_is_golden(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
-def test_the_runners_count_is_golden(name: str) -> None:
-    """What tables show is counted by fvcore, which fails on operators that nobody decided on."""
+def test_counted_complexity_is_golden(name: str) -> None:
+    """Tables show this count, from fvcore, which fails on operators that are not listed."""
     spec = NETWORKS[name]
 
     counted = count_complexity(Sized(spec, spec.body.input_size))
@@ -69,7 +69,7 @@ def test_the_runners_count_is_golden(name: str) -> None:
     ("name", "spec", "printed"),
     [
         (
-            "SENet-50: normalised after both layers, statistics counted",
+            "SENet-50: batch normalisation after both layers, running statistics counted",
             replace(NETWORKS["senet50"], attention=SqueezeExcitation(batch_norm=True)),
             "27.7",
         ),
@@ -85,10 +85,10 @@ def test_the_runners_count_is_golden(name: str) -> None:
         ),
     ],
 )
-def test_contradicting_cells_follow_from_other_networks(
+def test_contradictory_cells_match_other_networks(
     name: str, spec: NetworkSpec, printed: str
 ) -> None:
-    """What a printed cell counts, where that is not what the paper's text describes."""
+    """Where a printed cell contradicts the paper's text, this is the network that it counts."""
     with torch.device("meta"):
         network = build_network(spec)
 
