@@ -22,7 +22,7 @@ from ablations.errors import IncompleteError, MachineError
 from ablations.files import write_changed
 from ablations.plan import make_key
 from ablations.study.study import Definition, Row, StudiedTrial, Study
-from ablations.trial.records import Environment, EpochRecord, TrialRecord
+from ablations.trial.records import EPOCH_CODEC, Environment, EpochRecord, TrialRecord
 
 T = TypeVar("T")
 
@@ -77,7 +77,6 @@ class _Provenance:
 
 
 _PROVENANCE = TypeAdapter(_Provenance)
-_EPOCH_RECORD = TypeAdapter(EpochRecord)
 _ENVIRONMENT = TypeAdapter(Environment)
 _TRIAL = TypeAdapter(StudiedTrial)
 
@@ -243,7 +242,7 @@ def _parse_curves(content: bytes) -> dict[str, list[EpochRecord]]:
     epochs: dict[str, list[EpochRecord]] = {}
     for row in _parse_csv(content):
         values = {name: row[name] or None for name in _EPOCH}
-        epochs.setdefault(row["trial"], []).append(_EPOCH_RECORD.validate_python(values))
+        epochs.setdefault(row["trial"], []).append(EPOCH_CODEC.validate_python(values))
     return epochs
 
 

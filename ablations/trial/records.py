@@ -1,7 +1,9 @@
 """What a trial measured, and where: plain values, light to import."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,11 @@ class EpochRecord:
     peak_memory_mb: float = field(compare=False)
     """Peak so far, in 1e6 bytes: of the GPU's memory, or on a CPU of the whole process, which
     may have run other trials before."""
+
+
+EPOCH_CODEC = TypeAdapter(EpochRecord)
+"""Writes an epoch's record as plain values (`dump_python`) and reads it back (`validate_python`),
+also from text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +123,4 @@ class TrialRecord:
 
     def curve(self) -> list[dict[str, Any]]:
         """The epochs as plain values, without the outcomes of single images."""
-        rows = [asdict(epoch) for epoch in self.epochs]
-        for row in rows:
-            del row["correct"]
-        return rows
+        return [EPOCH_CODEC.dump_python(epoch, exclude={"correct"}) for epoch in self.epochs]
