@@ -382,5 +382,5 @@ def test_the_matrix_hash_changes_with_what_is_trained(recipe: Recipe, dataset: D
     hashes = {make_study(p, make_records(p)).definition.matrix_hash for p in (plan, longer)}
 
     assert len(hashes) == 2
-    assert same.matrix_hash in hashes
-    assert f"matrix {same.matrix_hash[:12]};" in build(plan, {}).notes[-1]
+    assert same.definition.matrix_hash in hashes
+    assert f"matrix {same.definition.matrix_hash[:12]};" in build(plan, {}).notes[-1]
