@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from rich.console import Console
 
@@ -18,12 +18,8 @@ from ablations.tracking import choose_uri
 from ablations.workspace import Workspace
 
 
-@overload
-def run(experiment: str, **options: Any) -> Outcome: ...
-@overload
-def run(experiment: Sequence[str], **options: Any) -> list[Outcome]: ...
 def run(
-    experiment: str | Sequence[str],
+    experiment: str,
     *,
     recipe: str = "quick",
     settings: Mapping[str, Any] | None = None,
@@ -37,15 +33,14 @@ def run(
     download: bool = False,
     max_hours: float | None = None,
     progress: bool = True,
-) -> Outcome | list[Outcome]:
+) -> Outcome:
     """Trains what is missing of an experiment, and returns what is known of it.
 
     Results, records and MLflow runs are written as by `run-ablation`. A trial that fails is no
     exception: its row says so, and `outcome.trials` has the reason.
 
     Args:
-        experiment: Name of an experiment, or several names: trials that they share are trained
-            once, and the outcomes are returned in a list.
+        experiment: Name of an experiment; trials that another one has trained are not repeated.
         recipe: How networks are trained.
         settings: Changes to fields of the recipe, such as `{"epochs": 20}`.
         seeds: Seeds in place of the recipe's.
@@ -65,11 +60,10 @@ def run(
         IncompleteError: If existing results were edited or damaged.
         InterruptedRunError: If the run was interrupted; finished trials are kept.
     """
-    names = [experiment] if isinstance(experiment, str) else list(experiment)
     show = partial(show_progress, console=Console(stderr=True, quiet=not progress))
-    outcomes = run_experiments(
+    [outcome] = run_experiments(
         _read(config),
-        names,
+        [experiment],
         _select(recipe, settings, seeds, only, exclude),
         settings=Settings(
             workspace=workspace,
@@ -82,7 +76,7 @@ def run(
         ),
         show=show,
     )
-    return outcomes[0] if isinstance(experiment, str) else outcomes
+    return outcome
 
 
 def plan(

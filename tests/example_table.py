@@ -60,7 +60,7 @@ def make_table(**changes: object) -> Table:
                 name="a claim",
                 word="undecided",
                 scope="quick: digits, tiny, n=3",
-                p_holm=0.4,
+                p_corrected=0.4,
                 parts=(
                     Evidence(
                         statement="base better than one seed",

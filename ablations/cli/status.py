@@ -26,6 +26,7 @@ def status(
     """Show how far each experiment is, and why trials failed."""
     # Late: help and completion do without them.
     from ablations.ledger import Ledger
+    from ablations.plan import State
     from ablations.reconcile.plans import list_marked_plans
     from ablations.workspace import Workspace
 
@@ -39,7 +40,7 @@ def status(
     if as_json:
         print_json([describe_plan(plan) for plan in plans])
         return
-    states = ("finished", "diverged", "failed", "to run")
+    states: tuple[State, ...] = ("finished", "diverged", "failed", "to run")
     table = make_table("experiment", "recipe", *states)
     for plan in plans:
         count = plan.count()

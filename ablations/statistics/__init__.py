@@ -1,5 +1,7 @@
-"""Means, differences, verdicts and image noise; the procedure of docs/statistics.md."""
+"""Means, differences, verdicts, claims and image noise; the procedure of docs/statistics.md."""
 
+from ablations.statistics.claims import Evidence, Judgement, judge_claims
+from ablations.statistics.corrections import CORRECTION, Correction
 from ablations.statistics.differences import (
     CONFIDENCE,
     SIGNIFICANCE,
@@ -8,9 +10,8 @@ from ablations.statistics.differences import (
     Spread,
     compare_rows,
     compare_with_baseline,
-    correct_by_holm,
+    fit_additive_model,
     measure_spread,
-    residual_mean_square,
     summarise,
 )
 from ablations.statistics.images import Disagreement, compare_two_networks, estimate_image_error
@@ -26,11 +27,15 @@ from ablations.statistics.verdicts import (
 
 __all__ = [
     "CONFIDENCE",
+    "CORRECTION",
     "FEWEST_SEEDS",
     "MOST_SEEDS",
     "SIGNIFICANCE",
+    "Correction",
     "Difference",
     "Disagreement",
+    "Evidence",
+    "Judgement",
     "Mean",
     "SeedsNeeded",
     "Spread",
@@ -38,12 +43,12 @@ __all__ = [
     "compare_rows",
     "compare_two_networks",
     "compare_with_baseline",
-    "correct_by_holm",
     "count_seeds_needed",
     "decide",
     "estimate_image_error",
+    "fit_additive_model",
     "is_exploratory",
+    "judge_claims",
     "measure_spread",
-    "residual_mean_square",
     "summarise",
 ]

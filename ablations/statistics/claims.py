@@ -1,31 +1,60 @@
-"""Claims in terms of variants -> supported, contradicted or undecided, each with its scope."""
+"""Verdicts on claims: supported, contradicted or undecided, each with its scope.
 
-from collections.abc import Sequence, Set
+Adding a kind of claim takes a field of `config.Claim` and an entry of `CLAIM_KINDS`; adding a kind
+of statement about two variants, fields of `config.Statement` and an entry of `STATEMENT_KINDS`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
 from ablations.config import Claim, Statement
-from ablations.statistics import (
-    FEWEST_SEEDS,
+from ablations.statistics.corrections import CORRECTION
+from ablations.statistics.differences import (
     SIGNIFICANCE,
     Difference,
     compare_rows,
-    correct_by_holm,
     measure_spread,
 )
+from ablations.statistics.verdicts import FEWEST_SEEDS
 
 Word = Literal["supported", "contradicted", "undecided"]
+
+PValues = tuple[float, float]
+"""p-values for a statement and for its reverse.
+
+They are twice the one-sided ones, so that both are compared with the level of a two-sided test; 1
+where no conclusion is possible.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatementKind:
+    """A kind of statement about two variants."""
+
+    phrase: str
+    """Format of the statement in words."""
+
+    test: Callable[[Difference, float, tuple[bool, bool]], PValues]
+    """Tests the statement on a difference, the margin, and whether each variant is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimKind:
+    """A kind of claim."""
+
+    list_statements: Callable[[Claim, Sequence[str]], Sequence[Statement]]
+    """Lists the statements that a claim consists of, given all variants."""
+
+    combine: Callable[[Sequence[float], Sequence[float]], PValues]
+    """Combines the p-values for and against the statements into those of the claim."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What the seeds say of one statement about two variants, for it and against it.
-
-    The p-values are twice the one-sided ones, so that they are held against the level of a
-    two-sided test; 1 where nothing can be declared.
-    """
+    """What the seeds say about one statement."""
 
     statement: str
     """The statement in words."""
@@ -34,21 +63,21 @@ class Evidence:
     """Number of seeds finished in both variants."""
 
     difference: float | None
-    """Of the first variant from the second, in points; None without a common seed."""
+    """Error of the first variant minus the second's, in points; None without a common seed."""
 
     half_width: float | None
-    """Half the interval of the difference alone; None if unknown."""
+    """Half the width of the difference's own interval; None if unknown."""
 
     p_for: float
-    """Of the statement."""
+    """p-value for the statement."""
 
     p_against: float
-    """Of its reverse: worse, or different by more than the margin."""
+    """p-value for its reverse: worse, or different by more than the margin."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What the trials say of a claim."""
+    """What the trials say about a claim."""
 
     name: str
     """The claim in words."""
@@ -57,13 +86,13 @@ class Judgement:
     """The verdict."""
 
     scope: str
-    """What the verdict speaks of: recipe, dataset, body, n."""
+    """What the verdict applies to: recipe, dataset, body, n."""
 
-    p_holm: float
-    """p-value of the verdict, or of the nearest one if undecided; corrected over the claims."""
+    p_corrected: float
+    """p-value of the verdict, or of the closest one if undecided; corrected over the claims."""
 
     parts: tuple[Evidence, ...]
-    """What it rests on."""
+    """Evidence on each of the claim's statements."""
 
     @property
     def verdict(self) -> str:
@@ -81,121 +110,158 @@ def judge_claims(
     variants: Sequence[str],
     scope: str,
 ) -> tuple[Judgement, ...]:
-    """Holds claims against errors (rule 13), corrected by Holm over the claims.
+    """Tests claims against errors, corrected over the claims (rule 13).
 
     Args:
-        claims: Of one experiment.
-        errors: Top-1 error (%); a row for each seed, a column for each variant, NaN where a trial
-            is not finished.
-        baseline: The variant whose differences tell the spread, as in the table.
+        claims: Claims of one experiment.
+        errors: Top-1 error (%), one row per seed and one column per variant; NaN where a trial is
+            not finished.
+        baseline: The table's baseline; differences from it enter the guarded variance.
         margin: Points of error below which a difference does not matter.
-        broken: Variants with a failed or diverged seed; nothing is declared in their favour.
-        variants: All that the experiment declares.
-        scope: What the verdicts speak of; n is added to it.
+        broken: Variants with a failed or diverged seed; no conclusion favours them.
+        variants: All variants of the experiment.
+        scope: What the verdicts apply to; n is added to it.
     """
-    spread = measure_spread(errors, baseline) if baseline in errors else None
-    judged = []
-    for claim in claims:
-        parts = tuple(
-            weigh(
-                statement,
-                compare_rows(errors, *statement.pair, spread=spread) if spread else None,
-                margin=margin,
-                broken=broken,
-            )
-            for statement in list_statements(claim, variants)
+    kinds = [CLAIM_KINDS[_find_key(claim, CLAIM_KINDS)] for claim in claims]
+    evidence = [
+        _gather_evidence(
+            kind.list_statements(claim, variants),
+            errors,
+            baseline=baseline,
+            margin=margin,
+            broken=broken,
         )
-        judged.append((claim, parts, *combine(claim, parts)))
-    corrected = correct_by_holm([min(p, q) for _, _, p, q in judged], family=len(claims))
+        for kind, claim in zip(kinds, claims, strict=True)
+    ]
+    combined = [
+        kind.combine([part.p_for for part in parts], [part.p_against for part in parts])
+        for kind, parts in zip(kinds, evidence, strict=True)
+    ]
+    corrected = CORRECTION.correct([min(pair) for pair in combined], family=len(claims))
     return tuple(
         Judgement(
             name=claim.name,
-            word=_choose_word(p, p_for=p_for, p_against=p_against),
+            word=_choose_word(float(p), pair),
             scope=f"{scope}, n={min(part.n for part in parts)}",
-            p_holm=p,
+            p_corrected=float(p),
             parts=parts,
         )
-        for (claim, parts, p_for, p_against), p in zip(judged, corrected, strict=True)
+        for claim, parts, pair, p in zip(claims, evidence, combined, corrected, strict=True)
     )
 
 
-def list_statements(claim: Claim, variants: Sequence[str]) -> list[Statement]:
-    """The statements about two variants that a claim is made of.
+def _gather_evidence(
+    statements: Sequence[Statement],
+    errors: pd.DataFrame,
+    *,
+    baseline: str,
+    margin: float,
+    broken: Set[str],
+) -> tuple[Evidence, ...]:
+    spread = measure_spread(errors, baseline) if baseline in errors else None
+    return tuple(
+        _weigh(
+            statement,
+            compare_rows(errors, *statement.pair, spread=spread) if spread else None,
+            margin=margin,
+            broken=broken,
+        )
+        for statement in statements
+    )
 
-    >>> claim = Claim(name="a is best", best=("a",))
-    >>> [statement.pair for statement in list_statements(claim, ["a", "b", "c"])]
-    [('a', 'b'), ('a', 'c')]
-    """
-    if claim.statement is not None:
-        return [claim.statement]
-    others = [name for name in variants if name not in claim.best]
-    if claim.best:
-        return [Statement(better=name, than=other) for name in claim.best for other in others]
-    return [*claim.for_every, *claim.at_least_one]
 
-
-def weigh(
+def _weigh(
     statement: Statement, difference: Difference | None, *, margin: float, broken: Set[str]
 ) -> Evidence:
-    """What a difference says of a statement."""
+    """Tests one statement on the difference of its variants."""
+    kind = STATEMENT_KINDS[_find_key(statement, STATEMENT_KINDS)]
     row, other = statement.pair
-    word = f"{row} better than {other}" if statement.better else f"{row} equivalent to {other}"
-    if difference is None:
-        return Evidence(
-            statement=word, n=0, difference=None, half_width=None, p_for=1.0, p_against=1.0
-        )
     p_for, p_against = 1.0, 1.0
-    if difference.n >= FEWEST_SEEDS and difference.is_testable:
-        test = _test_better if statement.better else _test_equivalent
-        p_for, p_against = test(difference, statement.pair, margin, broken)
+    if difference and difference.n >= FEWEST_SEEDS and difference.is_testable:
+        p_for, p_against = kind.test(difference, margin, (row in broken, other in broken))
     return Evidence(
-        statement=word,
-        n=difference.n,
-        difference=difference.mean,
-        half_width=difference.half_width if difference.variance >= 0 else None,
+        statement=kind.phrase.format(row, other),
+        n=difference.n if difference else 0,
+        difference=difference.mean if difference else None,
+        half_width=difference.half_width if difference and difference.variance >= 0 else None,
         p_for=p_for,
         p_against=p_against,
     )
 
 
-def combine(claim: Claim, parts: Sequence[Evidence]) -> tuple[float, float]:
-    """A claim's p-values, for it and against it, from those of its parts.
-
-    All of several things are shown by each of them at its own level; one of several, by the
-    smallest p-value after a correction. The reverse of the one is the other. That a variant is the
-    best is corrected besides, since it is picked from several.
-    """
-    supports, reverses = [part.p_for for part in parts], [part.p_against for part in parts]
-    family = len(parts)
-    if claim.at_least_one:
-        return min(correct_by_holm(supports, family=family)), max(reverses)
-    if claim.best:
-        supports = correct_by_holm(supports, family=family)
-    return max(supports), min(correct_by_holm(reverses, family=family))
+def _find_key(said: Claim | Statement, kinds: Mapping[str, object]) -> str:
+    """The field that says which kind a claim or a statement is; exactly one is set."""
+    return next(key for key in kinds if getattr(said, key))
 
 
-def _test_better(
-    difference: Difference, pair: tuple[str, str], _margin: float, broken: Set[str]
-) -> tuple[float, float]:
-    """What is left of a variant with a failed seed flatters it: it is not called the better."""
-    row, other = pair
-    p_for = 1.0 if row in broken else min(1.0, 2 * difference.p_below(0.0))
-    p_against = 1.0 if other in broken else min(1.0, 2 * difference.p_above(0.0))
+def _test_better(difference: Difference, _margin: float, is_broken: tuple[bool, bool]) -> PValues:
+    """A variant with a failed seed is never called the better one: its other seeds flatter it."""
+    p_for = 1.0 if is_broken[0] else min(1.0, 2 * difference.p_below(0.0))
+    p_against = 1.0 if is_broken[1] else min(1.0, 2 * difference.p_above(0.0))
     return p_for, p_against
 
 
 def _test_equivalent(
-    difference: Difference, pair: tuple[str, str], margin: float, broken: Set[str]
-) -> tuple[float, float]:
-    """Within the margin: above its lower end and below its upper one."""
+    difference: Difference, margin: float, is_broken: tuple[bool, bool]
+) -> PValues:
+    """Two one-sided tests: above the lower end of the margin, and below its upper end."""
     inside = max(difference.p_above(-margin), difference.p_below(margin))
     better, worse = difference.p_below(-margin), difference.p_above(margin)
-    row, other = pair
-    outside = min(1.0 if row in broken else better, 1.0 if other in broken else worse)
-    return (1.0 if broken & set(pair) else min(1.0, 2 * inside)), min(1.0, 2 * outside)
+    outside = min(1.0 if is_broken[0] else better, 1.0 if is_broken[1] else worse)
+    return (1.0 if any(is_broken) else min(1.0, 2 * inside)), min(1.0, 2 * outside)
 
 
-def _choose_word(p: float, *, p_for: float, p_against: float) -> Word:
+def _combine_all(p_for: Sequence[float], p_against: Sequence[float]) -> PValues:
+    """All statements hold: each at its own level; contradicted by any, corrected over them."""
+    return max(p_for), _correct_smallest(p_against)
+
+
+def _combine_any(p_for: Sequence[float], p_against: Sequence[float]) -> PValues:
+    """At least one statement holds: the reverse of all."""
+    p_against_all, p_for_any = _combine_all(p_against, p_for)
+    return p_for_any, p_against_all
+
+
+def _combine_best(p_for: Sequence[float], p_against: Sequence[float]) -> PValues:
+    """As all, but corrected, since the best variant was picked from several."""
+    corrected = CORRECTION.correct(p_for, family=len(p_for))
+    return float(corrected.max()), _correct_smallest(p_against)
+
+
+def _correct_smallest(p_values: Sequence[float]) -> float:
+    return float(CORRECTION.correct(p_values, family=len(p_values)).min())
+
+
+def _list_own(claim: Claim, _variants: Sequence[str]) -> Sequence[Statement]:
+    return [claim.statement] if claim.statement else []
+
+
+def _list_comparisons(claim: Claim, variants: Sequence[str]) -> Sequence[Statement]:
+    """Compares every variant that is called the best with every other one."""
+    others = [name for name in variants if name not in claim.best]
+    return [Statement(better=name, than=other) for name in claim.best for other in others]
+
+
+def _choose_word(p: float, pair: PValues) -> Word:
     if p >= SIGNIFICANCE:
         return "undecided"
+    p_for, p_against = pair
     return "supported" if p_for < p_against else "contradicted"
+
+
+STATEMENT_KINDS: Mapping[str, StatementKind] = {
+    "better": StatementKind(phrase="{} better than {}", test=_test_better),
+    "equivalent": StatementKind(phrase="{} equivalent to {}", test=_test_equivalent),
+}
+"""Kinds of statement, by the field of `Statement` that says so."""
+
+CLAIM_KINDS: Mapping[str, ClaimKind] = {
+    "better": ClaimKind(list_statements=_list_own, combine=_combine_all),
+    "equivalent": ClaimKind(list_statements=_list_own, combine=_combine_all),
+    "for_every": ClaimKind(list_statements=lambda claim, _: claim.for_every, combine=_combine_all),
+    "at_least_one": ClaimKind(
+        list_statements=lambda claim, _: claim.at_least_one, combine=_combine_any
+    ),
+    "best": ClaimKind(list_statements=_list_comparisons, combine=_combine_best),
+}
+"""Kinds of claim, by the field of `Claim` that says so."""

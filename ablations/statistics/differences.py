@@ -1,26 +1,27 @@
 """Means and paired differences over seeds, with their intervals and p-values."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special  # t's quantiles without scipy.stats, which takes half a second to load
+from scipy import special  # Student's t without scipy.stats, which takes half a second to import
+
+from ablations.statistics.corrections import CORRECTION
 
 CONFIDENCE = 0.95
-"""Level of every interval."""
+"""Confidence level of every interval."""
 
 SIGNIFICANCE = 0.05
-"""Corrected p-values below it decide; one-sided ones below half of it."""
+"""Level of every two-sided test, after the correction; one-sided tests use half of it."""
 
 ROUNDING = 1e-9
-"""Spread in points of error below which differences are equal but for rounding."""
+"""Standard deviations below it, in points of error, are rounding errors."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mean:
-    """A row's own error over its seeds."""
+    """Mean error of one row over its seeds."""
 
     n: int
     """Number of seeds."""
@@ -32,42 +33,42 @@ class Mean:
     """Sample standard deviation over seeds; NaN for one seed."""
 
     half_width: float
-    """Half the t-interval of the mean; NaN for one seed."""
+    """Half the width of the mean's t-interval; NaN for one seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How much a whole table varies over seeds."""
+    """Variation over seeds in a whole table."""
 
     mse: float
-    """Residual mean square of the additive model rows + seeds; NaN without a degree of freedom."""
+    """Residual mean square of the additive model rows + seeds; NaN without degrees of freedom."""
 
     df: int
     """Degrees of freedom of the mean square."""
 
     mean_variance: float
-    """Mean over rows of the variance of their paired differences from the baseline; NaN if no
-    row has one."""
+    """Variance of the paired differences from the baseline, averaged over rows; NaN if no row has
+    one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How far a row is from another, paired by seed."""
+    """Difference in error between two rows, paired by seed."""
 
     n: int
     """Number of seeds finished in both."""
 
     mean: float
-    """Mean over seeds of the row's error less the other's, in points."""
+    """Error of the row minus that of the other, averaged over seeds, in points."""
 
     variance: float
-    """Guarded variance of a single seed's difference; 0 if nothing varies, NaN if unknown."""
+    """Guarded variance of the difference in one seed; 0 if nothing varies, NaN if unknown."""
 
     df: int
     """Degrees of freedom of the variance."""
 
-    p_holm: float = float("nan")
-    """Two-sided p-value, corrected by Holm over a family; NaN if it was not or cannot be."""
+    p_corrected: float = float("nan")
+    """Two-sided p-value, corrected over a family; NaN if unknown."""
 
     @property
     def error(self) -> float:
@@ -76,40 +77,40 @@ class Difference:
 
     @property
     def half_width(self) -> float:
-        """Half the interval of this one row, not corrected over the table; NaN if unknown."""
+        """Half the width of this row's interval, not corrected over the table; NaN if unknown."""
         return find_t_quantile(self.df) * self.error if self.df else float("nan")
 
     @property
     def is_testable(self) -> bool:
-        """Whether there is a spread to judge the mean by.
+        """Whether the differences vary over seeds.
 
-        Identical differences in every seed are a sign of a mistake, not of certainty.
+        Identical differences in every seed point to a mistake rather than to certainty.
         """
         return self.variance > 0
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of this one row; NaN if it cannot be computed."""
+        """Two-sided p-value of this row alone; NaN if unknown."""
         return 2 * min(self.p_below(0.0), self.p_above(0.0))
 
     def p_below(self, bound: float) -> float:
-        """One-sided p-value for the true difference being below `bound`, in points."""
+        """One-sided p-value for a true difference below `bound`, in points."""
         if not self.is_testable:
             return float("nan")
         return float(special.stdtr(self.df, (self.mean - bound) / self.error))
 
     def p_above(self, bound: float) -> float:
-        """One-sided p-value for the true difference being above `bound`, in points."""
+        """One-sided p-value for a true difference above `bound`, in points."""
         if not self.is_testable:
             return float("nan")
         return float(special.stdtr(self.df, (bound - self.mean) / self.error))
 
 
 def summarise(errors: pd.Series) -> Mean:
-    """Mean error with its t-interval over seeds (rule 11).
+    """Computes a row's mean error and its t-interval over seeds (rule 11).
 
     Args:
-        errors: One error for each finished seed; at least one.
+        errors: One error per finished seed; at least one.
     """
     n = len(errors)
     mean = float(errors.mean())
@@ -122,31 +123,31 @@ def summarise(errors: pd.Series) -> Mean:
 def compare_with_baseline(
     errors: pd.DataFrame, baseline: str, *, family: int
 ) -> dict[str, Difference]:
-    """Paired differences from the baseline, corrected over the family (rules 1 to 5).
+    """Computes all differences from the baseline, corrected over the family (rules 1 to 5).
 
     Args:
-        errors: Top-1 error (%); a row for each seed, a column for each variant, NaN where a
-            trial is not finished.
+        errors: Top-1 error (%), one row per seed and one column per variant; NaN where a trial
+            is not finished.
         baseline: The column to compare with.
-        family: Number of rows, besides the baseline, that the experiment declares.
+        family: Number of rows that the experiment declares, without the baseline.
 
     Returns:
-        For each other variant with a seed in common with the baseline.
+        One difference for each other variant that shares a finished seed with the baseline.
     """
     spread = measure_spread(errors, baseline)
     others = [str(name) for name in errors if name != baseline]
     found = {name: compare_rows(errors, name, baseline, spread=spread) for name in others}
     known = {name: difference for name, difference in found.items() if difference is not None}
-    corrected = correct_by_holm([d.p for d in known.values()], family=family)
+    corrected = CORRECTION.correct([d.p for d in known.values()], family=family)
     return {
-        name: replace(difference, p_holm=p)
+        name: replace(difference, p_corrected=float(p))
         for (name, difference), p in zip(known.items(), corrected, strict=True)
     }
 
 
 def measure_spread(errors: pd.DataFrame, baseline: str) -> Spread:
-    """What all rows together say of the spread over seeds (rules 2 and 3)."""
-    mse, df = residual_mean_square(errors)
+    """Measures the variation over seeds in all rows together (rules 2 and 3)."""
+    mse, df = fit_additive_model(errors)
     if baseline not in errors:
         return Spread(mse=mse, df=df, mean_variance=float("nan"))
     differences = errors.drop(columns=baseline).sub(errors[baseline], axis="index")
@@ -157,14 +158,10 @@ def measure_spread(errors: pd.DataFrame, baseline: str) -> Spread:
 def compare_rows(
     errors: pd.DataFrame, row: str, other: str, *, spread: Spread
 ) -> Difference | None:
-    """The paired difference of two rows, with a guarded variance.
-
-    A variance pooled over the table alone declares too much when spreads differ, and a paired
-    t-test alone sees little with few seeds; the guarded variance is the largest of both and of the
-    rows' mean.
+    """Computes the paired difference between two rows, with the guarded variance (rule 3).
 
     Returns:
-        None if no seed is finished in both.
+        None if no seed is finished in both rows.
     """
     if row not in errors or other not in errors:
         return None
@@ -180,13 +177,11 @@ def compare_rows(
     return Difference(n=n, mean=float(differences.mean()), variance=variance, df=spread.df)
 
 
-def residual_mean_square(errors: pd.DataFrame) -> tuple[float, int]:
-    """Residual mean square and degrees of freedom of the additive model variants + seeds.
-
-    Missing cells are allowed: the model is fitted by least squares to the cells that are there.
+def fit_additive_model(errors: pd.DataFrame) -> tuple[float, int]:
+    """Fits the model variants + seeds by least squares to all cells that are known (rule 2).
 
     Returns:
-        The mean square, NaN without a degree of freedom, and the degrees of freedom.
+        The residual mean square, NaN without degrees of freedom; and the degrees of freedom.
     """
     cells = errors.stack().dropna()
     rows, columns = (pd.Index(cells.index.get_level_values(level)) for level in (0, 1))
@@ -199,23 +194,8 @@ def residual_mean_square(errors: pd.DataFrame) -> tuple[float, int]:
     return float(((values - design @ solution) ** 2).sum() / df), df
 
 
-def correct_by_holm(p_values: Sequence[float], *, family: int) -> list[float]:
-    """Holm's step-down correction; NaN stays NaN, and counts as untested in the family.
-
-    >>> correct_by_holm([0.01, 0.04, 0.03], family=3)
-    [0.03, 0.06, 0.06]
-    """
-    corrected = list(p_values)
-    largest = 0.0
-    known = [i for i, p in enumerate(p_values) if not np.isnan(p)]
-    for position, index in enumerate(sorted(known, key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (family - position) * p_values[index]))
-        corrected[index] = largest
-    return corrected
-
-
 def find_t_quantile(df: int) -> float:
-    """Quantile of Student's t that bounds a two-sided interval of the confidence."""
+    """Returns the quantile of Student's t that bounds a two-sided interval."""
     return float(special.stdtrit(df, (1 + CONFIDENCE) / 2))
 
 

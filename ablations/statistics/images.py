@@ -1,35 +1,35 @@
-"""What the outcomes of single test images say: image noise, and two networks held together."""
+"""Comparisons by single test images: image noise, and McNemar's test of two networks."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special  # as in differences.py: without scipy.stats
+from scipy import special  # without scipy.stats, as in differences.py
 
 RESAMPLES = 10_000
-"""Bootstrap samples; the standard error is then known to within 1 %."""
+"""Bootstrap samples, enough to know the standard error to within 1 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """McNemar's exact test: speaks of two trained networks only, not of their variants."""
+    """McNemar's exact test of two trained networks; it says nothing about their variants."""
 
     only_row: int
-    """Images that the row's network alone gets right."""
+    """Images that only the row's network classifies correctly."""
 
     only_baseline: int
-    """Images that the baseline's network alone gets right."""
+    """Images that only the baseline's network classifies correctly."""
 
     p: float
-    """Two-sided p-value for the two networks being right equally often."""
+    """Two-sided p-value for equal accuracy of the two networks."""
 
 
 def compare_two_networks(row: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> Disagreement:
-    """Tests two trained networks by the images that one of them alone gets right (rule 10).
+    """Tests two trained networks on the images that only one classifies correctly (rule 10).
 
     Args:
-        row: Whether each test image is right, in the dataset's order.
-        baseline: The same of the other network.
+        row: Whether the row's network classifies each test image correctly, in the dataset's order.
+        baseline: The same for the baseline's network.
     """
     only_row = int((row & ~baseline).sum())
     only_baseline = int((baseline & ~row).sum())
@@ -41,14 +41,14 @@ def compare_two_networks(row: NDArray[np.bool_], baseline: NDArray[np.bool_]) ->
 def estimate_image_error(
     row: NDArray[np.bool_], baseline: NDArray[np.bool_], generator: np.random.Generator
 ) -> float:
-    """Standard error over test images of the seed-averaged difference, in points (rule 12).
+    """Estimates the standard error of a difference over test images, in points (rule 12).
 
-    A bootstrap over images. Images of equal outcomes are interchangeable, so that it is enough to
-    draw how many of each outcome a sample holds.
+    This is a bootstrap over images. Images with equal outcomes are interchangeable, so it is
+    enough to draw how many images of each outcome a sample contains.
 
     Args:
-        row: Whether each image is right, seeds x images.
-        baseline: The same of the baseline with the same seeds.
+        row: Whether each image is classified correctly, seeds x images.
+        baseline: The same for the baseline, with the same seeds.
         generator: Source of the samples.
     """
     advantages = baseline.sum(axis=0, dtype=np.int64) - row.sum(axis=0, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""From a difference to one word, and how many seeds a word would take."""
+"""Verdicts on rows, and the number of seeds that a verdict needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,49 +6,57 @@ from itertools import takewhile
 from typing import Literal
 
 import numpy as np
-from scipy import special  # as in differences.py: without scipy.stats
+from scipy import special  # without scipy.stats, as in differences.py
 
+from ablations.statistics.corrections import CORRECTION
 from ablations.statistics.differences import SIGNIFICANCE, Difference
 
 Word = Literal["better", "worse", "equivalent", "undecided"]
 
 FEWEST_SEEDS = 3
-"""With fewer nothing is declared."""
+"""With fewer seeds, every verdict is `undecided`."""
 
 MOST_SEEDS = 100
-"""Beyond it, seeds needed are told as `more than 100`."""
+"""Numbers of seeds above it are reported as `more than 100`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedsNeeded:
-    """How many seeds would decide a row at the spread that was observed; None for more than 100."""
+    """Number of seeds that would decide a row at the observed spread; None for more than 100."""
 
-    to_be_sure: int | None
-    """Whatever the true difference is, the row would be better, worse or equivalent."""
+    guaranteed: int | None
+    """Seeds that decide the row whatever its true difference is."""
 
-    if_difference_stays: int | None
-    """Should the true difference be the observed one."""
+    if_difference_holds: int | None
+    """Seeds that decide the row if its true difference is the observed one."""
+
+    def __str__(self) -> str:
+        """In words, as notes print it."""
+        return (
+            f"{_format_count(self.guaranteed)} seeds guarantee a verdict; "
+            f"{_format_count(self.if_difference_holds)} if the observed difference holds"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the seeds say of a row."""
+    """The conclusion about a row."""
 
     word: Word
-    """In one word."""
+    """The conclusion."""
 
     within_margin: bool = False
-    """Whether a row that is better or worse is so by less than the margin."""
+    """Whether a row that is better or worse differs by less than the margin."""
 
     reason: str = ""
-    """Why nothing could be declared, if it is not for want of seeds."""
+    """Why the row is undecided, unless more seeds alone would decide it."""
 
     seeds_needed: SeedsNeeded | None = None
-    """Of an undecided row where more seeds would help."""
+    """For undecided rows that more seeds would decide."""
 
     @property
     def text(self) -> str:
-        """As a table shows it."""
+        """The verdict as tables print it."""
         return f"{self.word}, within the margin" if self.within_margin else self.word
 
 
@@ -60,25 +68,25 @@ def decide(
     is_row_broken: bool = False,
     is_baseline_broken: bool = False,
 ) -> Verdict | None:
-    """One word for a row (rules 4, 6, 7, 8 and 10).
+    """Decides whether a row is better, worse or equivalent (rules 4, 6, 7, 8 and 10).
 
     Args:
         difference: From the baseline, corrected over the family.
         margin: Points of error below which a difference does not matter.
-        family: Number of rows, besides the baseline, that the experiment declares.
+        family: Number of rows that the experiment declares, without the baseline.
         is_row_broken: Whether a seed of the row failed or diverged.
-        is_baseline_broken: Whether a seed of the baseline did; what is left of it flatters it.
+        is_baseline_broken: Whether a seed of the baseline failed or diverged.
 
     Returns:
-        None for one seed, which has no verdict.
+        None for a single seed, which has no verdict.
     """
     if difference.n == 1:
         return None
     if not difference.is_testable:
-        return Verdict(word="undecided", reason="nothing varies over seeds")
+        return Verdict(word="undecided", reason="the difference is identical in every seed")
     needed = count_seeds_needed(difference, margin=margin, family=family)
     if difference.n < FEWEST_SEEDS:
-        reason = f"n={difference.n}: nothing is declared"
+        reason = f"n={difference.n}, a verdict needs at least {FEWEST_SEEDS} seeds"
         return Verdict(word="undecided", reason=reason, seeds_needed=needed)
     is_within = abs(difference.mean) + difference.half_width <= margin
     word = _choose_word(difference, is_within=is_within)
@@ -86,7 +94,7 @@ def decide(
         is_baseline_broken and word in ("worse", "equivalent")
     ):
         broken = "row" if is_row_broken else "baseline"
-        reason = f"a seed of the {broken} failed or diverged, so that it is not called {word}"
+        reason = f"a seed of the {broken} failed or diverged, so the row is not called {word}"
         return Verdict(word="undecided", reason=reason)
     if word == "undecided":
         return Verdict(word=word, seeds_needed=needed)
@@ -94,35 +102,36 @@ def decide(
 
 
 def count_seeds_needed(difference: Difference, *, margin: float, family: int) -> SeedsNeeded:
-    """Seeds at which an undecided row would be decided, at its spread (rule 8).
+    """Counts the seeds that would decide an undecided row at its spread (rule 8).
 
     Args:
-        difference: Of a row with a spread.
+        difference: From the baseline, of a row that varies over seeds.
         margin: Points of error below which a difference does not matter.
-        family: Number of rows, besides the baseline, that the experiment declares.
+        family: Number of rows that the experiment declares, without the baseline.
     """
     seeds = np.arange(max(FEWEST_SEEDS, difference.n + 1), MOST_SEEDS + 1)
     errors = np.sqrt(difference.variance / seeds)
     df = family * (seeds - 1)
     interval = special.stdtrit(df, 1 - SIGNIFICANCE / 2) * errors
-    threshold = special.stdtrit(df, 1 - SIGNIFICANCE / 2 / family) * errors
+    level = SIGNIFICANCE * CORRECTION.smallest_share(family)
+    threshold = special.stdtrit(df, 1 - level / 2) * errors
     distance = abs(difference.mean)
-    stays = (threshold < distance) | (interval + distance <= margin)
+    holds = (threshold < distance) | (interval + distance <= margin)
     return SeedsNeeded(
-        to_be_sure=next(iter(seeds[interval + threshold <= margin].tolist()), None),
-        if_difference_stays=next(iter(seeds[stays].tolist()), None),
+        guaranteed=next(iter(seeds[interval + threshold <= margin].tolist()), None),
+        if_difference_holds=next(iter(seeds[holds].tolist()), None),
     )
 
 
 def is_exploratory(seeds: Sequence[int], looks: Sequence[Sequence[int]]) -> bool:
-    """Whether a table comes of too many looks for its error rate to hold (rule 9).
+    """Whether a table was looked at too often for its error rate to hold (rule 9).
 
-    One extension of the seeds keeps the rate; testing after every added seed does not.
+    One extension of the seeds keeps the error rate; testing after every added seed does not.
 
     Args:
-        seeds: The table's.
-        looks: The seeds of all looks, in order, this one's among them or not. The same seeds
-            again, and too few seeds to declare anything, are no further look.
+        seeds: Seeds of the table.
+        looks: Seeds of all looks in order, with or without this one. Looks at the same seeds, and
+            at too few seeds for a verdict, do not count.
 
     >>> is_exploratory([0, 1, 2, 3, 4], looks=[[0, 1, 2]])
     False
@@ -138,6 +147,10 @@ def is_exploratory(seeds: Sequence[int], looks: Sequence[Sequence[int]]) -> bool
 
 
 def _choose_word(difference: Difference, *, is_within: bool) -> Word:
-    if difference.p_holm < SIGNIFICANCE:
+    if difference.p_corrected < SIGNIFICANCE:
         return "better" if difference.mean < 0 else "worse"
     return "equivalent" if is_within else "undecided"
+
+
+def _format_count(seeds: int | None) -> str:
+    return f"more than {MOST_SEEDS}" if seeds is None else str(seeds)

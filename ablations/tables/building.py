@@ -164,7 +164,7 @@ def _describe_difference(comparison: Comparison, variant: str) -> dict[str, Any]
     return {
         "difference": difference.mean if difference else nothing,
         "difference_half_width": difference.half_width if difference else float("nan"),
-        "difference_p_holm": difference.p_holm if difference else float("nan"),
+        "difference_p_holm": difference.p_corrected if difference else float("nan"),
         "difference_image_error": comparison.image_errors.get(variant, float("nan")),
         "mcnemar_p": disagreement.p if disagreement else float("nan"),
         "verdict": verdict.text if verdict else None,

@@ -2,7 +2,7 @@
 
 from ablations.complexity.counts import FREE
 from ablations.config import PaperRow
-from ablations.statistics import FEWEST_SEEDS, MOST_SEEDS
+from ablations.statistics import FEWEST_SEEDS
 from ablations.study.study import Source, Study
 from ablations.tables.comparison import Comparison
 from ablations.trial.records import Environment
@@ -66,8 +66,7 @@ def _explain_statistics(comparison: Comparison) -> list[str]:
         if verdict.reason
     ]
     needed = [
-        f"{name}: {_count(verdict.seeds_needed.to_be_sure)} to be sure, "
-        f"{_count(verdict.seeds_needed.if_difference_stays)} if the difference stays"
+        f"{name}: {verdict.seeds_needed}"
         for name, verdict in comparison.verdicts.items()
         if verdict.seeds_needed
     ]
@@ -75,10 +74,6 @@ def _explain_statistics(comparison: Comparison) -> list[str]:
         notes.append(f"Seeds needed to decide, at the observed spread: {'; '.join(needed)}.")
     notes += _explain_images(comparison)
     return notes
-
-
-def _count(seeds: int | None) -> str:
-    return f"more than {MOST_SEEDS}" if seeds is None else str(seeds)
 
 
 def _explain_images(comparison: Comparison) -> list[str]:

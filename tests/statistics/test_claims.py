@@ -1,4 +1,4 @@
-"""Claims get a verdict by their form, corrected, with their scope."""
+"""Claims get a verdict according to their kind, corrected, with their scope."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ablations.config import Claim, Statement
-from ablations.statistics.claims import Judgement, judge_claims
+from ablations.statistics import Judgement, judge_claims
+from ablations.statistics.claims import CLAIM_KINDS, STATEMENT_KINDS
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, (5, 4))
-NOISE -= NOISE.mean(axis=0)  # so that a row that is the same is seen as such
+NOISE -= NOISE.mean(axis=0)  # so that `same` is found to be equivalent
 NAMES = ["base", "good", "bad", "same"]
 
 
 def make_errors(*, seeds: int = 5, scale: float = 1.0) -> pd.DataFrame:
-    """The good row is 1 point better than the baseline, the bad one 1 worse, the last as good."""
+    """`good` is 1 point better than the baseline, `bad` 1 point worse, `same` equally good."""
     values = np.array([5.0, 4.0, 6.0, 5.0]) + scale * NOISE + np.arange(5)[:, None]
     return pd.DataFrame(values[:seeds], columns=NAMES)
 
@@ -28,7 +29,7 @@ def judge(
     errors: pd.DataFrame | None = None,
     broken: Sequence[str] = (),
 ) -> tuple[Judgement, ...]:
-    """The verdicts on claims on four rows of five seeds."""
+    """Judges claims on four rows with five seeds."""
     return judge_claims(
         claims,
         make_errors() if errors is None else errors,
@@ -41,12 +42,12 @@ def judge(
 
 
 def better(row: str, other: str) -> Statement:
-    """That a row's error is lower."""
+    """States that a row's error is lower."""
     return Statement(better=row, than=other)
 
 
 def equivalent(row: str, other: str) -> Statement:
-    """That two rows differ by less than the margin."""
+    """States that two rows differ by less than the margin."""
     return Statement(equivalent=row, to=other)
 
 
@@ -73,19 +74,19 @@ def equivalent(row: str, other: str) -> Statement:
          "undecided"),
         (Claim(name="c", best=("good",)), "supported"),
         (Claim(name="c", best=("bad",)), "contradicted"),
-        (Claim(name="c", best=("good", "base")), "undecided"),  # nobody knows of `same`
+        (Claim(name="c", best=("good", "base")), "undecided"),  # `same` is not known to be worse
         (Claim(name="c", best=("good", "base", "same")), "supported"),
     ],
 )  # fmt: skip
-def test_every_form_of_a_claim(claim: Claim, word: str) -> None:
-    """All of several, one of several, the best, and the reverses."""
+def test_every_kind_of_claim_gets_its_verdict(claim: Claim, word: str) -> None:
+    """Single statements, all of several, one of several, the best, and the reverses."""
     [judgement] = judge(claim)
 
     assert judgement.verdict == f"{word} (quick: digits, tiny, n=5)"
 
 
-def test_one_pair_is_a_paired_t_test() -> None:
-    """With two rows alone, the claim's p-value is SciPy's."""
+def test_a_claim_on_two_rows_is_a_paired_t_test() -> None:
+    """If the table has no other row, the p-value is SciPy's."""
     errors = make_errors(scale=8)[["base", "good"]]
     expected = stats.ttest_rel(errors["good"], errors["base"]).pvalue
 
@@ -99,11 +100,11 @@ def test_one_pair_is_a_paired_t_test() -> None:
         scope="",
     )
 
-    assert judgement.p_holm == pytest.approx(expected)
+    assert judgement.p_corrected == pytest.approx(expected)
 
 
-def test_two_rows_are_judged_with_the_tables_spread() -> None:
-    """Largest of the pooled, their own and the rows' mean variance; the model's degrees."""
+def test_two_rows_are_compared_with_the_guarded_variance() -> None:
+    """The largest of the pooled, their own and the mean variance, with the model's degrees."""
     errors = make_errors()
     values = errors.to_numpy()
     residuals = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
@@ -118,19 +119,19 @@ def test_two_rows_are_judged_with_the_tables_spread() -> None:
 
 
 def test_claims_are_corrected_together() -> None:
-    """One that stands alone may not stand among many."""
+    """A claim that is supported alone may be undecided among many."""
     claim = Claim(name="c", better="good", than="base")
     others = [Claim(name=f"c{i}", better="same", than="base") for i in range(9)]
 
     [alone], [first, *_] = judge(claim), judge(claim, *others)
 
-    assert first.p_holm == pytest.approx(10 * alone.p_holm)
+    assert first.p_corrected == pytest.approx(10 * alone.p_corrected)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_a_union_is_never_easier_than_its_easiest_part(seed: int) -> None:
-    """And an intersection never easier than its hardest one."""
+def test_a_union_needs_a_significant_part(seed: int) -> None:
+    """And an intersection needs every part to be significant."""
     generator = np.random.default_rng(seed)
     errors = pd.DataFrame(generator.normal(5, 1, (4, 4)), columns=NAMES)
     statements = (better("good", "base"), better("good", "bad"), better("same", "base"))
@@ -147,15 +148,15 @@ def test_a_union_is_never_easier_than_its_easiest_part(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_few_seeds_decide_nothing(seeds: int) -> None:
-    """However large the difference."""
+def test_claims_on_fewer_than_three_seeds_are_undecided(seeds: int) -> None:
+    """However large the difference is."""
     [judgement] = judge(Claim(name="c", better="good", than="bad"), errors=make_errors(seeds=seeds))
 
     assert judgement.verdict == f"undecided (quick: digits, tiny, n={seeds})"
 
 
-def test_rows_without_results_decide_nothing() -> None:
-    """A claim on what was not trained, or without the baseline's spread."""
+def test_claims_on_rows_without_results_are_undecided() -> None:
+    """Of the claim's own rows, or of the baseline."""
     errors = make_errors()
     claim = Claim(name="c", better="good", than="base")
 
@@ -165,8 +166,8 @@ def test_rows_without_results_decide_nothing() -> None:
         assert judgement.verdict == "undecided (quick: digits, tiny, n=0)"
 
 
-def test_a_broken_row_is_never_favoured() -> None:
-    """Neither by support nor by contradiction."""
+def test_no_verdict_favours_a_variant_with_a_failed_seed() -> None:
+    """Neither support nor contradiction."""
     claims = (
         Claim(name="better", better="good", than="base"),
         Claim(name="worse", better="base", than="good"),
@@ -180,13 +181,21 @@ def test_a_broken_row_is_never_favoured() -> None:
     assert [j.word for j in of_baseline] == ["supported", "contradicted", "undecided"]
 
 
-def test_no_spread_decides_nothing() -> None:
-    """Equal differences in every seed are a sign of a mistake."""
+def test_identical_differences_are_undecided() -> None:
+    """They point to a mistake rather than to certainty."""
     [judgement] = judge(Claim(name="c", better="good", than="base"), errors=make_errors(scale=0))
 
     assert judgement.word == "undecided"
 
 
-def test_no_claims_no_verdicts() -> None:
-    """Most experiments of a user have none."""
+def test_no_claims_give_no_verdicts() -> None:
+    """Most users' experiments have no claims."""
     assert judge() == ()
+
+
+def test_every_field_of_a_claim_belongs_to_a_kind() -> None:
+    """A field of the schema without an entry in the registry would be ignored."""
+    others = {"than", "to"}
+
+    assert set(Claim.model_fields) - others - {"name"} == set(CLAIM_KINDS)
+    assert set(Statement.model_fields) - others == set(STATEMENT_KINDS)

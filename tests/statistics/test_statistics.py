@@ -1,4 +1,4 @@
-"""The procedure for comparing variants, against independent computations."""
+"""Means and differences, against independent computations."""
 
 import subprocess
 import sys
@@ -11,23 +11,24 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ablations.statistics import (
+    CORRECTION,
     compare_with_baseline,
-    correct_by_holm,
-    residual_mean_square,
+    fit_additive_model,
     summarise,
 )
+from ablations.statistics.corrections import correct_by_holm
 
 
 def make_errors(seed: int, *, variants: int = 4, seeds: int = 5) -> pd.DataFrame:
-    """Errors of variants that do not differ; each seed shifts them all."""
+    """Draws errors of variants that do not differ; each seed shifts all of them."""
     generator = np.random.default_rng(seed)
     values = generator.normal(5, 0.5, (seeds, variants)) + generator.normal(0, 1, (seeds, 1))
     names = ["baseline", *(f"v{i}" for i in range(1, variants))]
     return pd.DataFrame(values, columns=names)
 
 
-def test_a_mean_has_its_t_interval() -> None:
-    """As SciPy computes it."""
+def test_a_mean_has_a_t_interval() -> None:
+    """The same as SciPy's."""
     errors = pd.Series([4.0, 5.0, 7.0])
     low, high = stats.t.interval(0.95, 2, loc=errors.mean(), scale=stats.sem(errors))
 
@@ -38,15 +39,15 @@ def test_a_mean_has_its_t_interval() -> None:
 
 
 def test_one_seed_has_no_interval() -> None:
-    """One training says nothing of the spread."""
+    """One training says nothing about the spread."""
     mean = summarise(pd.Series([4.0]))
 
     assert np.isnan(mean.std)
     assert np.isnan(mean.half_width)
 
 
-def test_one_row_is_the_paired_t_test() -> None:
-    """With a single row beside the baseline all three variances are the same."""
+def test_one_row_is_compared_by_a_paired_t_test() -> None:
+    """With a single row, all three estimates of the variance are the same."""
     errors = make_errors(0, variants=2)
     expected = stats.ttest_rel(errors["v1"], errors["baseline"])
 
@@ -58,11 +59,11 @@ def test_one_row_is_the_paired_t_test() -> None:
     assert found.mean + found.half_width == pytest.approx(high)
 
 
-def test_the_variance_is_guarded() -> None:
-    """The largest of pooled, own and mean variance."""
+def test_the_variance_is_the_largest_of_three_estimates() -> None:
+    """Pooled, own and mean variance."""
     errors = make_errors(1)
     differences = errors.drop(columns="baseline").sub(errors["baseline"], axis=0)
-    mse, df = residual_mean_square(errors)
+    mse, df = fit_additive_model(errors)
     own = differences.var()
 
     found = compare_with_baseline(errors, "baseline", family=3)
@@ -73,25 +74,25 @@ def test_the_variance_is_guarded() -> None:
         assert row.half_width == pytest.approx(half_width)
 
 
-def test_residuals_are_those_of_the_two_way_layout() -> None:
-    """Complete cells: the classical sum of squares, k (n - 1) degrees of freedom."""
+def test_a_complete_table_has_the_classical_residuals() -> None:
+    """Sum of squares of the two-way layout, k (n - 1) degrees of freedom."""
     errors = make_errors(2)
     values = errors.to_numpy()
     rows, columns = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
     residuals = values - rows - columns + values.mean()
 
-    mse, df = residual_mean_square(errors)
+    mse, df = fit_additive_model(errors)
 
     assert df == 3 * 4
     assert mse == pytest.approx((residuals**2).sum() / df)
 
 
-def test_missing_cells_cost_a_degree_of_freedom_each() -> None:
-    """A failed trial does not drop the seeds of the others."""
+def test_each_missing_trial_costs_a_degree_of_freedom() -> None:
+    """The same seed of other rows is kept."""
     errors = make_errors(3)
     errors.loc[0, "v1"] = errors.loc[3, "v2"] = np.nan
 
-    _, df = residual_mean_square(errors)
+    _, df = fit_additive_model(errors)
     found = compare_with_baseline(errors, "baseline", family=3)
 
     assert df == 3 * 4 - 2
@@ -99,7 +100,7 @@ def test_missing_cells_cost_a_degree_of_freedom_each() -> None:
 
 
 def test_a_row_without_a_common_seed_has_no_difference() -> None:
-    """There is nothing to pair."""
+    """No pair exists."""
     errors = make_errors(4)
     errors["v2"] = np.nan
 
@@ -107,14 +108,14 @@ def test_a_row_without_a_common_seed_has_no_difference() -> None:
 
 
 def test_one_seed_gives_differences_without_intervals() -> None:
-    """No interval and no p-value can be had of one pair."""
+    """A single pair has neither an interval nor a p-value."""
     found = compare_with_baseline(make_errors(5, seeds=1), "baseline", family=3)
 
     assert all(np.isnan(row.half_width) and np.isnan(row.p) for row in found.values())
 
 
-def test_identical_outcomes_decide_nothing() -> None:
-    """A spread of nothing is a sign of a mistake, not of certainty."""
+def test_identical_differences_have_no_p_value() -> None:
+    """They point to a mistake rather than to certainty."""
     errors = pd.DataFrame({"baseline": [4.0, 5.0], "v1": [3.0, 4.0]})
 
     found = compare_with_baseline(errors, "baseline", family=1)["v1"]
@@ -123,14 +124,14 @@ def test_identical_outcomes_decide_nothing() -> None:
     assert np.isnan(found.p)
 
 
-def test_no_baseline_no_differences() -> None:
-    """It was excluded, or failed for every seed."""
+def test_without_the_baseline_there_are_no_differences() -> None:
+    """It was excluded, or every seed failed."""
     assert compare_with_baseline(make_errors(6), "other", family=3) == {}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_is_between_nothing_and_bonferroni(p_values: list[float]) -> None:
-    """And keeps the order."""
+def test_holm_lies_between_no_correction_and_bonferroni(p_values: list[float]) -> None:
+    """And keeps the order of p-values."""
     corrected = correct_by_holm(p_values, family=len(p_values))
 
     for p, c in zip(p_values, corrected, strict=True):
@@ -139,10 +140,25 @@ def test_holm_is_between_nothing_and_bonferroni(p_values: list[float]) -> None:
     assert (np.diff(np.array(corrected)[order]) >= 0).all()
 
 
+@pytest.mark.parametrize("family", [1, 4, 10])
+def test_the_hardest_test_of_the_correction_has_the_smallest_share(family: int) -> None:
+    """Alone significant, at exactly this share of the level."""
+    p_values = [0.05 * CORRECTION.smallest_share(family), *[1.0] * (family - 1)]
+
+    assert CORRECTION.correct(p_values, family=family)[0] == pytest.approx(0.05)
+
+
+def test_unknown_p_values_count_in_the_family() -> None:
+    """A row without a p-value stays without, and does not make the others easier."""
+    corrected = CORRECTION.correct([0.02, np.nan, 0.01], family=3)
+
+    np.testing.assert_allclose(corrected, [0.04, np.nan, 0.03])
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(-3, 3))
 def test_a_shift_of_a_row_shifts_its_difference_alone(seed: int, shift: float) -> None:
-    """Differences and intervals follow the data as they should."""
+    """Its interval and all other rows stay the same."""
     errors = make_errors(seed)
     shifted = errors.assign(v1=errors["v1"] + shift)
 
@@ -154,19 +170,19 @@ def test_a_shift_of_a_row_shifts_its_difference_alone(seed: int, shift: float) -
     assert after["v1"].half_width == pytest.approx(before["v1"].half_width)
 
 
-def test_equal_variants_are_seldom_told_apart() -> None:
-    """Of 400 tables of equal variants at most about one in twenty declares a difference."""
+def test_equal_variants_rarely_get_a_verdict() -> None:
+    """At most about one in twenty of 400 tables contains a false verdict."""
     false = 0
     for seed in range(400):
         found = compare_with_baseline(make_errors(seed, seeds=3), "baseline", family=3)
-        false += any(row.p_holm < 0.05 for row in found.values())
+        false += any(row.p_corrected < 0.05 for row in found.values())
 
     assert false / 400 < 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
 
 
-def test_statistics_are_quick_to_import() -> None:
-    """`--help` waits for them; `scipy.stats` alone takes half a second."""
-    code = "import sys, ablations.statistics.claims; print('scipy.stats' in sys.modules)"
+def test_statistics_import_quickly() -> None:
+    """Importing `scipy.stats` alone takes half a second."""
+    code = "import sys, ablations.statistics; print('scipy.stats' in sys.modules)"
 
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

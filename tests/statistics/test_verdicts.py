@@ -1,4 +1,4 @@
-"""From differences to words, against independent computations."""
+"""Verdicts and image noise, against independent computations."""
 
 import numpy as np
 import pandas as pd
@@ -23,19 +23,19 @@ DIFFERENCES = st.builds(
     mean=st.floats(-3, 3),
     variance=st.floats(1e-4, 4),
     df=st.integers(2, 40),
-    p_holm=st.floats(0, 1),
+    p_corrected=st.floats(0, 1),
 )
 
 
 def make_difference(
-    mean: float, *, n: int = 3, std: float = 0.1, p_holm: float = 0.001
+    mean: float, *, n: int = 3, std: float = 0.1, p_corrected: float = 0.001
 ) -> Difference:
-    """A clear difference of four rows, unless said otherwise."""
-    return Difference(n=n, mean=mean, variance=std**2, df=4 * (n - 1), p_holm=p_holm)
+    """Makes a difference in a table of four rows, by default a clear one."""
+    return Difference(n=n, mean=mean, variance=std**2, df=4 * (n - 1), p_corrected=p_corrected)
 
 
 @pytest.mark.parametrize(
-    ("mean", "std", "p_holm", "text"),
+    ("mean", "std", "p_corrected", "text"),
     [
         (-2.0, 0.1, 0.001, "better"),
         (2.0, 0.1, 0.001, "worse"),
@@ -44,20 +44,20 @@ def make_difference(
         (0.1, 0.1, 0.06, "equivalent"),
         (0.1, 0.9, 0.06, "undecided"),
         (-2.0, 0.9, 0.05, "undecided"),
-        (0.45, 0.1, 0.06, "undecided"),  # the interval goes beyond the margin
+        (0.45, 0.1, 0.06, "undecided"),  # the interval extends beyond the margin
     ],
 )
-def test_one_word_for_each_row(mean: float, std: float, p_holm: float, text: str) -> None:
-    """By Holm's p-value first, then by the interval."""
-    verdict = decide(make_difference(mean, std=std, p_holm=p_holm), margin=0.5, family=4)
+def test_each_row_gets_one_verdict(mean: float, std: float, p_corrected: float, text: str) -> None:
+    """By the corrected p-value first, then by the interval."""
+    verdict = decide(make_difference(mean, std=std, p_corrected=p_corrected), margin=0.5, family=4)
 
     assert verdict is not None
     assert verdict.text == text
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_one_row_is_decided_as_by_the_paired_t_test(seed: int) -> None:
-    """As SciPy computes it."""
+def test_one_row_is_decided_by_the_paired_t_test(seed: int) -> None:
+    """The same as SciPy's."""
     generator = np.random.default_rng(seed)
     errors = pd.DataFrame(generator.normal([5, 6], 0.7, (5, 2)), columns=["base", "row"])
     expected = stats.ttest_rel(errors["row"], errors["base"])
@@ -75,15 +75,15 @@ def test_one_row_is_decided_as_by_the_paired_t_test(seed: int) -> None:
 
 
 @given(difference=DIFFERENCES, margin=st.floats(0.01, 3))
-def test_words_mean_what_they_say(difference: Difference, margin: float) -> None:
-    """Sign, significance and the interval's place follow from the word."""
+def test_verdicts_agree_with_the_numbers(difference: Difference, margin: float) -> None:
+    """Sign, significance and position of the interval follow from the verdict."""
     verdict = decide(difference, margin=margin, family=4)
 
     assert verdict is not None
     low, high = (difference.mean + side * difference.half_width for side in (-1, 1))
     is_within = -margin - 1e-9 <= low <= high <= margin + 1e-9
     if verdict.word in ("better", "worse"):
-        assert difference.p_holm < 0.05
+        assert difference.p_corrected < 0.05
         assert (verdict.word == "better") == (difference.mean < 0)
     if verdict.word == "equivalent" or verdict.within_margin:
         assert is_within
@@ -91,16 +91,16 @@ def test_words_mean_what_they_say(difference: Difference, margin: float) -> None
 
 
 @given(difference=DIFFERENCES, margin=st.floats(0.01, 3))
-def test_a_mirrored_difference_gets_the_mirrored_word(
+def test_a_mirrored_difference_gets_the_mirrored_verdict(
     difference: Difference, margin: float
 ) -> None:
-    """Nothing favours the baseline."""
+    """The procedure does not favour the baseline."""
     mirrored = Difference(
         n=difference.n,
         mean=-difference.mean,
         variance=difference.variance,
         df=difference.df,
-        p_holm=difference.p_holm,
+        p_corrected=difference.p_corrected,
     )
     words = {"better": "worse", "worse": "better"}
 
@@ -112,26 +112,29 @@ def test_a_mirrored_difference_gets_the_mirrored_word(
         assert other.word == words.get(found.word, found.word)
 
 
-def test_one_seed_has_no_verdict() -> None:
-    """And two have an interval, but nothing is declared of them."""
+def test_fewer_than_three_seeds_decide_nothing() -> None:
+    """One seed has no verdict at all, two seeds are undecided."""
     one = Difference(n=1, mean=-9.0, variance=float("nan"), df=0)
     two = decide(make_difference(-9.0, n=2), margin=0.5, family=4)
 
     assert decide(one, margin=0.5, family=4) is None
     assert two is not None
-    assert (two.word, two.reason) == ("undecided", "n=2: nothing is declared")
+    assert (two.word, two.reason) == ("undecided", "n=2, a verdict needs at least 3 seeds")
 
 
-def test_no_spread_is_undecided() -> None:
-    """Equal differences in every seed are a sign of a mistake."""
+def test_identical_differences_are_undecided() -> None:
+    """They point to a mistake rather than to certainty."""
     verdict = decide(make_difference(-2.0, std=0.0), margin=0.5, family=4)
 
     assert verdict is not None
-    assert (verdict.word, verdict.reason) == ("undecided", "nothing varies over seeds")
+    assert (verdict.word, verdict.reason) == (
+        "undecided",
+        "the difference is identical in every seed",
+    )
 
 
 @pytest.mark.parametrize(
-    ("mean", "p_holm", "row", "baseline", "word"),
+    ("mean", "p_corrected", "row", "baseline", "word"),
     [
         (-2.0, 0.001, True, False, "undecided"),
         (2.0, 0.001, True, False, "worse"),
@@ -141,12 +144,12 @@ def test_no_spread_is_undecided() -> None:
         (0.0, 0.9, False, True, "undecided"),
     ],
 )
-def test_a_broken_row_is_never_better_and_never_equivalent(
-    mean: float, p_holm: float, row: bool, baseline: bool, word: str
+def test_a_row_with_a_failed_seed_is_never_better_and_never_equivalent(
+    mean: float, p_corrected: float, row: bool, baseline: bool, word: str
 ) -> None:
-    """The seeds that are left flatter it, be it a row or the baseline."""
+    """The remaining seeds flatter it; the same is true of the baseline."""
     verdict = decide(
-        make_difference(mean, p_holm=p_holm),
+        make_difference(mean, p_corrected=p_corrected),
         margin=0.5,
         family=4,
         is_row_broken=row,
@@ -161,23 +164,24 @@ def test_a_broken_row_is_never_better_and_never_equivalent(
 @settings(max_examples=25, deadline=None)
 @given(mean=st.floats(-2, 2), std=st.floats(0.05, 1.5), family=st.integers(1, 10))
 def test_seeds_needed_are_the_fewest(mean: float, std: float, family: int) -> None:
-    """Counted one by one with SciPy's t."""
+    """Checked one by one with SciPy's t."""
 
-    def holds(m: int, *, stays: bool) -> bool:
+    def decides(m: int, *, difference_holds: bool) -> bool:
         df, error = family * (m - 1), std / m**0.5
         interval = stats.t.ppf(0.975, df) * error
         threshold = stats.t.ppf(1 - 0.025 / family, df) * error
-        if stays:
+        if difference_holds:
             return bool(threshold < abs(mean) or interval + abs(mean) <= 0.5)
         return bool(interval + threshold <= 0.5)
 
     expected = [
-        next((m for m in range(4, 101) if holds(m, stays=stays)), None) for stays in (False, True)
+        next((m for m in range(4, 101) if decides(m, difference_holds=holds)), None)
+        for holds in (False, True)
     ]
 
     needed = count_seeds_needed(make_difference(mean, std=std), margin=0.5, family=family)
 
-    assert [needed.to_be_sure, needed.if_difference_stays] == expected
+    assert [needed.guaranteed, needed.if_difference_holds] == expected
 
 
 @pytest.mark.parametrize(
@@ -186,14 +190,17 @@ def test_seeds_needed_are_the_fewest(mean: float, std: float, family: int) -> No
         ([], False),
         ([[0, 1, 2, 3, 4]], False),
         ([[0, 1, 2], [0, 1, 2, 3, 4]], False),
-        ([[0], [0, 1], [0, 1, 2]], False),  # nothing is declared of fewer than three
+        ([[0], [0, 1], [0, 1, 2]], False),  # looks at fewer than three seeds do not count
         ([[0, 1, 2], [0, 1, 2, 3]], True),
         ([[5, 6, 7]], True),
-        ([[0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5, 6]], False),  # later ones
+        (
+            [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5, 6]],
+            False,
+        ),  # later looks do not count
     ],
 )
 def test_further_looks_are_exploratory(looks: list[list[int]], expected: bool) -> None:
-    """One extension of the same seeds is none; what came later does not count."""
+    """One extension of the same seeds is allowed; later looks do not count."""
     assert is_exploratory([0, 1, 2, 3, 4], looks=looks) is expected
     assert is_exploratory([0, 1], looks=looks) is False
 
@@ -202,7 +209,7 @@ def test_further_looks_are_exploratory(looks: list[list[int]], expected: bool) -
 def test_two_networks_are_compared_by_mcnemars_exact_test(
     only_row: int, only_baseline: int
 ) -> None:
-    """A sign test on the images that they disagree on, as SciPy computes it."""
+    """The sign test on the images that they disagree on, the same as SciPy's."""
     row = np.array([True] * only_row + [False] * only_baseline + [True] * 7 + [False] * 5)
     baseline = np.array([False] * only_row + [True] * only_baseline + [True] * 7 + [False] * 5)
     total = only_row + only_baseline
@@ -214,8 +221,8 @@ def test_two_networks_are_compared_by_mcnemars_exact_test(
     assert found.p == pytest.approx(expected)
 
 
-def test_image_noise_is_the_bootstraps() -> None:
-    """As SciPy resamples the images, and as the formula of a mean's standard error has it."""
+def test_image_noise_is_a_bootstrap_standard_error() -> None:
+    """It agrees with SciPy's bootstrap and with the formula for a mean."""
     generator = np.random.default_rng(0)
     row, baseline = generator.random((3, 400)) < 0.9, generator.random((3, 400)) < 0.8
     by_image = 100 * (baseline.mean(axis=0) - row.mean(axis=0))
@@ -229,7 +236,7 @@ def test_image_noise_is_the_bootstraps() -> None:
 
 
 def test_equal_outcomes_have_no_image_noise() -> None:
-    """Other images could not tell the networks apart either, for all that is known."""
+    """The data give no hint that other images would separate the networks."""
     outcomes = np.ones((2, 10), bool)
 
     assert estimate_image_error(outcomes, outcomes, np.random.default_rng(0)) == 0

@@ -139,7 +139,7 @@ def test_the_foot_says_how_words_were_found(recipe: Recipe, dataset: Dataset) ->
 
     assert "Holm's correction over 2 row(s) at 5 %" in text
     assert "the margin of ±0.5 points" in text
-    assert "Undecided: other: n=2: nothing is declared." in text
+    assert "Undecided: other: n=2, a verdict needs at least 3 seeds." in text
     assert "Seeds needed to decide, at the observed spread: other: " in text
     assert "bootstrap over the 1 images): other: 0.00; extra: 0.00." in text
 
