@@ -3,15 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from ablations.choices import BackendName
 from ablations.plan import TrialSpec
 from ablations.trial.environment import Commit
 from ablations.trial.records import Environment, EpochRecord
-
-BackendName = Literal["ray", "local"]
-"""Ray Tune, which runs trials concurrently; or this process, which runs one after the other."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:

@@ -1,12 +1,11 @@
 """`ablations run` and `run-ablation`: trains what is missing, then prints the tables."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,13 +37,13 @@ from ablations.cli.options import (
     make_selection,
 )
 from ablations.cli.plan import print_forecasts
+from ablations.choices import BackendName
 from ablations.errors import IncompleteError
 
 if TYPE_CHECKING:  # loaded when a command runs: help and completion do without them
     from rich.table import Table as RichTable
 
     from ablations.reconcile.outcome import Outcome
-    from ablations.statistics import SeedsNeeded
     from ablations.tables import Table
 
 
@@ -56,7 +55,7 @@ def run(
     only: Only = None,
     exclude: Exclude = None,
     backend: Annotated[
-        Literal["ray", "local"],
+        BackendName,
         typer.Option(help="Run trials concurrently with Ray, or one by one in this process."),
     ] = "ray",
     gpus_per_trial: Annotated[
@@ -189,38 +188,30 @@ def _suggest_next(outcome: "Outcome") -> list[str]:
     from ablations.tracking import LOCAL_UI
 
     lines = []
-    needed = outcome.comparison.seeds_needed
-    if needed and not outcome.study.changes:
-        lines.append(_suggest_seeds(outcome, list(needed.values())))
+    if outcome.comparison.seeds_needed and not outcome.study.changes:
+        lines.append(_suggest_seeds(outcome))
     if outcome.view:
         start = "`ablations ui`, then " if outcome.view.startswith(LOCAL_UI) else ""
         lines.append(f"Runs in MLflow: {start}{outcome.view}")
     return lines
 
 
-def _suggest_seeds(outcome: "Outcome", needed: "Sequence[SeedsNeeded]") -> str:
+def _suggest_seeds(outcome: "Outcome") -> str:
+    """How many more seeds the undecided rows need, and what those would take."""
     from ablations.formatting import format_duration
     from ablations.statistics import MOST_SEEDS
 
     definition = outcome.study.definition
-    likely = max((n.if_difference_stays or MOST_SEEDS + 1) for n in needed)
-    certain = max((n.to_be_sure or MOST_SEEDS + 1) for n in needed)
+    needed = [n.if_difference_holds for n in outcome.comparison.seeds_needed.values()]
     rows = f"{len(needed)} row{'s are' if len(needed) > 1 else ' is'} undecided"
-    if likely > MOST_SEEDS:
-        return f"{rows}: more than {MOST_SEEDS} seeds would be needed."
-    guarantee = (
-        f"{certain} guarantee" if certain <= MOST_SEEDS else f"{MOST_SEEDS} do not guarantee"
-    )
-    options = (
-        ""
-        if definition.recipe_name == "quick"
-        else f" --recipe {shlex.quote(definition.recipe_name)}"
-    )
-    command = f"run-ablation {definition.experiment}{options} --seeds 0-{likely - 1}"
-    trials = (likely - len(definition.seeds)) * len(definition.rows)
+    if any(number is None for number in needed):
+        return f"{rows}; some would need more than {MOST_SEEDS} seeds."
+    seeds = max(number for number in needed if number is not None)
+    trials = (seeds - len(definition.seeds)) * len(definition.rows)
     seconds = [record.seconds for _, record in outcome.study.list_finished()]
-    time = format_duration(trials * sum(seconds) / len(seconds))
+    options = "" if definition.recipe_name == "quick" else f" --recipe {definition.recipe_name}"
     return (
-        f"{rows}: {likely} seeds decide if the observed differences hold, {guarantee} a verdict. "
-        f"`{command}` trains {trials} more trials, about {time} of one core or GPU."
+        f"{rows}: `run-ablation {definition.experiment}{options} --seeds 0-{seeds - 1}` adds "
+        f"{trials} trials, {format_duration(trials * sum(seconds) / len(seconds))} of one core or "
+        "GPU."
     )

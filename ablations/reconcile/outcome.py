@@ -1,5 +1,6 @@
 """What a reader in Python sees of a run, of results, and of a plan."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -150,7 +151,7 @@ def describe_outcome(outcome: Outcome) -> dict[str, object]:
         "written": outcome.written,
         "matrix": study.definition.matrix_hash,
         "count": study.count(),
-        "rows": table.rows.reset_index().to_json(orient="records"),
+        "rows": json.loads(table.rows.reset_index().to_json(orient="records")),
         "claims": [asdict(claim) | {"verdict": claim.verdict} for claim in table.claims],
         "notes": table.notes,
     }

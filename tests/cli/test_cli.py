@@ -1,7 +1,6 @@
-"""The commands, as a user meets them: what they print, write and answer."""
+"""The commands as a user meets them: what they print, what they write, how they exit."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -25,11 +24,11 @@ def list_files(folder: Path) -> set[str]:
 
 
 def test_a_run_prints_and_writes_its_table(command: Callable[..., Answer], tmp_path: Path) -> None:
-    """On stdout, and whole under results/; progress goes to stderr."""
+    """The table goes to stdout and to results/, progress to stderr."""
     answer = command("run-ablation", "kernels", *LOCAL)
 
     assert answer.code == 0
-    assert "Trials: 6 asked = 6 finished." in answer.out
+    assert "Trials: 6 of 6 finished." in answer.out
     assert "20.79" in answer.out
     assert "[6/6]" in answer.err
     folder = tmp_path / "results" / "kernels" / "quick"
@@ -40,7 +39,7 @@ def test_a_run_prints_and_writes_its_table(command: Callable[..., Answer], tmp_p
 
 
 def test_running_again_trains_nothing(command: Callable[..., Answer], tmp_path: Path) -> None:
-    """And prints the same table, byte for byte."""
+    """It prints the same table, byte for byte."""
     first = command("run-ablation", "kernels", *LOCAL)
     written = (tmp_path / "results/kernels/quick/table.md").read_text()
     records = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/trials/*/*")}
@@ -54,7 +53,7 @@ def test_running_again_trains_nothing(command: Callable[..., Answer], tmp_path: 
 
 
 def test_only_what_is_missing_is_trained(command: Callable[..., Answer], tmp_path: Path) -> None:
-    """After a record was lost, and after seeds were added."""
+    """After a record was lost and after seeds were added."""
     command("run-ablation", "kernels", *LOCAL)
     table = (tmp_path / "results/kernels/quick/table.csv").read_text()
     lost = sorted(tmp_path.glob("runs/trials/*"))[0]
@@ -74,28 +73,28 @@ def test_shared_trials_are_trained_once(command: Callable[..., Answer]) -> None:
 
     assert answer.code == 0
     assert "9 trials to run" in answer.err  # 6 + 6 less the 3 that are shared
-    assert answer.out.count("6 asked = 6 finished") == 2
+    assert answer.out.count("6 of 6 finished") == 2
 
 
 def test_a_narrowed_run_leaves_results_alone(
     command: Callable[..., Answer], tmp_path: Path
 ) -> None:
-    """Its table says what was changed, and goes under runs/."""
+    """Its table says what was changed, and is written under runs/."""
     answer = command(
         "run-ablation", "kernels", *LOCAL, "--only", "*D=2*", "--set", "epochs=1", "--seeds", "0"
     )
 
     assert answer.code == 0
     assert "Narrowed or altered: --set epochs=1; --seeds 0; --only '*D=2*'." in answer.out
-    assert "2 asked = 1 finished + 1 skipped" in answer.out
+    assert "1 of 2 finished, 1 skipped" in answer.out
     assert not (tmp_path / "results").exists()
     assert (tmp_path / "runs/tables/kernels/quick_epochs=1/table.md").is_file()
 
 
-def test_a_corrupt_record_is_named_kept_and_trained_again(
+def test_a_damaged_record_is_reported_kept_and_trained_again(
     command: Callable[..., Answer], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A table never rests on a damaged file."""
+    """A table is never based on a damaged file."""
     command("run-ablation", "kernels", *LOCAL)
     table = (tmp_path / "results/kernels/quick/table.csv").read_text()
     damaged = sorted(tmp_path.glob("runs/trials/*"))[0]
@@ -105,17 +104,17 @@ def test_a_corrupt_record_is_named_kept_and_trained_again(
     answer = command("run-ablation", "kernels", *LOCAL)
 
     assert f"{damaged.name} " in status.out
-    assert "its record is corrupt" in status.out
-    assert f"trial {damaged.name}: its record is corrupt" in caplog.text
+    assert "its record is damaged" in status.out
+    assert f"trial {damaged.name}: its record is damaged" in caplog.text
     assert "1 trial to run" in answer.err
     assert len(list(tmp_path.glob(f"runs/corrupt/*/{damaged.name}"))) == 1
     assert (tmp_path / "results/kernels/quick/table.csv").read_text() == table
 
 
-def test_a_failed_trial_is_told_and_tried_again(
+def test_a_failed_trial_is_reported_and_tried_again(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 1, the reason in `status`, and the next run tries it anew."""
+    """Exit code 1, the reason in `status`, and the next run tries again."""
     from ablations.backends import local
 
     whole = local.run_trial
@@ -132,29 +131,29 @@ def test_a_failed_trial_is_told_and_tried_again(
     again = command("run-ablation", "attention", *LOCAL)
 
     assert answer.code == 1
-    assert "2 trial(s) failed" in answer.err
-    assert "6 asked = 4 finished + 2 failed" in answer.out
+    assert "2 trials failed" in answer.err
+    assert "4 of 6 finished, 2 failed" in answer.out
     assert "RuntimeError: out of luck" in status.out
     assert again.code == 0
     assert "2 trials to run" in again.err
 
 
-def test_a_diverged_trial_is_done_and_told(command: Callable[..., Answer]) -> None:
-    """Its row has no error, the foot says why, and it is not trained again."""
+def test_a_diverged_trial_is_reported_and_not_repeated(command: Callable[..., Answer]) -> None:
+    """Its row has no error, and a note says why."""
     arguments = ("run-ablation", "attention", *LOCAL, "--set", "learning_rate=1e30")
 
     answer, again = command(*arguments), command(*arguments)
 
     assert answer.code == 0
-    assert "6 asked = 0 finished + 6 diverged" in answer.out
-    assert "SK, seed 0: diverged, its loss was no finite number in epoch 1." in answer.out
+    assert "0 of 6 finished, 6 diverged" in answer.out
+    assert "SK, seed 0: diverged, the loss became NaN or infinite in epoch 1." in answer.out
     assert "nothing to train" in again.err
 
 
 def test_an_interrupted_run_keeps_what_is_finished(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 130, and the same command goes on."""
+    """Exit code 130, and the same command resumes."""
     from ablations.backends import local
 
     whole = local.run_trial
@@ -201,7 +200,7 @@ def test_bad_input_gets_one_message_and_writes_nothing(
     code: int,
     message: str,
 ) -> None:
-    """No stack trace, no half-made folders."""
+    """No stack trace and no half-written folders."""
     before = list_files(tmp_path)
 
     answer = command("run-ablation", *arguments)
@@ -214,10 +213,7 @@ def test_bad_input_gets_one_message_and_writes_nothing(
 
 
 def test_a_plan_trains_nothing_and_needs_no_services(tmp_path: Path) -> None:
-    """Every trial with id, state, complexity and time; neither ray nor mlflow is imported.
-
-    Once complexities and throughput are known, torch is not imported either.
-    """
+    """Neither Ray nor MLflow is imported; nor is torch, once complexity and speed are cached."""
     code = """
 import sys
 from ablations.cli import main
@@ -242,15 +238,15 @@ finally:
     assert len(plan["trials"]) == plan["count"]["to run"] == 15
     assert plan["trials"][0]["paper_scale"]["params"] == 27_479_784
     assert plan["trials"][0]["estimate"]["seconds"] > 0
-    assert plan["price"]["hours"] > 0
-    assert plan["price"]["basis"][0].startswith("measured here on ")
+    assert plan["estimate"]["hours"] > 0
+    assert plan["estimate"]["basis"][0].startswith("measured here on ")
     assert not (tmp_path / "runs" / "trials").exists()
     assert second.stderr.strip().splitlines()[-1] == "[]"
     assert second.stdout == first.stdout
 
 
 def test_the_local_backend_needs_no_ray(tmp_path: Path) -> None:
-    """A machine without Ray and MLflow trains; a run with nothing to do needs no torch either."""
+    """A machine without Ray and MLflow can train; a run with nothing to do needs no torch."""
     code = """
 import sys
 from ablations.cli import main_run
@@ -279,19 +275,19 @@ finally:
 
 
 def test_a_dry_run_is_the_plan(command: Callable[..., Answer], tmp_path: Path) -> None:
-    """And a plan for people shows what the one for programs does."""
+    """Both print the same text, and train nothing."""
     dry, plan = (
         command("run-ablation", "kernels", "--dry-run"),
         command("ablations", "plan", "kernels"),
     )
 
     assert dry.out == plan.out
-    assert "6 trials asked: 6 to run." in plan.out
+    assert "Trials: 6 (6 to run)." in plan.out
     assert not (tmp_path / "runs" / "trials").exists()
 
 
-def test_imagenet_is_planned(command: Callable[..., Answer]) -> None:
-    """The paper's recipe is declared, with what it would cost."""
+def test_the_imagenet_recipe_can_be_planned(command: Callable[..., Answer]) -> None:
+    """Its estimate needs neither the images nor a GPU."""
     answer = command(
         "ablations", "plan", "dilation_group", "--recipe", "imagenet",
         "--config", str(ROOT / "experiments.yaml"), "--seeds", "0",
@@ -302,8 +298,8 @@ def test_imagenet_is_planned(command: Callable[..., Answer]) -> None:
     assert "years" in answer.out
 
 
-def test_lists_name_everything(command: Callable[..., Answer]) -> None:
-    """Experiments with their questions, recipes, bodies; as JSON too."""
+def test_list_names_experiments_recipes_and_bodies(command: Callable[..., Answer]) -> None:
+    """As text and as JSON."""
     text, data = command("ablations", "list"), command("ablations", "list", "--json")
 
     assert {"kernels", "attention"} == json.loads(data.out)["experiments"].keys()
@@ -311,8 +307,8 @@ def test_lists_name_everything(command: Callable[..., Answer]) -> None:
         assert word in text.out
 
 
-def test_results_as_json(command: Callable[..., Answer]) -> None:
-    """For programs: rows with unrounded numbers, null where nothing is known."""
+def test_a_run_prints_its_results_as_json(command: Callable[..., Answer]) -> None:
+    """Rows have unrounded numbers, and null where nothing is known."""
     answer = command("run-ablation", "kernels", *LOCAL, "--json")
 
     [report] = json.loads(answer.out)
@@ -326,7 +322,7 @@ def test_results_as_json(command: Callable[..., Answer]) -> None:
 def test_claims_are_printed_with_their_scope(
     command: Callable[..., Answer], tmp_path: Path
 ) -> None:
-    """For people below the table, for programs with what they rest on."""
+    """Below the table as text, and with their evidence as JSON."""
     claim = (
         "    claims: [{name: attention helps, better: SK, than: sum}]\n    variants:\n      sum:"
     )
@@ -355,28 +351,41 @@ def test_adding_seeds_one_by_one_is_exploratory(command: Callable[..., Answer]) 
     assert ["exploratory" in title for title in titles] == [False, False, True, False]
 
 
-def test_the_user_interface_needs_a_store(command: Callable[..., Answer]) -> None:
-    """There is nothing to show before the first run."""
-    answer = command("ablations", "ui")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Run something first"),
+        (("--tracking-uri", "off"), "--tracking-uri must name a store to show, got 'off'"),
+        (("--port", "0"), "--port"),
+    ],
+)
+def test_the_user_interface_needs_a_store_and_a_port(
+    command: Callable[..., Answer], arguments: tuple[str, ...], message: str
+) -> None:
+    """MLflow would create an empty store and serve that."""
+    answer = command("ablations", "ui", *arguments)
 
     assert answer.code == 2
-    assert "Run something first" in answer.err
+    assert message in answer.err
 
 
-def test_the_user_interface_is_local(
+def test_the_user_interface_serves_this_machine_and_prints_links(
     command: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow's own server, on the right store, for this machine alone."""
+    """The server listens on 127.0.0.1 only; each saved view has a link that opens it directly."""
     (tmp_path / "runs" / "mlflow.db").write_bytes(b"")
+    path = "#/experiments/7/runs?viewStateShareKey=quick-variants"
+    monkeypatch.setattr("ablations.tracking.list_views", lambda _: [("kernels", "by variant", path)])
     calls: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _path, arguments: calls.append(arguments))
+    monkeypatch.setattr(subprocess, "call", lambda arguments: calls.append(arguments) or 0)
 
-    command("ablations", "ui", "--port", "5123")
+    answer = command("ablations", "ui", "--port", "5123")
 
     [call] = calls
     assert call[1:4] == ["-m", "mlflow", "ui"]
     assert f"sqlite:///{tmp_path}/runs/mlflow.db" in call
     assert {"127.0.0.1", "5123"} <= set(call)
+    assert f"kernels, by variant: http://127.0.0.1:5123/{path}" in answer.out
 
 
 @pytest.mark.parametrize(
@@ -420,10 +429,10 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert tables[0].read_text() == tables[1].read_text()
 
 
-def test_a_plan_tells_how_its_variants_came_about(
+def test_a_plan_counts_declared_excluded_and_duplicate_variants(
     command: Callable[..., Answer], tmp_path: Path
 ) -> None:
-    """Raw, excluded, duplicate and final counts, for people and for programs."""
+    """For people and for programs."""
     (tmp_path / "experiments.yaml").write_text(
         EXPERIMENTS
         + """
@@ -436,12 +445,12 @@ def test_a_plan_tells_how_its_variants_came_about(
 """
     )
 
-    told = command("ablations", "plan", "axes")
+    printed = command("ablations", "plan", "axes")
     listed = json.loads(command("ablations", "plan", "axes", "--json").out)[0]["matrix"]
 
     assert (
-        "Variants: 6 raw = 1 excluded + 1 duplicate(s) + 4 final; left out: sum, r=1; sum, r=2."
-        in told.out
+        "Variants: 6 declared, 1 excluded, 1 duplicate, 4 left; left out: sum, r=1; sum, r=2."
+        in printed.out
     )
     assert listed["raw"] == 6
     assert listed["final"] == ["sum, r=8", "softmax, r=8", "softmax, r=2", "softmax, r=1"]

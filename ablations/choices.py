@@ -1,0 +1,15 @@
+"""Choices that command-line options offer.
+
+Apart from the modules that implement them, so that help and completion need not import those.
+"""
+
+from typing import Literal
+
+BackendName = Literal["ray", "local"]
+"""Ray Tune, which runs trials concurrently; or this process, which runs one after the other."""
+
+By = Literal["depth", "width", "cardinality"]
+"""What a matching network has more of: bottlenecks, channels everywhere, or groups."""
+
+Match = Literal["macs", "params"]
+"""What is matched: multiply-adds, or parameters."""
