@@ -18,7 +18,7 @@ from pydantic import (
 from ablations.config.base import Strict, check_label, wrap_text
 from ablations.config.expansion import Expansion, expand
 from ablations.config.variants import VariantSettings
-from ablations.data.catalogue import DATASETS
+from ablations.data.catalogue import DATASETS, Crop
 
 Column = Literal[
     "kernel", "dilation", "groups", "resulting_kernel", "kernels", "attention", "reduction", "L"
@@ -275,7 +275,7 @@ class Recipe(Strict):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability that is spread evenly over all labels."""
 
-    crop: Literal["none", "pad", "resized"] = "none"
+    crop: Crop = "none"
     """Random crop: none, of the padded image, or of random size and resized (ImageNet)."""
 
     crop_padding: NonNegativeInt = 0
@@ -304,10 +304,10 @@ class Recipe(Strict):
             )
         if (self.crop == "pad") != (self.crop_padding > 0):
             raise ValueError("crop_padding must be given with crop pad, and only then")
-        if self.crop == ("pad" if DATASETS[self.dataset].is_folder else "resized"):
+        crops = DATASETS[self.dataset].crops
+        if self.crop not in crops:
             raise ValueError(
-                f"crop must suit the dataset, resized or none for a folder of images, pad or none "
-                f"for small ones, got {self.crop} of {self.dataset}"
+                f"crop must be {' or '.join(crops)} for {self.dataset}, got {self.crop!r}"
             )
         return self
 
