@@ -1,5 +1,8 @@
 """One exception type per exit code; users see only the message."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class AblationError(Exception):
     """A failure that the user can act on; shown without a stack trace."""
@@ -31,3 +34,13 @@ class InterruptedRunError(AblationError):
     """The user stopped the run; finished trials are kept."""
 
     exit_code = 130
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Asks whether a similar known name was meant; empty if none is similar.
+
+    >>> suggest("epohcs", ["epochs", "seeds"])
+    '; did you mean epochs?'
+    """
+    similar = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {similar[0]}?" if similar else ""

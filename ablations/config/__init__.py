@@ -1,33 +1,51 @@
-"""experiments.yaml and paper.yaml -> checked, typed objects; every fault with file and line."""
+"""experiments.yaml and paper.yaml as checked, typed values; faults come with file and line."""
 
+from ablations.config.columns import COLUMNS, describe_setting
 from ablations.config.expansion import Expansion
-from ablations.config.reading import (
+from ablations.config.experiments import (
     PAPER_BODY,
     Config,
     alter_recipe,
     find_config,
     read_config,
-    read_paper,
 )
-from ablations.config.schema import (
-    Budget,
-    Claim,
-    Column,
+from ablations.config.paper import (
+    Cell,
     Complexities,
-    Experiment,
     Explanation,
     PaperRow,
     PaperTable,
+    Provenance,
+    read_paper,
+)
+from ablations.config.schema import (
+    FORMS,
+    Budget,
+    Claim,
+    Column,
+    Experiment,
+    Form,
+    Match,
     Recipe,
     Statement,
 )
-from ablations.config.variants import AttentionSettings, BodySettings, Parts, VariantSettings
+from ablations.config.variants import (
+    ATTENTIONS,
+    AttentionSettings,
+    BodySettings,
+    Parts,
+    VariantSettings,
+)
 
 __all__ = [
+    "ATTENTIONS",
+    "COLUMNS",
+    "FORMS",
     "PAPER_BODY",
     "AttentionSettings",
     "BodySettings",
     "Budget",
+    "Cell",
     "Claim",
     "Column",
     "Complexities",
@@ -35,13 +53,17 @@ __all__ = [
     "Expansion",
     "Experiment",
     "Explanation",
+    "Form",
+    "Match",
     "PaperRow",
     "PaperTable",
     "Parts",
+    "Provenance",
     "Recipe",
     "Statement",
     "VariantSettings",
     "alter_recipe",
+    "describe_setting",
     "find_config",
     "read_config",
     "read_paper",

@@ -1,4 +1,4 @@
-"""Axes -> variants: every combination of a grid, rows of a zip, less what is excluded."""
+"""Expands axes into variants: a grid of combinations, zipped axes, inclusions, exclusions."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,17 +7,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ablations.config.base import suggest
 from ablations.config.variants import VariantSettings
+from ablations.errors import suggest
 
 SHORT_NAMES = {"reduction": "r", "min_width": "L"}
-"""The papers' letters of settings, in the names of variants."""
+"""The papers' symbols for settings, used in the names of variants."""
 
 Axis = Mapping[str, Any]
-"""The values of one setting by their labels."""
+"""Values of one setting by label."""
 
 Point = Mapping[str, str]
-"""One label for each axis."""
+"""One label per axis."""
+
+Combination = tuple[str, Mapping[str, Any]]
+"""The name of a generated variant and its settings; keys may be dotted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,20 +28,20 @@ class Expansion:
     """The variants that an experiment declares."""
 
     variants: Mapping[str, VariantSettings]
-    """By name, in the table's order: those written out, then those of the axes."""
+    """Variants by name in the order of the table: listed ones first, then generated ones."""
 
     generated: frozenset[str]
-    """Names of those that come of axes."""
+    """Names of the variants generated from axes."""
 
     raw: int
-    """How many there were before anything was excluded."""
+    """Number of variants before exclusions."""
 
     excluded: tuple[str, ...]
-    """Names of those that were excluded."""
+    """Names of the excluded variants."""
 
 
 def expand(
-    written: Mapping[str, VariantSettings],
+    listed: Mapping[str, VariantSettings],
     *,
     grid: Mapping[str, Any],
     zipped: Mapping[str, Any],
@@ -48,16 +51,17 @@ def expand(
     """All variants of an experiment.
 
     Args:
-        written: Variants that are written out.
-        grid: Settings with their values, of which every combination is a variant. Keys may be
-            dotted, as `block_attention.reduction`; values may be a mapping of labels to values.
-        zipped: Settings with their values, which go in step; crossed with the grid.
-        include: Further combinations of settings.
-        exclude: Settings whose combinations are left out, by value or by label.
+        listed: Variants that are listed one by one.
+        grid: Settings with lists of values; every combination is a variant. Keys may be dotted,
+            like `block_attention.reduction`; values may be a mapping from labels to values.
+        zipped: Settings with equally long lists of values that vary together; crossed with the
+            grid.
+        include: Additional combinations of settings.
+        exclude: Settings, by value or label; combinations that have all of them are left out.
 
     Raises:
-        ValueError: If the axes cannot be combined, a value is not possible, an exclusion holds for
-            nothing, or two variants have one name.
+        ValueError: If the axes cannot be combined, a value is impossible, an exclusion matches
+            nothing, or two variants have the same name.
 
     >>> grid = {"reduction": [8, 16], "attention": ["sum", "softmax"]}
     >>> less = [{"reduction": 8, "attention": "sum"}]
@@ -66,39 +70,42 @@ def expand(
     (['r=8, softmax', 'r=16, sum', 'r=16, softmax'], 4)
     """
     axes = {key: _label(key, values) for key, values in {**grid, **zipped}.items()}
-    if twice := grid.keys() & zipped.keys():
-        raise ValueError(f"grid and zip must vary different settings, got {sorted(twice)} in both")
-    points = list(_combine(axes, zipped=list(zipped)))
-    settings = [{key: axes[key][label] for key, label in point.items()} for point in points]
-    names = [", ".join(point.values()) for point in points]
-    for further in include:
-        settings.append(dict(further))
-        names.append(", ".join(_name(key, value) for key, value in further.items()))
-    dropped = _find_excluded(names, settings, axes, exclude)
-    kept = [(name, made) for name, made in zip(names, settings, strict=True) if name not in dropped]
-    generated = {name: _build(name, made) for name, made in kept}
-    clashes = [name for name in generated if name in written]
+    if both := grid.keys() & zipped.keys():
+        raise ValueError(f"grid and zip must vary different settings, got {sorted(both)} in both")
+    combinations: list[Combination] = [
+        (", ".join(point.values()), {key: axes[key][label] for key, label in point.items()})
+        for point in _combine(axes, zipped=list(zipped))
+    ]
+    combinations += [
+        (", ".join(_name(key, value) for key, value in further.items()), further)
+        for further in include
+    ]
+    dropped = _find_excluded(combinations, axes, exclude)
+    kept = [(name, values) for name, values in combinations if name not in dropped]
+    generated = {name: _build(name, values) for name, values in kept}
+    clashes = [name for name in generated if name in listed]
     if clashes or len(generated) < len(kept):
-        raise ValueError(f"variants must have names of their own, got {clashes or names} twice")
+        names = clashes or [name for name, _ in kept]
+        raise ValueError(f"variants must have distinct names, got {names}")
     return Expansion(
-        variants={**written, **generated},
+        variants={**listed, **generated},
         generated=frozenset(generated),
-        raw=len(written) + len(names),
+        raw=len(listed) + len(combinations),
         excluded=tuple(dropped),
     )
 
 
 def _label(key: str, values: Any) -> Axis:
-    """An axis' values by label: its own labels, or ones made of the setting's name."""
+    """The values of an axis by label: the given labels, or ones derived from the setting."""
     if isinstance(values, Mapping):
         return {str(label): value for label, value in values.items()}
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        raise ValueError(f"{key} must have a list of values, or a mapping of labels, got {values}")
+        raise ValueError(f"{key} needs a list of values, or a mapping from labels, got {values}")
     return {_name(key, value): value for value in values}
 
 
 def _name(key: str, value: Any) -> str:
-    """How one setting is told in a variant's name.
+    """The part of a variant's name that shows one setting.
 
     >>> _name("reduction", 8), _name("attention", "sum"), _name("branches", ["K3", "K5"])
     ('r=8', 'sum', 'K3+K5')
@@ -112,12 +119,12 @@ def _name(key: str, value: Any) -> str:
 
 
 def _combine(axes: Mapping[str, Axis], *, zipped: Sequence[str]) -> Iterator[Point]:
-    """Every combination of the axes' labels; those of `zipped` go in step."""
+    """Every combination of labels; the axes in `zipped` vary together."""
     if not axes:
         return
     lengths = {key: len(axes[key]) for key in zipped}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"the values of zip must be as many for each setting, got {lengths}")
+        raise ValueError(f"all settings in zip need the same number of values, got {lengths}")
     rows = zip(*(axes[key] for key in zipped), strict=True)
     steps = [dict(zip(zipped, labels, strict=True)) for labels in rows]
     free = [key for key in axes if key not in zipped]
@@ -127,30 +134,29 @@ def _combine(axes: Mapping[str, Axis], *, zipped: Sequence[str]) -> Iterator[Poi
 
 
 def _find_excluded(
-    names: Sequence[str],
-    settings: Sequence[Mapping[str, Any]],
+    combinations: Sequence[Combination],
     axes: Mapping[str, Axis],
     exclude: Sequence[Mapping[str, Any]],
 ) -> list[str]:
-    """Names of the combinations that an exclusion holds for, in order."""
+    """Names of the combinations that match an exclusion, in order."""
     dropped: dict[str, None] = {}
     for rule in exclude:
         wanted = {key: axes.get(key, {}).get(str(value), value) for key, value in rule.items()}
         found = [
             name
-            for name, made in zip(names, settings, strict=True)
-            if all(key in made and made[key] == value for key, value in wanted.items())
+            for name, values in combinations
+            if all(key in values and values[key] == value for key, value in wanted.items())
         ]
         if not found:
-            raise ValueError(f"exclude must hold for a combination, got none for {dict(rule)}")
+            raise ValueError(f"exclude must match a combination, got no match for {dict(rule)}")
         dropped |= dict.fromkeys(found)
     return list(dropped)
 
 
-def _build(name: str, made: Mapping[str, Any]) -> VariantSettings:
-    """The settings of a combination, dotted keys unfolded."""
+def _build(name: str, values: Mapping[str, Any]) -> VariantSettings:
+    """The settings of a combination, with dotted keys nested."""
     nested: dict[str, Any] = {}
-    for key, value in made.items():
+    for key, value in values.items():
         *path, last = key.split(".")
         inner = nested
         for part in path:
@@ -159,11 +165,11 @@ def _build(name: str, made: Mapping[str, Any]) -> VariantSettings:
     try:
         return VariantSettings.model_validate(nested)
     except ValidationError as error:
-        told = "; ".join(_tell(fault) for fault in error.errors())
-        raise ValueError(f"{name} must be possible, got {told}") from None
+        reasons = "; ".join(_describe_fault(fault) for fault in error.errors())
+        raise ValueError(f"{name} is not a valid variant: {reasons}") from None
 
 
-def _tell(fault: Mapping[str, Any]) -> str:
+def _describe_fault(fault: Mapping[str, Any]) -> str:
     *_, last = keys = [str(key) for key in fault["loc"]]
     if fault["type"] == "extra_forbidden":
         return f"{'.'.join(keys)}: unknown key{suggest(last, VariantSettings.model_fields)}"

@@ -1,7 +1,6 @@
-"""What experiments.yaml and paper.yaml may say: one typed field for each thing."""
+"""experiments.yaml: experiments with their claims and budgets, and recipes."""
 
-from collections.abc import Iterator
-from decimal import Decimal
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -15,192 +14,211 @@ from pydantic import (
     model_validator,
 )
 
-from ablations.config.base import Strict, check_label, wrap_text
+from ablations.config.columns import COLUMNS
 from ablations.config.expansion import Expansion, expand
-from ablations.config.variants import VariantSettings
-from ablations.data.catalogue import DATASETS
+from ablations.config.variants import Strict, VariantSettings, check_name, wrap_text
+from ablations.data import DATASETS, Crop
 
-Column = Literal[
-    "kernel", "dilation", "groups", "resulting_kernel", "kernels", "attention", "reduction", "L"
-]
-"""A setting that a table may show; the first four are those of the operator's last branch."""
+LABEL_LENGTH = 120
+"""Longest name of a variant or a claim."""
+
+Column = Annotated[str, AfterValidator(lambda name: check_name(name, COLUMNS))]
+"""A setting that a table shows."""
+
+Match = Literal["macs", "params"]
+"""Cost that networks are matched in: multiply-adds or parameters."""
+
+Form = Literal["better", "equivalent", "for_every", "at_least_one", "best"]
+"""Forms of a claim."""
+
+FORMS: Mapping[Form, tuple[str, ...]] = {
+    "better": ("better", "than"),
+    "equivalent": ("equivalent", "to"),
+    "for_every": ("for_every",),
+    "at_least_one": ("at_least_one",),
+    "best": ("best",),
+}
+"""The keys of each form of a claim."""
 
 
-def _check_dataset(name: str) -> str:
-    if name not in DATASETS:
-        raise ValueError(f"must be one of {', '.join(DATASETS)}, got {name!r}")
-    return name
+def check_label(label: str) -> str:
+    """Returns a name that fits on one line of tables, figures and terminals.
+
+    Raises:
+        ValueError: If it is empty, too long, or has a control character or a line break.
+    """
+    if not (0 < len(label) <= LABEL_LENGTH and label.isprintable()):
+        raise ValueError(
+            f"a name must be 1 to {LABEL_LENGTH} printable characters, got {label[:LABEL_LENGTH]!r}"
+        )
+    return label
 
 
 class _Sides(Strict):
-    """Two variants, and what is claimed of them."""
+    """Two variants and a statement about them."""
 
     better: str | None = None
-    """The variant of which a lower error is claimed."""
+    """The variant that is claimed to have the lower error."""
 
     than: str | None = None
-    """The variant that it is held against."""
+    """The variant that `better` is compared with."""
 
     equivalent: str | None = None
-    """The variant of which it is claimed that the difference is within the margin."""
+    """The variant whose error is claimed to differ by less than the margin."""
 
     to: str | None = None
-    """The variant that it is held against."""
+    """The variant that `equivalent` is compared with."""
 
     @model_validator(mode="after")
     def _check_sides(self) -> Self:
         first, second = self.better or self.equivalent, self.than or self.to
         if first is not None and first == second:
-            raise ValueError(f"must compare two variants, got {first!r} twice")
+            raise ValueError(f"must compare two different variants, got {first!r} twice")
         return self
 
 
 class Statement(_Sides):
-    """Something about two variants: one is `better` `than`, or `equivalent` `to`, the other."""
+    """A statement about two variants: one is `better` `than`, or `equivalent` `to`, the other."""
 
     @property
     def pair(self) -> tuple[str, str]:
-        """The variant that the statement is about, and the one it is held against."""
+        """The variant that the statement is about, and the one it is compared with."""
         return self.better or self.equivalent or "", self.than or self.to or ""
 
     @model_validator(mode="after")
-    def _check_words(self) -> Self:
-        if self.model_fields_set not in ({"better", "than"}, {"equivalent", "to"}):
-            raise ValueError("a statement must say either better and than, or equivalent and to")
+    def _check_form(self) -> Self:
+        if self.model_fields_set not in [set(FORMS["better"]), set(FORMS["equivalent"])]:
+            raise ValueError("a statement needs either better and than, or equivalent and to")
         return self
 
 
 class Claim(_Sides):
-    """A statement of a paper in terms of variants; exactly one of its forms."""
+    """A paper's claim about variants, in exactly one of the forms."""
 
     name: Annotated[str, AfterValidator(check_label)]
     """The claim in words."""
 
     for_every: tuple[Statement, ...] = ()
-    """Statements that all hold."""
+    """Statements that must all hold."""
 
     at_least_one: tuple[Statement, ...] = ()
-    """Statements of which at least one holds."""
+    """Statements of which at least one must hold."""
 
     best: Annotated[tuple[str, ...], BeforeValidator(wrap_text)] = ()
-    """Variants each of which has a lower error than every variant that is not among them."""
+    """Variants that each have a lower error than every variant not listed here."""
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
-        forms: tuple[set[str], ...] = (
-            {"better", "than"},
-            {"equivalent", "to"},
-            {"for_every"},
-            {"at_least_one"},
-            {"best"},
-        )
-        said = {key for key in self.model_fields_set - {"name"} if getattr(self, key)}
-        if said not in forms:
-            raise ValueError(
-                "a claim must say one of: better and than, equivalent and to, for_every, "
-                "at_least_one, best"
-            )
+        given = {key for key in self.model_fields_set - {"name"} if getattr(self, key)}
+        if given not in map(set, FORMS.values()):
+            forms = ", ".join(" and ".join(keys) for keys in FORMS.values())
+            raise ValueError(f"a claim needs exactly one of: {forms}")
         return self
 
     @property
+    def form(self) -> Form:
+        """The form of the claim."""
+        return next(form for form in FORMS if getattr(self, form))
+
+    @property
     def statement(self) -> Statement | None:
-        """The claim's one statement, if it is of that form."""
-        if self.better:
-            return Statement(better=self.better, than=self.than)
-        if self.equivalent:
-            return Statement(equivalent=self.equivalent, to=self.to)
-        return None
+        """The claim's only statement; None if its form is another."""
+        if self.form not in ("better", "equivalent"):
+            return None
+        return Statement.model_validate({key: getattr(self, key) for key in FORMS[self.form]})
 
     def list_names(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Every variant that is named, with the keys that lead to it."""
-        for key in ("better", "than", "equivalent", "to"):
-            if name := getattr(self, key):
-                yield (key,), name
-        for index, name in enumerate(self.best):
-            yield ("best", str(index)), name
-        for form in ("for_every", "at_least_one"):
-            for index, statement in enumerate(getattr(self, form)):
-                for key, name in statement.model_dump(exclude_none=True).items():
-                    yield (form, str(index), key), name
+        """Every variant that is mentioned, with the path of keys to it."""
+        for key in FORMS[self.form]:
+            value = getattr(self, key)
+            if isinstance(value, str):
+                yield (key,), value
+                continue
+            for index, item in enumerate(value):
+                if isinstance(item, str):
+                    yield (key, str(index)), item
+                    continue
+                for side, name in item.model_dump(exclude_none=True).items():
+                    yield (key, str(index), side), name
 
 
 def _parse_share(value: Any) -> Any:
-    """`6%` as 0.06; anything else as it is."""
+    """Reads `6%` as 0.06; returns anything else unchanged."""
     if isinstance(value, str) and value.endswith("%"):
         return float(value.removesuffix("%")) / 100
     return value
 
 
 class Budget(Strict):
-    """What the variants may cost: about as much as one of them."""
+    """The cost that variants must match, within a tolerance."""
 
-    match: Literal["macs", "params"]
-    """What is matched: multiply-adds, or parameters, of the networks that are trained."""
+    match: Match
+    """Cost of the trained networks that is matched."""
 
     to: str
-    """The variant whose cost is the measure."""
+    """Variant whose cost the others must match."""
 
     tolerance: Annotated[float, BeforeValidator(_parse_share), Field(gt=0, lt=1)]
-    """Largest distance, as a share of the measure: 6% or 0.06."""
+    """Largest relative difference: 6% or 0.06."""
 
     free: tuple[str, ...] = ()
-    """Variants that need not match, such as the smaller network that all others start from."""
+    """Variants that need not match, such as the smaller network that the others extend."""
 
 
 class Experiment(Strict):
     """One question, and the variants that answer it."""
 
     question: str
-    """What the table answers."""
+    """Question that the table answers."""
 
     expect: str
-    """What is expected before it is run."""
+    """Expected result, written before the experiment is run."""
 
     paper_table: Annotated[tuple[str, ...], BeforeValidator(wrap_text)] = ()
-    """Keys of papers' tables in paper.yaml; their rows are found by the variants' names."""
+    """Keys of printed tables in paper.yaml; rows are matched by the names of variants."""
 
     paper_rows: Literal["ours", "all"] = "ours"
-    """Which rows of the papers' tables are shown: those of our variants, or also the others."""
+    """Whether only printed rows of our variants are shown, or all."""
 
     paper_body: str = "imagenet50"
-    """Body of the networks that the paper's cells speak of."""
+    """Body of the networks in the paper."""
 
     columns: tuple[Column, ...] = ()
-    """Settings that the table shows for each variant."""
+    """Settings that the table shows."""
 
     base: VariantSettings = VariantSettings()
-    """What all variants share."""
+    """Settings that all variants share."""
 
     baseline: str
-    """The variant that the others are compared with."""
+    """Variant that the others are compared with."""
 
     variants: dict[str, VariantSettings] = Field(default_factory=dict)
-    """What each variant changes, in the table's order."""
+    """Settings of each variant, in the order of the table."""
 
     grid: dict[str, Any] = Field(default_factory=dict)
-    """Settings with their values: every combination is a variant more."""
+    """Settings with lists of values; every combination is another variant."""
 
     zip: dict[str, Any] = Field(default_factory=dict)
-    """Settings with their values, which go in step; crossed with the grid."""
+    """Settings with equally long lists of values that vary together; crossed with `grid`."""
 
     include: tuple[dict[str, Any], ...] = ()
-    """Further combinations of settings."""
+    """Additional combinations of settings."""
 
     exclude: tuple[dict[str, Any], ...] = ()
-    """Combinations of grid and zip that are left out."""
+    """Combinations of `grid`, `zip` and `include` to leave out."""
 
     margin: PositiveFloat = 0.5
-    """Points of error below which a difference does not matter."""
+    """Difference in points of error that is considered negligible."""
 
     budget: Budget | None = None
-    """What the variants may cost, if that is limited."""
+    """Cost that the variants must match; None if it may vary."""
 
     claims: tuple[Claim, ...] = ()
-    """Statements that the trials are held against."""
+    """Claims to be tested."""
 
     @property
     def expansion(self) -> Expansion:
-        """The variants that are written out, and those of the axes.
+        """The variants that are listed, and those generated from axes.
 
         Raises:
             ValueError: If the axes cannot be combined.
@@ -224,38 +242,38 @@ class Experiment(Strict):
             )
         names = [claim.name for claim in self.claims]
         if len(set(names)) < len(names):
-            raise ValueError(f"claims must have names of their own, got {names}")
+            raise ValueError(f"claims must have distinct names, got {names}")
         if any(set(claim.best) >= set(variants) for claim in self.claims):
-            raise ValueError("best must leave a variant to compare with, got all of them")
+            raise ValueError("best must leave a variant to compare with, got all variants")
         return self
 
 
 class Recipe(Strict):
-    """How networks are trained; everything that a result depends on besides the network."""
+    """How networks are trained: everything that a result depends on besides the network."""
 
-    dataset: Annotated[str, AfterValidator(_check_dataset)]
+    dataset: Annotated[str, AfterValidator(lambda name: check_name(name, DATASETS))]
     """Name of the dataset."""
 
     body: str
-    """Name of the body that variants are built on; `paper` for each experiment's `paper_body`."""
+    """Body that variants are built on, by name; `paper` is each experiment's `paper_body`."""
 
     epochs: PositiveInt
     """Passes over the training images."""
 
     batch_size: PositiveInt
-    """Images in a step."""
+    """Images per step."""
 
     learning_rate: PositiveFloat
     """Largest learning rate, after warm-up."""
 
     schedule: Literal["cosine", "step"]
-    """How the learning rate falls: along a half cosine to 0, or by `step_factor` at epochs."""
+    """How the learning rate decays: along a half cosine to 0, or by `step_factor` at epochs."""
 
     warmup_epochs: NonNegativeFloat = 0.0
     """Epochs over which the learning rate rises linearly from 0."""
 
     step_epochs: tuple[PositiveInt, ...] = ()
-    """Epochs before which the learning rate is multiplied by `step_factor`."""
+    """Epochs at whose start the learning rate is multiplied by `step_factor`."""
 
     step_factor: PositiveFloat = 0.1
     """Factor of the step schedule."""
@@ -264,38 +282,38 @@ class Recipe(Strict):
     """Momentum of SGD."""
 
     nesterov: bool = False
-    """Whether the momentum is Nesterov's."""
+    """Whether to use Nesterov momentum."""
 
     weight_decay: NonNegativeFloat = 0.0
-    """L2 penalty's factor."""
+    """Factor of the L2 penalty."""
 
     decay_norms_and_biases: bool = False
-    """Whether weight decay also acts on batch normalisation and biases."""
+    """Whether weight decay also applies to batch normalisation and biases."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability that is spread evenly over all labels."""
 
-    crop: Literal["none", "pad", "resized"] = "none"
-    """Random crop: none, of the padded image, or of random size and resized (ImageNet)."""
+    crop: Crop = "none"
+    """Random crop of the training images."""
 
     crop_padding: NonNegativeInt = 0
-    """Pixels of padding of the crop `pad`."""
+    """Pixels of padding for `crop: pad`."""
 
     flip: bool = False
-    """Whether images are mirrored at random."""
+    """Whether training images are mirrored at random."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the forward pass: fp32, or bf16 by autocast."""
+    """Precision of the forward pass: fp32, or bf16 with autocast."""
 
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
-    """One training of every variant for each."""
+    """Seeds; every variant is trained once with each."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ, got {list(self.seeds)}")
         if (self.schedule == "step") != bool(self.step_epochs):
-            raise ValueError("step_epochs must be given with schedule step, and only then")
+            raise ValueError("step_epochs must be given if and only if schedule is step")
         if list(self.step_epochs) != sorted(set(self.step_epochs)):
             raise ValueError(f"step_epochs must increase, got {list(self.step_epochs)}")
         if self.warmup_epochs > self.epochs:
@@ -303,92 +321,10 @@ class Recipe(Strict):
                 f"warmup_epochs must be at most epochs, got {self.warmup_epochs} of {self.epochs}"
             )
         if (self.crop == "pad") != (self.crop_padding > 0):
-            raise ValueError("crop_padding must be given with crop pad, and only then")
-        if self.crop == ("pad" if DATASETS[self.dataset].is_folder else "resized"):
+            raise ValueError("crop_padding must be given if and only if crop is pad")
+        crops = DATASETS[self.dataset].crops
+        if self.crop not in crops:
             raise ValueError(
-                f"crop must suit the dataset, resized or none for a folder of images, pad or none "
-                f"for small ones, got {self.crop} of {self.dataset}"
+                f"crop must be {' or '.join(crops)} for {self.dataset}, got {self.crop!r}"
             )
         return self
-
-
-Complexities = Literal["params_m", "gflops", "mflops"]
-"""Printed cells that can be counted."""
-
-
-class Explanation(Strict):
-    """Why our count is not the printed one."""
-
-    ours: Decimal
-    """What our count is, at the printed precision: the explanation holds for no other."""
-
-    reason: str
-    """The reason, in words."""
-
-    running_statistics: bool = False
-    """Whether the cell is exact once batch normalisation's running statistics are counted."""
-
-
-class PaperRow(Strict):
-    """Cells that a paper printed for one network, with the precision that they have there."""
-
-    network: str | None = None
-    """The network of sknet that the row speaks of."""
-
-    torchvision: str | None = None
-    """Of a network that sknet does not build: torchvision's."""
-
-    image_size: PositiveInt = 224
-    """Side in pixels of the images that multiply-adds are counted on."""
-
-    top1_error: Decimal | None = None
-    """Percent, of a 224x224 crop."""
-
-    top1_error_320: Decimal | None = None
-    """Percent, of a 320x320 crop."""
-
-    top5_error: Decimal | None = None
-    """Percent, of a 224x224 crop."""
-
-    cifar10_error: Decimal | None = None
-    """Percent."""
-
-    cifar100_error: Decimal | None = None
-    """Percent."""
-
-    params_m: Decimal | None = None
-    """Millions of parameters."""
-
-    gflops: Decimal | None = None
-    """1e9 multiply-adds."""
-
-    mflops: Decimal | None = None
-    """1e6 multiply-adds."""
-
-    depths: tuple[PositiveInt, ...] | None = None
-    """Blocks of each stage."""
-
-    mid_widths: tuple[PositiveInt, ...] | None = None
-    """Channels of the spatial operator, by stage."""
-
-    out_widths: tuple[PositiveInt, ...] | None = None
-    """Output channels, by stage."""
-
-    explained: dict[Complexities, Explanation] = Field(default_factory=dict)
-    """Cells where our count differs, with the reason."""
-
-
-class PaperTable(Strict):
-    """One table of a paper."""
-
-    source: str
-    """Paper and table."""
-
-    recipe: str = ""
-    """How the printed errors came about."""
-
-    provenance: Literal["printed", "secondary", "recomputed", "unverified"]
-    """Where the numbers were read."""
-
-    rows: dict[str, PaperRow]
-    """Cells by row name."""

@@ -11,11 +11,11 @@ import yaml
 from ablations.errors import InputError, MachineError
 
 Keys = tuple[str, ...]
-"""Where a value stands: the keys that lead to it, places in lists among them."""
+"""Path to a value: the keys that lead to it; positions in lists are keys too."""
 
 
 class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-    """YAML 1.2's numbers and booleans: `1e-4` is a number, `on` and `yes` are texts."""
+    """Numbers and booleans of YAML 1.2: `1e-4` is a number, `on` and `yes` are strings."""
 
 
 _BOOLEAN = "tag:yaml.org,2002:bool"
@@ -33,21 +33,21 @@ _Loader.add_implicit_resolver(
 
 
 class _ExactLoader(_Loader):
-    """Fractions as they are written: 8.00 keeps its two decimals."""
+    """Keeps the precision of decimal fractions: 8.00 has two decimals."""
 
 
 _ExactLoader.add_constructor(_FLOAT, lambda _, node: Decimal(node.value))
 
 
 def read_yaml(path: Path, *, exact: bool = False) -> tuple[dict[str, Any], dict[Keys, int]]:
-    """The file's content and the line of each key.
+    """Reads a mapping, and the line number of each key.
 
     Args:
         path: The file.
-        exact: Whether fractions become decimals with the precision of the text.
+        exact: Whether fractions become `Decimal`, with the precision of the text.
 
     Raises:
-        InputError: If it is no YAML mapping, or a key stands twice.
+        InputError: If it is not a YAML mapping, or has a duplicate key.
         MachineError: If it cannot be read.
     """
     try:
@@ -55,46 +55,46 @@ def read_yaml(path: Path, *, exact: bool = False) -> tuple[dict[str, Any], dict[
     except OSError as error:
         raise MachineError(f"{path} must be readable, got {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be a text in UTF-8, got {error}.") from error
+        raise InputError(f"{path} must be UTF-8 text, got {error}.") from error
     loader = (_ExactLoader if exact else _Loader)(text)
     try:
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
-            raise InputError(f"{path}:1: must hold a mapping, got something else.")
+            raise InputError(f"{path}:1: the file must hold a YAML mapping.")
         lines = _find_lines(root, path)
         content: dict[str, Any] = loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}:{line}: must be YAML, got an error: {error.problem}.") from None
+        raise InputError(f"{path}:{line}: invalid YAML: {error.problem}.") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: must be YAML, got an error: {error}.") from None
+        raise InputError(f"{path}: invalid YAML: {error}.") from None
     finally:
         loader.dispose()
     return content, lines
 
 
 def parse_value(text: str) -> Any:
-    """One value as experiments.yaml would hold it.
+    """Parses one value as in experiments.yaml.
 
     Raises:
-        yaml.YAMLError: If it is none.
+        yaml.YAMLError: If it is not YAML.
     """
     return yaml.load(text, Loader=_Loader)
 
 
 def _find_lines(root: yaml.Node, path: Path) -> dict[Keys, int]:
-    """Line of every key; a key that stands twice is an error, since YAML would take the last."""
+    """Line of every key; duplicates are errors, since YAML would silently use the last."""
     lines: dict[Keys, int] = {}
-    twice = []
+    duplicates = []
     for keys, line in _walk(root, ()):
         if keys in lines:
-            twice.append(
-                f"{path}:{line}: {'.'.join(keys)}: must stand once, got it first in line "
+            duplicates.append(
+                f"{path}:{line}: {'.'.join(keys)}: duplicate key, first defined on line "
                 f"{lines[keys]}; remove one."
             )
         lines.setdefault(keys, line)
-    if twice:
-        raise InputError("\n".join(twice))
+    if duplicates:
+        raise InputError("\n".join(duplicates))
     return lines
 
 

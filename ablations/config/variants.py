@@ -1,20 +1,49 @@
-"""What a variant may say: its network in the papers' terms, and what it is on a narrower body."""
+"""What a variant may set: its network in the papers' terms, and its form on a narrower body."""
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
 from pydantic import (
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     PositiveInt,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
+    create_model,
 )
 
-from ablations.config.base import Strict, wrap_text
-from sknet.spec import Attention, Branch, Excitation, Position, Squeeze, Stem, StridePlace
+from ablations.errors import suggest
+from sknet.spec import (
+    AnyBody,
+    Attention,
+    BlockAttention,
+    Body,
+    BottleneckAttention,
+    Branch,
+    ConvolutionalAttention,
+    MobileNetV2Body,
+    ShuffleNetV2Body,
+    SqueezeExcitation,
+)
+
+ATTENTIONS: Mapping[str, type[BlockAttention]] = {
+    "SE": SqueezeExcitation,
+    "CBAM": ConvolutionalAttention,
+    "BAM": BottleneckAttention,
+}
+"""Kinds of block attention, as experiments.yaml names them."""
+
+FAMILIES: Mapping[str, type[AnyBody]] = {
+    "resnext": Body,
+    "shufflenet_v2": ShuffleNetV2Body,
+    "mobilenet_v2": MobileNetV2Body,
+}
+"""Families of bodies, as experiments.yaml names them."""
 
 KERNELS: Mapping[str, Branch] = {
     "K3": Branch(kernel=3, dilation=1),
@@ -24,91 +53,87 @@ KERNELS: Mapping[str, Branch] = {
 """The paper's short names of kernels (section 4.4, Table 7)."""
 
 Plain = StrictBool | StrictInt | StrictFloat | StrictStr | None
-"""A value that is taken as it is written."""
+"""A value that is not converted."""
+
+
+class Strict(BaseModel):
+    """Immutable; a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def check_name(name: str, known: Iterable[str]) -> str:
+    """Returns a known name.
+
+    Raises:
+        ValueError: If it is unknown.
+    """
+    if name not in (names := list(known)):
+        raise ValueError(f"must be one of {', '.join(names)}, got {name!r}{suggest(name, names)}")
+    return name
+
+
+def wrap_text(value: Any) -> Any:
+    """Wraps a single name in a tuple."""
+    return (value,) if isinstance(value, str) else value
+
+
+def list_given(settings: BaseModel) -> dict[str, Any]:
+    """The settings that were given, without the defaults."""
+    return {key: getattr(settings, key) for key in settings.model_fields_set}
 
 
 def _expand_kernel(value: Any) -> Any:
-    if isinstance(value, str):
-        if value not in KERNELS:
-            raise ValueError(f"must be one of {', '.join(KERNELS)} or a mapping")
-        return KERNELS[value]
-    return value
+    return KERNELS[check_name(value, KERNELS)] if isinstance(value, str) else value
 
 
 def _expand_kind(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-class AttentionSettings(Strict):
-    """Attention of a block: SE, CBAM or BAM; what is left out is inherited, or its default."""
-
-    kind: Literal["SE", "CBAM", "BAM", "none"] | None = None
-    """Which; `none` takes it away. A kind that is given starts from its defaults."""
-
-    reduction: PositiveInt | None = None
-    """Ratio r of its layers."""
-
-    squeeze: Squeeze | None = None
-    """SE: how a channel is described."""
-
-    excitation: Excitation | None = None
-    """SE: what the weights go through last."""
-
-    position: Position | None = None
-    """SE: where in the bottleneck it sits."""
-
-    stages: tuple[PositiveInt, ...] | None = None
-    """SE: the stages that have it, the first after the stem being 1; all if left out."""
-
-    bias: bool | None = None
-    """SE: whether its layers have a bias."""
-
-    batch_norm: bool | None = None
-    """SE: whether batch normalisation follows its layers."""
-
-    kernel: PositiveInt | None = None
-    """CBAM: side of the convolution that weighs places."""
-
-    dilation: PositiveInt | None = None
-    """BAM: dilation of its 3x3 convolutions."""
+def _make_optional(classes: Iterable[Any], *, without: Iterable[str] = ()) -> dict[str, Any]:
+    """The fields of several dataclasses as optional fields of one model."""
+    hints: dict[str, Any] = {}
+    for cls in classes:
+        own = get_type_hints(cls)
+        for name in (field.name for field in fields(cls) if field.name not in without):
+            hints[name] = own[name] | hints.get(name)
+    return {name: (hint, None) for name, hint in hints.items()}
 
 
-class BodySettings(Strict):
-    """What is changed in a body; what is left out stays."""
+if TYPE_CHECKING:
+    AttentionSettings: TypeAlias = Strict
+    BodySettings: TypeAlias = Strict
+else:
+    AttentionSettings = create_model(
+        "AttentionSettings",
+        __base__=Strict,
+        __doc__="""A block attention; omitted settings are inherited, or the defaults of `kind`.
 
-    stem: Stem | None = None
-    """What comes before the first stage."""
-
-    depths: tuple[PositiveInt, ...] | None = None
-    """Number of blocks in each stage."""
-
-    mid_widths: tuple[PositiveInt, ...] | None = None
-    """Channels of the spatial operator, by stage."""
-
-    out_widths: tuple[PositiveInt, ...] | None = None
-    """Output channels, by stage."""
-
-    stride_place: StridePlace | None = None
-    """Which convolution of a stage's first bottleneck has the stride."""
-
-    stem_width: PositiveInt | None = None
-    """Channels of a lightweight body's stem."""
-
-    last_width: PositiveInt | None = None
-    """Channels of a lightweight body's last 1x1 convolution."""
+        `kind: none` removes the attention.
+        """,
+        kind=(Literal[*ATTENTIONS, "none"] | None, None),
+        **_make_optional(ATTENTIONS.values()),
+    )
+    BodySettings = create_model(
+        "BodySettings",
+        __base__=Strict,
+        __doc__="""Changes to a body; omitted settings are kept.""",
+        **_make_optional(FAMILIES.values(), without=("input_size", "divisor")),
+    )
 
 
 class Parts(Strict):
-    """What a network is made of; what is left out is inherited."""
+    """The parts of a network; omitted ones are inherited."""
 
     body: str | BodySettings | None = None
-    """Another body by name, or what is changed in the body."""
+    """Another body by name, or changes to the body."""
 
     branches: tuple[Annotated[Branch, BeforeValidator(_expand_kernel)], ...] | None = None
-    """The M kernels, as K3, K5, K7 or as mappings of kernel, dilation and groups."""
+    """The M kernels: K3, K5, K7, or mappings of kernel, dilation and groups."""
 
     attention: Attention | None = None
-    """`softmax` selects among branches, `sum` adds them."""
+    """Whether branches are selected (`softmax`) or summed (`sum`)."""
 
     reduction: PositiveInt | None = None
     """Ratio r of the descriptor."""
@@ -117,29 +142,29 @@ class Parts(Strict):
     """Lower bound L of the descriptor's width."""
 
     block_attention: Annotated[AttentionSettings | None, BeforeValidator(_expand_kind)] = None
-    """SE, CBAM, BAM or none, or a mapping with the kind's settings."""
+    """A kind of attention, none, or a mapping with the settings of a kind."""
 
     settings: dict[str, Plain | tuple[Plain, ...]] | None = None
-    """Arguments of a user's own operator, checked against its annotations."""
+    """Arguments of an operator of the user's own, validated by its annotations."""
 
 
 class VariantSettings(Parts):
-    """What a variant is, at the paper's scale."""
+    """A variant at the paper's scale."""
 
     network: str | None = None
-    """The network of sknet's zoo that it starts from; else SKNet on the paper's body."""
+    """Network of sknet's zoo to start from (default: SKNet on the paper's body)."""
 
     operator: str | None = None
     """`sk`, or `package.module:Class` for an operator of the user's own."""
 
     sources: Annotated[tuple[str, ...], BeforeValidator(wrap_text)] = ()
-    """Further files that the user's operator is made of, beside experiments.yaml."""
+    """Other files that the user's operator depends on, relative to experiments.yaml."""
 
     on: dict[str, Parts] = Field(default_factory=dict)
-    """What it is on another body, by the body's name, in that body's own numbers."""
+    """The variant on other bodies, by name, in each body's own numbers."""
 
     def list_names(self) -> Iterator[tuple[str, tuple[str, ...], str]]:
-        """Every network and body that is named: its kind, the keys that lead to it, its name."""
+        """Every network and body that is mentioned: kind, path of keys, name."""
         if self.network is not None:
             yield "network", ("network",), self.network
         if isinstance(self.body, str):

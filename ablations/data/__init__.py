@@ -1,6 +1,6 @@
-"""Datasets: the catalogue and what this machine holds (no torch); arrays and batches of them."""
+"""Datasets: the catalogue and what this machine holds (without torch); arrays and batches."""
 
-from ablations.data.catalogue import DATASETS, Dataset
+from ablations.data.catalogue import DATASETS, Crop, Dataset
 from ablations.data.identification import identify_dataset
 
-__all__ = ["DATASETS", "Dataset", "identify_dataset"]
+__all__ = ["DATASETS", "Crop", "Dataset", "identify_dataset"]

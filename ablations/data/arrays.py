@@ -1,53 +1,51 @@
-"""Brings a dataset into checked uint8 arrays on disk, once, and maps them into memory."""
+"""Prepares a dataset once as verified uint8 arrays on disk, and maps them into memory."""
 
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from ablations.data.batches import ArraySplit, Data
 from ablations.data.catalogue import Dataset
-from ablations.data.cifar import CIFAR10, CIFAR100, read_cifar
-from ablations.data.digits import draw_digits
-from ablations.data.fashion_mnist import read_fashion_mnist
 from ablations.data.files import Bytes, download_dataset
-from ablations.data.identification import describe_folder, look_again, scan_images
+from ablations.data.identification import describe_folder, inspect_dataset, scan_images
 from ablations.data.image_folder import build_splits, list_arrays
 from ablations.errors import MachineError
 
 GPU_SHARE = 0.25
-"""Largest part of a GPU's free memory that a dataset may take."""
+"""Largest share of a GPU's free memory that a dataset may occupy."""
 
 CHECKSUM_FILE = "checksum.txt"
-"""Beside the prepared arrays: their checksum, which serves where none is pinned."""
+"""File beside the prepared arrays that holds their checksum; it is used where none is pinned."""
 
 
 def prepare_data(
     dataset: Dataset, *, data_dir: Path, cache_dir: Path, download: bool = False
 ) -> Path:
-    """Writes the dataset's arrays below `cache_dir` unless they are there; returns their folder.
+    """Writes the dataset's arrays below `cache_dir` unless they exist; returns their folder.
 
-    The arrays are checked against the expected checksum every time, before anything trains. Of a
+    The arrays are verified against the expected checksum every time, before any training. For a
     folder of images only the list of files is written.
 
     Raises:
-        MachineError: If the dataset is missing, damaged, or not the one that was expected.
+        MachineError: If the dataset is missing, damaged, or not the expected one.
     """
     folder = cache_dir / dataset.cache_name
     if dataset.is_folder:
         _prepare_list(dataset, data_dir / dataset.name, folder)
         return folder
     if folder.is_dir():
-        cached = {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
-        if compute_checksum(cached) == _expect_checksum(dataset, folder):
+        if compute_checksum(_map_arrays(folder)) == _expect_checksum(dataset, folder):
             return folder
-        shutil.rmtree(folder)  # a cache that was damaged is made anew
+        shutil.rmtree(folder)  # damaged
     arrays = _read_arrays(dataset, data_dir, download=download)
     found = compute_checksum(arrays)
     _check_content(dataset, arrays, data_dir, checksum=found)
@@ -56,26 +54,23 @@ def prepare_data(
 
 
 def load_data(dataset: Dataset, *, cache_dir: Path, device: torch.device, workers: int = 0) -> Data:
-    """Maps the prepared arrays; on a GPU they are copied there if they fit.
+    """Maps the prepared arrays; copies them to a GPU if they fit.
 
     Args:
-        dataset: What to load.
-        cache_dir: Where `prepare_data` wrote it.
-        device: Where it is used.
-        workers: Processes that decode a folder of images; 0 for this one.
+        dataset: The dataset.
+        cache_dir: Folder that was passed to `prepare_data`.
+        device: Device that the images are used on.
+        workers: Processes that decode a folder of images; 0 decodes in this one.
 
     Raises:
-        MachineError: If `prepare_data` has not been called for this dataset.
+        MachineError: If `prepare_data` was not called for this dataset.
     """
     folder = cache_dir / dataset.cache_name
     if not folder.is_dir():
         raise MachineError(f"{folder} must hold the prepared {dataset.name}, got no such folder.")
     if dataset.is_folder:
-        files = {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
-        return Data(
-            dataset=dataset,
-            **build_splits(files, image_size=dataset.image_size, workers=workers),
-        )
+        splits = build_splits(_map_arrays(folder), image_size=dataset.image_size, workers=workers)
+        return Data(dataset=dataset, **splits)
     train, test = (
         ArraySplit(
             images=_map_tensor(folder / f"{split}_images.npy"),
@@ -90,33 +85,31 @@ def load_data(dataset: Dataset, *, cache_dir: Path, device: torch.device, worker
     return Data(dataset=dataset, train=train, test=test)
 
 
+def compute_checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of names, shapes and bytes, independent of any file format."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name}{arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
+
+
 def _read_arrays(dataset: Dataset, data_dir: Path, *, download: bool) -> Mapping[str, Bytes]:
-    if dataset.name.startswith("multiscale_digits"):
-        train, test = draw_digits(
-            dataset.train_size, dataset.test_size, validation=dataset.name.endswith("validation")
-        )
-        return {
-            f"{split}_{part}": getattr(drawn, part)
-            for split, drawn in (("train", train), ("test", test))
-            for part in ("images", "labels", "sizes")
-        }
-    if download:
-        download_dataset(dataset.name, data_dir)
-    if dataset.name == "fashion_mnist":
-        return read_fashion_mnist(data_dir)
-    cifar = {"cifar10": CIFAR10, "cifar100": CIFAR100}[dataset.name]
-    return read_cifar(cifar, data_dir, md5=dict(dataset.published_md5))
+    if download and dataset.download is not None:
+        download_dataset(dataset, data_dir)
+    read: Callable[[Dataset, Path], Mapping[str, Bytes]] = resolve_name(dataset.reader)
+    return read(dataset, data_dir)
 
 
 def _prepare_list(dataset: Dataset, root: Path, folder: Path) -> None:
-    """Writes the list of a folder's images, unless it is there and the folder has not moved."""
+    """Writes the list of a folder's images, unless it exists and the folder has not moved."""
     listing = scan_images(root)
     _check_identity(dataset, describe_folder(dataset, listing), root)
     arrays = list_arrays(root, listing)
     if folder.is_dir():
-        cached = {path.stem: np.load(path) for path in folder.glob("*.npy")}
+        cached = _map_arrays(folder)
         if cached.keys() == arrays.keys() and all(
-            np.array_equal(cached[name], arrays[name]) for name in arrays
+            np.array_equal(cached[name], array) for name, array in arrays.items()
         ):
             return
         shutil.rmtree(folder)
@@ -126,59 +119,50 @@ def _prepare_list(dataset: Dataset, root: Path, folder: Path) -> None:
 def _check_identity(dataset: Dataset, there: Dataset, place: Path) -> None:
     if there.identity != dataset.identity:
         raise MachineError(
-            f"{place} must hold what the plan found, {dataset.identity}, got {there.identity}. "
-            "It was changed meanwhile; run again."
+            f"{place} must hold the images that the plan found, {dataset.identity}, got "
+            f"{there.identity}. They changed in the meantime; run the command again."
         )
 
 
 def _expect_checksum(dataset: Dataset, folder: Path) -> str | None:
-    """The pinned checksum, or the one that was measured when checked files were read."""
+    """The pinned checksum, or the one measured when the published files were read."""
     if dataset.checksum is not None:
         return dataset.checksum
     path = folder / CHECKSUM_FILE
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
 
 
 def _check_content(
     dataset: Dataset, arrays: Mapping[str, Bytes], data_dir: Path, *, checksum: str
 ) -> None:
-    """Makes sure that what was read is the published dataset, as far as that is known."""
+    """Verifies that the arrays are the published dataset, as far as that is known."""
     if dataset.checksum is None:
-        _check_identity(dataset, look_again(dataset, data_dir), data_dir)
+        _check_identity(dataset, inspect_dataset(dataset, data_dir), data_dir)
         _check_counts(dataset, arrays, data_dir)
     elif checksum != dataset.checksum:
         raise MachineError(
-            f"{dataset.name} must have the checksum {dataset.checksum}, got {checksum}. "
-            f"The files under {data_dir} are damaged or not the published ones; fetch them again."
+            f"{dataset.name} must have the checksum {dataset.checksum}, got {checksum}. The files "
+            f"under {data_dir} are damaged or not the published ones; download them again."
         )
 
 
 def _check_counts(dataset: Dataset, arrays: Mapping[str, Bytes], data_dir: Path) -> None:
-    """The published number of images, and the same of each class."""
+    """Verifies the published number of images, the same for each class."""
     for split, size in (("train", dataset.train_size), ("test", dataset.test_size)):
         counts = np.bincount(arrays[f"{split}_labels"], minlength=dataset.num_classes)
         if counts.tolist() != [size // dataset.num_classes] * dataset.num_classes:
             raise MachineError(
-                f"{dataset.name} must have {size // dataset.num_classes} {split} images of each "
-                f"of {dataset.num_classes} classes, got {counts.min()} to {counts.max()} of "
-                f"{len(counts)}. The files under {data_dir} are damaged or not the published "
-                "ones; fetch them again."
+                f"{dataset.name} must have {size // dataset.num_classes} {split} images in each of "
+                f"{dataset.num_classes} classes, got {counts.min()} to {counts.max()} in "
+                f"{len(counts)} classes. The files under {data_dir} are damaged or not the "
+                "published ones; download them again."
             )
-
-
-def compute_checksum(arrays: Mapping[str, Bytes]) -> str:
-    """SHA-256 over names, shapes and bytes, so that it does not depend on a file format."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name}{arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()
 
 
 def _write_arrays(
     arrays: Mapping[str, NDArray[Any]], folder: Path, *, checksum: str | None = None
 ) -> None:
-    """Writes all arrays, then makes them appear at once under their final name."""
+    """Writes all arrays to a temporary folder, then renames it to `folder`."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -195,10 +179,18 @@ def _write_arrays(
         staging.rename(folder)
     except OSError:
         shutil.rmtree(staging, ignore_errors=True)
-        if not folder.is_dir():  # unless another process wrote the same arrays meanwhile
+        if not folder.is_dir():  # another process may have written the same arrays
             raise
 
 
+def _map_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a folder, mapped from disk; empty if one of them is damaged."""
+    try:
+        return {path.stem: open_memmap(path, mode="r") for path in folder.glob("*.npy")}
+    except (OSError, ValueError):
+        return {}
+
+
 def _map_tensor(path: Path) -> torch.Tensor:
-    """Maps a file copy-on-write: read when used, shared among processes, never written back."""
+    """Maps a file copy-on-write: read on demand, shared by processes, never written back."""
     return torch.from_numpy(np.load(path, mmap_mode="c"))

@@ -1,4 +1,4 @@
-"""Whole batches as tensors: picked, augmented and normalised on the training device."""
+"""Whole batches as tensors: selected, augmented and normalised on the training device."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,23 +8,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ablations.config import Recipe
-from ablations.data.catalogue import Dataset
+from ablations.data.catalogue import Crop, Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How images are varied at random."""
+    """Random changes of training images."""
 
-    recipe: Recipe
-    """Says which crops and flips."""
+    crop: Crop
+    """Random crop."""
+
+    padding: int
+    """Pixels of padding of the crop `pad`."""
+
+    flip: bool
+    """Whether images are mirrored left to right with probability one half."""
 
     generator: torch.Generator
     """Source of all random numbers, on the CPU."""
 
 
 class Split(Protocol):
-    """Images and labels of one part of a dataset, wherever they are."""
+    """Images and labels of one part of a dataset, wherever they are stored."""
 
     @property
     def image_size(self) -> int:
@@ -39,7 +44,7 @@ class Split(Protocol):
         device: torch.device,
         augmentation: Augmentation | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the images and labels at each batch of indices, on `device`.
+        """Yields the images and labels of each batch of indices, on `device`.
 
         Shapes:
             (N, C, H, W) uint8, and (N,) int64
@@ -68,15 +73,6 @@ class ArraySplit:
         """The same images on `device`."""
         return ArraySplit(images=self.images.to(device), labels=self.labels.to(device))
 
-    def pick(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The images and labels at `indices`, on `device`."""
-        where = indices.to(self.labels.device)
-        images, labels = self.images[where], self.labels[where]
-        return (
-            images.to(device, non_blocking=True),
-            labels.to(device, non_blocking=True).long(),
-        )
-
     def iterate(
         self,
         batches: Sequence[Tensor],
@@ -84,9 +80,11 @@ class ArraySplit:
         device: torch.device,
         augmentation: Augmentation | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `Split` says; images are augmented on the device."""
+        """See `Split`; images are augmented on the device."""
         for indices in batches:
-            images, labels = self.pick(indices, device)
+            where = indices.to(self.labels.device)
+            images = self.images[where].to(device, non_blocking=True)
+            labels = self.labels[where].to(device, non_blocking=True).long()
             if augmentation is not None:
                 images = augment(images, augmentation)
             yield images, labels
@@ -100,24 +98,24 @@ class Data:
     """Its facts."""
 
     train: Split
-    """What networks are trained on."""
+    """Training images."""
 
     test: Split
-    """What errors are measured on."""
+    """Images that errors are measured on."""
 
     test_320: Split | None = None
-    """The test images once more, at 320x320 pixels, if they are large enough for that."""
+    """The test images at 320x320 pixels; None if they are smaller than that."""
 
 
 def iterate_train_batches(
     data: Data,
-    recipe: Recipe,
     *,
+    batch_size: int,
+    augmentation: Augmentation,
     shuffle: torch.Generator,
-    augmentation: torch.Generator,
     device: torch.device,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields each training image once, shuffled and augmented; a last smaller batch is left out.
+    """Yields each training image once, shuffled and augmented; drops a smaller last batch.
 
     All random numbers are drawn on the CPU, so that every device sees the same batches.
 
@@ -125,38 +123,35 @@ def iterate_train_batches(
         (N, C, H, W) float32 in channels_last, and (N,) int64
     """
     order = torch.randperm(len(data.train), generator=shuffle)
-    batches = torch.split(order, recipe.batch_size)
-    whole = [indices for indices in batches if len(indices) == recipe.batch_size]
-    varied = Augmentation(recipe=recipe, generator=augmentation)
-    for images, labels in data.train.iterate(whole, device=device, augmentation=varied):
+    whole = [batch for batch in torch.split(order, batch_size) if len(batch) == batch_size]
+    for images, labels in data.train.iterate(whole, device=device, augmentation=augmentation):
         yield normalise(images, data.dataset), labels
 
 
 def iterate_test_batches(
     split: Split, dataset: Dataset, *, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields all images of a split in order, normalised, as `iterate_train_batches` does."""
+    """Yields all images of a split in order, normalised like those of `iterate_train_batches`."""
     batches = torch.split(torch.arange(len(split)), batch_size)
     for images, labels in split.iterate(batches, device=device):
         yield normalise(images, dataset), labels
 
 
 def augment(images: Tensor, augmentation: Augmentation) -> Tensor:
-    """Crops and flips each image of a batch as the recipe says.
+    """Crops and flips each image of a batch; `resized` crops are taken while decoding.
 
     Shapes:
         images: (N, C, H, W) -> (N, C, H, W)
     """
-    recipe = augmentation.recipe
-    if recipe.crop_padding:
-        images = crop_padded(images, recipe.crop_padding, augmentation.generator)
-    if recipe.flip:
+    if augmentation.crop == "pad":
+        images = crop_padded(images, augmentation.padding, augmentation.generator)
+    if augmentation.flip:
         images = flip_some(images, augmentation.generator)
     return images
 
 
 def crop_padded(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Pads with black and crops each image back to its size at a place of its own.
+    """Pads with black, then crops each image back to its size at a random position.
 
     Shapes:
         images: (N, C, H, W) -> (N, C, H, W)
@@ -182,7 +177,7 @@ def flip_some(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def normalise(images: Tensor, dataset: Dataset) -> Tensor:
-    """Bytes to floats of mean 0 and standard deviation 1 over the training images.
+    """Converts bytes to floats of mean 0 and standard deviation 1 over the training images.
 
     Shapes:
         images: (N, C, H, W) uint8 -> (N, C, H, W) float32, channels_last

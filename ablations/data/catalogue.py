@@ -1,21 +1,25 @@
-"""What is known of each dataset without reading it: sizes, classes, checksum."""
+"""What is known about each dataset without reading it: shape, classes, checksum, source."""
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
+
+Crop = Literal["none", "pad", "resized"]
+"""Random crop: none, of the padded image, or of random size and resized (ImageNet)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A dataset's facts; its images are read by `ablations.data`."""
+    """The facts of a dataset, and where its images come from."""
 
     name: str
-    """Its name in experiments.yaml."""
+    """Name in experiments.yaml."""
 
     channels: int
     """Channels of an image: 1 for grey, 3 for RGB."""
 
     image_size: int
-    """Side of the square images that a network sees, in pixels."""
+    """Side in pixels of the square images that the network receives."""
 
     num_classes: int
     """Number of labels."""
@@ -27,32 +31,44 @@ class Dataset:
     """Number of test images."""
 
     mean: tuple[float, ...]
-    """Mean of each channel over the training images, black being 0 and white 1."""
+    """Mean of each channel over the training images, on a scale from 0 (black) to 1 (white)."""
 
     std: tuple[float, ...]
-    """Standard deviation of each channel over the training images, in the same unit."""
+    """Standard deviation of each channel over the training images, on the same scale."""
+
+    reader: str = ""
+    """Function that reads the arrays, as `module:function`, so that plans need not import it. It
+    takes the dataset and the data directory. Unused for a folder of images."""
+
+    download: str | None = None
+    """Class of `torchvision.datasets` that downloads the files; None if nothing is downloaded."""
 
     checksum: str | None = None
-    """SHA-256 of the prepared arrays; None for a folder of images, which has no fixed content, and
+    """SHA-256 of the prepared arrays. None for a folder of images, which has no fixed content, and
     for published files whose arrays nobody has hashed yet (see `published_md5`)."""
 
     published_md5: tuple[tuple[str, str], ...] = ()
-    """Pickled files below the data directory with their published MD5, which is checked before
-    they are opened. Without a checksum they stand for the images in the identity of a trial."""
+    """Pickled files below the data directory with their published MD5, which is verified before
+    they are opened. Without `checksum` they identify the images in the key of a trial."""
 
     unpublished: tuple[str, ...] = ()
-    """The same images in files without a published MD5; read if the others are not there."""
+    """The same images in files without a published MD5; read if the pickled files are missing."""
 
     is_folder: bool = False
-    """Whether it is a folder of images, with a folder for each class in train/ and in val/."""
+    """Whether it is a folder of images, with one folder per class in train/ and in val/."""
 
     found: str | None = None
-    """SHA-256 of what is on this machine, put in by `identify_dataset`: of a folder's sorted paths
-    and sizes, or of the files without a published MD5. None if they are not there."""
+    """SHA-256 of what `identify_dataset` found on this machine: of a folder's sorted paths and
+    sizes, or of the files without a published MD5. None if they are missing."""
+
+    @property
+    def crops(self) -> tuple[Crop, Crop]:
+        """Random crops that a recipe can ask for."""
+        return ("none", "resized") if self.is_folder else ("none", "pad")
 
     @property
     def identity(self) -> str:
-        """What stands for the images in the identity of a trial."""
+        """What identifies the images in the key of a trial."""
         if self.checksum is not None:
             return self.checksum
         if self.found is not None:
@@ -78,9 +94,10 @@ DATASETS: dict[str, Dataset] = {
             test_size=2000,
             mean=(0.1678,),
             std=(0.2481,),
+            reader="ablations.data.digits:draw_digits",
             checksum="d7f8cbc2fdaa3b37160aed26ed209d77d390c582145157632f801325b960777c",
         ),
-        # For tuning: both parts come from the training originals of multiscale_digits.
+        # For tuning: both splits are drawn from the training originals of multiscale_digits.
         Dataset(
             name="multiscale_digits_validation",
             channels=1,
@@ -90,6 +107,7 @@ DATASETS: dict[str, Dataset] = {
             test_size=2000,
             mean=(0.1659,),
             std=(0.2468,),
+            reader="ablations.data.digits:draw_validation_digits",
             checksum="fe5c573d1bb48971ae06f2952e6afe520b84339d154342814027c77d4b521815",
         ),
         Dataset(
@@ -101,6 +119,8 @@ DATASETS: dict[str, Dataset] = {
             test_size=10_000,
             mean=(0.2860,),
             std=(0.3530,),
+            reader="ablations.data.fashion_mnist:read_fashion_mnist",
+            download="FashionMNIST",
             checksum="3dbcecbb29d9ed5c0576e5ba3f423876bce8da0032f60df01404c0308a7459d3",
         ),
         Dataset(
@@ -112,6 +132,8 @@ DATASETS: dict[str, Dataset] = {
             test_size=10_000,
             mean=(0.4914, 0.4822, 0.4465),
             std=(0.2470, 0.2435, 0.2616),
+            reader="ablations.data.cifar:read_cifar",
+            download="CIFAR10",
             checksum="97ae52245421cddc4d838dcc082cd1ca9464ae6bd72006d15138907b8b0518c4",
             published_md5=(
                 ("cifar-10-batches-py/data_batch_1", "c99cafc152244af753f735de768cd75f"),
@@ -122,9 +144,9 @@ DATASETS: dict[str, Dataset] = {
                 ("cifar-10-batches-py/test_batch", "40351d587109b95175f43aff81a1287e"),
             ),
         ),
-        # Nobody has hashed its arrays yet: mean and deviation are those in common use. Once
-        # `prepare_data` has read the published files, the checksum.txt that it leaves beside the
-        # arrays can be pinned here in place of the MD5; the keys of its trials change then.
+        # Nobody has hashed its arrays yet: mean and standard deviation are those in common use.
+        # Once `prepare_data` has read the published files, the checksum.txt that it writes beside
+        # the arrays can be pinned here in place of the MD5; this changes the keys of its trials.
         Dataset(
             name="cifar100",
             channels=3,
@@ -134,13 +156,15 @@ DATASETS: dict[str, Dataset] = {
             test_size=10_000,
             mean=(0.5071, 0.4865, 0.4409),
             std=(0.2673, 0.2564, 0.2762),
+            reader="ablations.data.cifar:read_cifar",
+            download="CIFAR100",
             published_md5=(
                 ("cifar-100-python/train", "16019d7e3df5f24257cddd939b257f8d"),
                 ("cifar-100-python/test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
             ),
             unpublished=("cifar-100-binary/train.bin", "cifar-100-binary/test.bin"),
         ),
-        # Classes and sizes are the published ones; `identify_dataset` puts in those of the copy.
+        # Classes and sizes are the published ones; `identify_dataset` fills in those of the copy.
         Dataset(
             name="imagenet",
             channels=3,
@@ -154,4 +178,4 @@ DATASETS: dict[str, Dataset] = {
         ),
     )
 }
-"""Every dataset that a recipe can name."""
+"""Every dataset by name. To add one, write its reader and its entry here."""

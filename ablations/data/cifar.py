@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ablations.data.catalogue import Dataset
 from ablations.data.files import Bytes, read_bytes
 from ablations.errors import MachineError
 
@@ -19,157 +20,156 @@ UNPICKLING_ERRORS = (
     *(pickle.UnpicklingError, EOFError, AttributeError, ImportError),
     *(LookupError, TypeError, ValueError, OverflowError, MemoryError, RecursionError),
 )
-"""What a damaged pickle, or one of something else, may raise."""
+"""Errors that a damaged or foreign pickle may raise."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cifar:
-    """What the two datasets differ in."""
+class Layout:
+    """What distinguishes the files of the two datasets."""
 
     title: str
-    """Its name in messages."""
+    """Name of the dataset in messages."""
 
     python: str
     """Folder of the Python layout."""
 
     binary: str
-    """Folder of the binary layout, whose files are named alike but for the suffix `.bin`."""
+    """Folder of the binary layout; its files have the same names with the suffix `.bin`."""
 
     files: Mapping[str, Sequence[str]]
     """Files of each split."""
 
     label_key: bytes
-    """Of the Python layout: key of the labels."""
+    """Key of the labels in the Python layout."""
 
     label_bytes: int
-    """Of the binary layout: bytes before the pixels; the last one is the label."""
+    """Bytes before the pixels in the binary layout; the last one is the label."""
 
 
-CIFAR10 = Cifar(
-    title="CIFAR-10",
-    python="cifar-10-batches-py",
-    binary="cifar-10-batches-bin",
-    files={"train": [f"data_batch_{n}" for n in range(1, 6)], "test": ["test_batch"]},
-    label_key=b"labels",
-    label_bytes=1,
-)
+LAYOUTS: Mapping[str, Layout] = {
+    "cifar10": Layout(
+        title="CIFAR-10",
+        python="cifar-10-batches-py",
+        binary="cifar-10-batches-bin",
+        files={"train": [f"data_batch_{n}" for n in range(1, 6)], "test": ["test_batch"]},
+        label_key=b"labels",
+        label_bytes=1,
+    ),
+    "cifar100": Layout(
+        title="CIFAR-100",
+        python="cifar-100-python",
+        binary="cifar-100-binary",
+        files={"train": ["train"], "test": ["test"]},
+        label_key=b"fine_labels",
+        label_bytes=2,  # the coarse label, then the fine one
+    ),
+}
+"""The files of each dataset, by its name."""
 
-CIFAR100 = Cifar(
-    title="CIFAR-100",
-    python="cifar-100-python",
-    binary="cifar-100-binary",
-    files={"train": ["train"], "test": ["test"]},
-    label_key=b"fine_labels",
-    label_bytes=2,  # the coarse label, then the fine one
-)
 
-
-def read_cifar(cifar: Cifar, data_dir: Path, *, md5: Mapping[str, str]) -> dict[str, Bytes]:
+def read_cifar(dataset: Dataset, data_dir: Path) -> dict[str, Bytes]:
     """Reads the images (N, 3, 32, 32) and labels (N,) of both splits.
 
-    If both layouts are there the Python one is read.
-
-    Args:
-        cifar: Which of the two datasets.
-        data_dir: Folder that holds the dataset's own folder.
-        md5: MD5 of each file of the Python layout, by its path below `data_dir`. A file with
-            another one is not unpickled.
+    The Python layout is preferred. A file of it is unpickled only if its MD5 is the published one.
 
     Raises:
-        MachineError: If neither layout is there, or a file is missing, truncated, unreadable or
+        MachineError: If both layouts are missing, or a file is missing, truncated, unreadable or
             not the published one.
     """
-    read: Callable[[Cifar, Path], tuple[Bytes, Bytes]]
-    if (data_dir / cifar.python).is_dir():
-        sums = {data_dir / name: expected for name, expected in md5.items()}
-        read, folder, suffix = partial(_read_python_batch, md5=sums), data_dir / cifar.python, ""
-    elif (data_dir / cifar.binary).is_dir():
-        read, folder, suffix = _read_binary_batch, data_dir / cifar.binary, ".bin"
+    layout = LAYOUTS[dataset.name]
+    read: Callable[[Layout, Path], tuple[Bytes, Bytes]]
+    if (data_dir / layout.python).is_dir():
+        md5 = {data_dir / name: expected for name, expected in dataset.published_md5}
+        read, folder, suffix = partial(_read_python_batch, md5=md5), data_dir / layout.python, ""
+    elif (data_dir / layout.binary).is_dir():
+        read, folder, suffix = _read_binary_batch, data_dir / layout.binary, ".bin"
     else:
         raise MachineError(
-            f"{data_dir} must hold {cifar.title} as a folder {cifar.binary} or {cifar.python}, "
-            "got neither. Unpack its archive there, pass --data-dir, or let --download fetch it."
+            f"{data_dir} must hold {layout.title} in a folder {layout.binary} or {layout.python}, "
+            "got neither. Unpack its archive there, or pass --data-dir or --download."
         )
     arrays: dict[str, Bytes] = {}
-    for split, names in cifar.files.items():
-        batches = [read(cifar, folder / f"{name}{suffix}") for name in names]
+    for split, names in layout.files.items():
+        batches = [read(layout, folder / f"{name}{suffix}") for name in names]
         arrays[f"{split}_images"] = np.concatenate([images for images, _ in batches])
         arrays[f"{split}_labels"] = np.concatenate([labels for _, labels in batches])
     return arrays
 
 
-def _read_binary_batch(cifar: Cifar, path: Path) -> tuple[Bytes, Bytes]:
-    """Label bytes and 3,072 pixel bytes an image: red, green, blue, each row by row."""
-    content = np.frombuffer(read_bytes(path, title=cifar.title), np.uint8)
-    size = cifar.label_bytes + PIXELS
+def _read_binary_batch(layout: Layout, path: Path) -> tuple[Bytes, Bytes]:
+    """Reads label bytes and 3,072 pixel bytes per image: red, green, blue, each row by row."""
+    content = np.frombuffer(read_bytes(path, title=layout.title), np.uint8)
+    size = layout.label_bytes + PIXELS
     if content.size == 0 or content.size % size:
         raise MachineError(
             f"{path} must hold a whole number of records of {size} bytes, got "
-            f"{content.size} bytes. Fetch the file again."
+            f"{content.size} bytes. Download it again."
         )
     records = content.reshape(-1, size)
-    images = records[:, cifar.label_bytes :].reshape(-1, 3, 32, 32)
-    return images, records[:, cifar.label_bytes - 1]
+    images = records[:, layout.label_bytes :].reshape(-1, 3, 32, 32)
+    return images, records[:, layout.label_bytes - 1]
 
 
-def _read_python_batch(cifar: Cifar, path: Path, *, md5: Mapping[Path, str]) -> tuple[Bytes, Bytes]:
-    """A pickled dictionary with `data` (N, 3072) and the labels, written by Python 2."""
-    content = read_bytes(path, title=cifar.title)
+def _read_python_batch(
+    layout: Layout, path: Path, *, md5: Mapping[Path, str]
+) -> tuple[Bytes, Bytes]:
+    """Reads a dictionary with `data` (N, 3072) and the labels, pickled by Python 2."""
+    content = read_bytes(path, title=layout.title)
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5[path]:
         raise MachineError(
             f"{path} must have the MD5 {md5[path]}, got {found}. "
-            "It is damaged or not the published file; fetch it again."
+            "It is damaged or not the published file; download it again."
         )
     try:
         batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
-        labels = np.frombuffer(bytes(batch[cifar.label_key]), np.uint8)
+        labels = np.frombuffer(bytes(batch[layout.label_key]), np.uint8)
         images = batch[b"data"].values.reshape(-1, 3, 32, 32)
     except UNPICKLING_ERRORS as error:
         raise MachineError(
-            f"{path} must be a batch of {cifar.title} for Python, got {type(error).__name__}: "
-            f"{error}. Fetch the file again."
+            f"{path} must be a batch of {layout.title} for Python, got {type(error).__name__}: "
+            f"{error}. Download it again."
         ) from error
     if len(images) != len(labels):
         raise MachineError(
-            f"{path} must have a label for each image, got {len(images)} images and "
-            f"{len(labels)} labels. Fetch the file again."
+            f"{path} must have one label per image, got {len(images)} images and "
+            f"{len(labels)} labels. Download it again."
         )
     return images, labels
 
 
 class _ByteType:
-    """Stands for the type of an array's values, which must be bytes."""
+    """Stand-in for the type of an array's values, which must be bytes."""
 
     def __init__(self, code: bytes, *_: Any) -> None:
         if code != b"u1":
-            raise pickle.UnpicklingError(f"the values of an array must be bytes, got {code!r}")
+            raise pickle.UnpicklingError(f"array values must be bytes, got {code!r}")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        """Bytes have no order."""
+        """Does nothing: bytes have no byte order."""
 
 
 class _ByteArray:
-    """Stands for an array: what a pickle says of one is checked before NumPy sees it."""
+    """Stand-in for an array; its pickled state is checked before NumPy sees it."""
 
     values: Bytes
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, byte_type, is_fortran, content = state
         if type(byte_type) is not _ByteType or is_fortran or type(content) is not bytes:
-            raise pickle.UnpicklingError("an array must be of bytes, row by row")
+            raise pickle.UnpicklingError("an array must hold bytes in row-major order")
         self.values = np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _reconstruct(*_: Any) -> _ByteArray:
-    """What NumPy's function of this name is called for: an array that is empty so far."""
+    """Stand-in for the NumPy function of this name, which creates an empty array."""
     return _ByteArray()
 
 
 class _BatchUnpickler(pickle.Unpickler):
     """Unpickles plain values and arrays of bytes.
 
-    The names that a batch holds are those of stand-ins, so that a pickle calls nothing but them.
+    The names in a batch resolve to stand-ins, so that a pickle can call nothing else.
     """
 
     NAMES: Mapping[tuple[str, str], Any] = {

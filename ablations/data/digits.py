@@ -1,60 +1,58 @@
-"""The `multiscale_digits` images, made from scikit-learn's handwritten digits.
+"""The `multiscale_digits` images, composed from scikit-learn's handwritten digits.
 
 Everything is integer arithmetic on the raw output of a fixed random bit generator, so the bytes
 are the same with every version of NumPy and on every machine.
 """
 
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
+from ablations.data.catalogue import Dataset
+from ablations.data.files import Bytes
 
 CANVAS = 32
 """Side of an image in pixels."""
 SMALLEST, LARGEST = 8, 28
 """Range of the digits' side in pixels."""
 FRAGMENTS = 5
-"""Pieces of other digits strewn over each image."""
+"""Number of pieces of other digits scattered over each image."""
 FRAGMENT_SIDE = 4
 """Side of such a piece in pixels."""
 NOISE_STD = 40
-"""Standard deviation of the noise, white being 255."""
+"""Standard deviation of the noise; white is 255."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """Images with their labels and the size of the object that each shows."""
+def draw_digits(dataset: Dataset, _data_dir: Path) -> dict[str, Bytes]:
+    """Draws images (N, 1, 32, 32), labels (N,) and the digits' sizes in pixels (N,) of each split.
 
-    images: Bytes
-    """(N, 1, 32, 32)"""
-    labels: Bytes
-    """(N,)"""
-    sizes: Bytes
-    """(N,), side of the digit in pixels"""
-
-
-def draw_digits(train_size: int, test_size: int, *, validation: bool) -> tuple[Drawn, Drawn]:
-    """Draws training and test images; no original serves both.
-
-    A quarter of the 1,797 originals is kept for the test images. With `validation` those are
-    left out, and a quarter of the others takes their place.
+    No original appears in both splits: a quarter of the 1,797 originals is reserved for the test
+    images.
     """
-    from sklearn.datasets import load_digits  # only when the images are made: it takes a second
+    return _draw_splits(dataset, validation=False)
+
+
+def draw_validation_digits(dataset: Dataset, _data_dir: Path) -> dict[str, Bytes]:
+    """Like `draw_digits`, but of the training originals alone: a quarter of them is held out."""
+    return _draw_splits(dataset, validation=True)
+
+
+def _draw_splits(dataset: Dataset, *, validation: bool) -> dict[str, Bytes]:
+    from sklearn.datasets import load_digits  # takes a second, and needed only to draw
 
     digits = load_digits()
     originals = digits.images.astype(np.int64)  # (1797, 8, 8), 0 to 16
+    labels = digits.target.astype(np.uint8)
     order = np.argsort(_draw_raw(0, len(originals)), kind="stable")
     kept, held = _split_off_quarter(order)
     if validation:
         kept, held = _split_off_quarter(kept)
-    labels = digits.target.astype(np.uint8)
     stream = 10 if validation else 20
-    return (
-        _draw_split(originals[kept], labels[kept], train_size, stream=stream + 1),
-        _draw_split(originals[held], labels[held], test_size, stream=stream + 2),
-    )
+    train = _draw_split(originals[kept], labels[kept], dataset.train_size, stream=stream + 1)
+    test = _draw_split(originals[held], labels[held], dataset.test_size, stream=stream + 2)
+    splits = {"train": train, "test": test}
+    return {f"{split}_{part}": a for split, parts in splits.items() for part, a in parts.items()}
 
 
 def _split_off_quarter(order: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -67,11 +65,13 @@ def _draw_raw(stream: int, count: int) -> NDArray[np.uint64]:
     return raw
 
 
-def _draw_split(originals: NDArray[np.int64], labels: Bytes, count: int, *, stream: int) -> Drawn:
-    """Draws `count` images, taking the originals in turn so that classes stay balanced."""
+def _draw_split(
+    originals: NDArray[np.int64], labels: Bytes, count: int, *, stream: int
+) -> dict[str, Bytes]:
+    """Draws `count` images, cycling through the originals so that classes stay balanced."""
     words_per_image = 3 + 5 * FRAGMENTS
     choices = _draw_raw(stream, count * words_per_image).reshape(count, words_per_image)
-    interpolations = {side: _interpolation(side) for side in range(SMALLEST, LARGEST + 1)}
+    interpolations = {side: _interpolate(side) for side in range(SMALLEST, LARGEST + 1)}
     images = np.empty((count, 1, CANVAS, CANVAS), np.uint8)
     sizes = np.empty(count, np.uint8)
     for index in range(count):
@@ -87,13 +87,13 @@ def _draw_split(originals: NDArray[np.int64], labels: Bytes, count: int, *, stre
         images[index, 0] = canvas
         sizes[index] = side
     _add_noise(images, stream=stream + 100)
-    return Drawn(images=images, labels=np.resize(labels, count), sizes=sizes)
+    return {"images": images, "labels": np.resize(labels, count), "sizes": sizes}
 
 
-def _interpolation(side: int) -> NDArray[np.int64]:
-    """Bilinear enlargement of 8 pixels to `side`, as a (side, 8) matrix whose rows sum to 2 side.
+def _interpolate(side: int) -> NDArray[np.int64]:
+    """Bilinear upsampling of 8 pixels to `side`, as a (side, 8) matrix whose rows sum to 2 side.
 
-    Pixel centres are aligned; beyond the border the outermost pixel goes on.
+    Pixel centres are aligned; the outermost pixel is repeated beyond the border.
     """
     matrix = np.zeros((side, 8), np.int64)
     for row in range(side):
@@ -105,7 +105,7 @@ def _interpolation(side: int) -> NDArray[np.int64]:
 
 
 def _draw_clutter(originals: NDArray[np.int64], words: list[int]) -> NDArray[np.int64]:
-    """An empty canvas with fragments of digits at seven tenths of full brightness."""
+    """Draws fragments of digits on an empty canvas, at seven tenths of full brightness."""
     canvas = np.zeros((CANVAS, CANVAS), np.int64)
     side, room = FRAGMENT_SIDE, CANVAS - FRAGMENT_SIDE + 1
     for start in range(0, 5 * FRAGMENTS, 5):
@@ -118,7 +118,7 @@ def _draw_clutter(originals: NDArray[np.int64], words: list[int]) -> NDArray[np.
 
 
 def _add_noise(images: Bytes, *, stream: int) -> None:
-    """Adds nearly Gaussian noise in place: the sum of 12 random bytes has deviation 256."""
+    """Adds nearly Gaussian noise in place: a sum of 12 random bytes has standard deviation 256."""
     generator = np.random.PCG64(stream)
     for image in images:
         words = generator.random_raw(12 * image.size // 8)

@@ -1,10 +1,12 @@
 """Fashion-MNIST as its authors publish it: four idx files, plain or compressed."""
 
+import math
 import struct
 from pathlib import Path
 
 import numpy as np
 
+from ablations.data.catalogue import Dataset
 from ablations.data.files import Bytes, read_bytes
 from ablations.errors import MachineError
 
@@ -13,7 +15,7 @@ PREFIXES = {"train": "train", "test": "t10k"}
 TITLE = "Fashion-MNIST"
 
 
-def read_fashion_mnist(data_dir: Path) -> dict[str, Bytes]:
+def read_fashion_mnist(_dataset: Dataset, data_dir: Path) -> dict[str, Bytes]:
     """Reads the images (N, 1, 28, 28) and labels (N,) of both splits.
 
     Raises:
@@ -22,8 +24,8 @@ def read_fashion_mnist(data_dir: Path) -> dict[str, Bytes]:
     folder = data_dir / FOLDER
     if not folder.is_dir():
         raise MachineError(
-            f"{data_dir} must hold {TITLE} as a folder {FOLDER}, got no such folder. "
-            "Put its files there, pass --data-dir, or let --download fetch it."
+            f"{data_dir} must hold {TITLE} in a folder {FOLDER}, got no such folder. "
+            "Put its files there, or pass --data-dir or --download."
         )
     arrays: dict[str, Bytes] = {}
     for split, prefix in PREFIXES.items():
@@ -34,7 +36,7 @@ def read_fashion_mnist(data_dir: Path) -> dict[str, Bytes]:
 
 
 def _read_idx(path: Path, *, dimensions: int) -> Bytes:
-    """Two zeros, the type (8 for bytes), the number of sizes, each size in 4 bytes, the values."""
+    """Reads two zeros, the type (8: bytes), the number of sizes, the 4-byte sizes, the values."""
     if not path.exists():
         packed = path.with_name(f"{path.name}.gz")
         path = packed if packed.exists() else path
@@ -43,13 +45,13 @@ def _read_idx(path: Path, *, dimensions: int) -> Bytes:
     if content[:4] != bytes((0, 0, 8, dimensions)) or len(content) < start:
         raise MachineError(
             f"{path} must be an idx file of bytes in {dimensions} dimension(s), got one that "
-            f"starts with {content[:4].hex(' ') or 'nothing'}. Fetch the file again."
+            f"starts with {content[:4].hex(' ') or 'nothing'}. Download it again."
         )
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     values = np.frombuffer(content, np.uint8, offset=start)
-    if values.size != np.prod(shape, dtype=np.int64):
+    if values.size == 0 or values.size != math.prod(shape):
         raise MachineError(
-            f"{path} must hold {' x '.join(map(str, shape))} bytes as it says, got {values.size}. "
-            "Fetch the file again."
+            f"{path} must hold {' x '.join(map(str, shape))} bytes, as its header says, got "
+            f"{values.size}. Download it again."
         )
     return values.reshape(shape)

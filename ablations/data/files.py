@@ -1,4 +1,4 @@
-"""What the readers of published files share: reading them, and fetching what is missing."""
+"""Published files of a dataset: reading them, and downloading the missing ones."""
 
 import gzip
 import zlib
@@ -7,23 +7,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ablations.data.catalogue import Dataset
 from ablations.errors import MachineError
 
 Bytes = NDArray[np.uint8]
 
-TORCHVISION_NAMES = {"fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
-"""Datasets that torchvision can download, with its names for them."""
-
 
 def read_bytes(path: Path, *, title: str) -> bytes:
-    """Reads a whole file; one that ends in `.gz` is unpacked.
+    """Reads a whole file and decompresses it if its name ends in `.gz`.
 
     Args:
         path: The file.
-        title: The dataset's name, for the message.
+        title: Name of the dataset, for the message.
 
     Raises:
-        MachineError: If it is missing, unreadable, or cut short.
+        MachineError: If the file is missing, unreadable or truncated.
     """
     try:
         content = path.read_bytes()
@@ -32,21 +30,23 @@ def read_bytes(path: Path, *, title: str) -> bytes:
         reason = error.strerror or str(error)  # gzip's own errors have no number
     except (EOFError, zlib.error) as error:
         reason = str(error)
-    raise MachineError(f"{path} must be a readable file of {title}, got {reason}. Fetch it again.")
+    raise MachineError(
+        f"{path} must be a readable file of {title}, got {reason}. Download it again."
+    )
 
 
-def download_dataset(name: str, data_dir: Path) -> None:
-    """Fetches a dataset's published files through torchvision, unless they are there.
+def download_dataset(dataset: Dataset, data_dir: Path) -> None:
+    """Downloads the published files through torchvision unless they exist.
 
     Raises:
         MachineError: If the download fails.
     """
-    from torchvision import datasets  # seconds to import, and only needed here
+    from torchvision import datasets  # seconds to import, and needed only here
 
     try:
-        getattr(datasets, TORCHVISION_NAMES[name])(str(data_dir), download=True)
+        getattr(datasets, str(dataset.download))(str(data_dir), download=True)
     except (OSError, RuntimeError) as error:
         raise MachineError(
-            f"{name} must be downloaded to {data_dir}, got {type(error).__name__}: {error}. "
-            "Put the files there by hand and leave out --download."
+            f"{dataset.name} cannot be downloaded to {data_dir}: {type(error).__name__}: {error}. "
+            "Put the files there by hand and omit --download."
         ) from error

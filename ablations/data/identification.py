@@ -1,6 +1,6 @@
-"""Datasets that are known only by what is on this machine: a folder of images, unpublished files.
+"""Identities of datasets that have no published checksum: folders of images, unpublished files.
 
-Loads no torch: a plan needs their identity.
+Loads no torch, since plans need identities.
 """
 
 import functools
@@ -14,7 +14,7 @@ from ablations.data.catalogue import Dataset
 from ablations.errors import MachineError
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-"""Endings of images, in small letters; other files are passed over."""
+"""File name extensions of images, in lower case; other files are ignored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,43 +22,42 @@ class Listing:
     """The images of a folder."""
 
     classes: tuple[str, ...]
-    """Names of the classes' folders, sorted; a label is a position among them."""
+    """Names of the class folders, sorted; a label is an index into them."""
 
     train: tuple[str, ...]
-    """Paths of the training images below the folder, sorted."""
+    """Paths of the training images relative to the folder, sorted."""
 
     test: tuple[str, ...]
-    """Paths of the images in val/, sorted."""
+    """Paths of the images in val/ relative to the folder, sorted."""
 
     sha256: str
-    """Of all paths with their sizes in bytes."""
+    """Hash of all paths with their sizes in bytes."""
 
 
 def identify_dataset(dataset: Dataset, data_dir: Path) -> Dataset:
-    """The dataset with the facts of the copy on this machine, if they are not constants.
+    """The dataset with the facts of the copy on this machine, unless they are constants.
 
-    If it is not there, or has faults, nothing is put in: a plan does not need it, and
-    `prepare_data` says what is wrong before anything trains.
+    A copy that is missing or faulty is ignored: a plan does not need it, and `prepare_data`
+    reports the fault before any training.
     """
     if dataset.checksum is not None:
         return dataset
-    return _look(replace(dataset, found=None), data_dir.absolute())
+    return _identify_once(replace(dataset, found=None), data_dir.absolute())
 
 
-@functools.cache
-def _look(dataset: Dataset, data_dir: Path) -> Dataset:
-    """Kept for the life of the process, since many plans ask, and a folder may be large."""
+@functools.cache  # many plans ask, and a folder may be large
+def _identify_once(dataset: Dataset, data_dir: Path) -> Dataset:
     try:
-        return look_again(dataset, data_dir)
+        return inspect_dataset(dataset, data_dir)
     except MachineError:
         return dataset
 
 
-def look_again(dataset: Dataset, data_dir: Path) -> Dataset:
-    """What `identify_dataset` returns, but read anew, and faults are raised.
+def inspect_dataset(dataset: Dataset, data_dir: Path) -> Dataset:
+    """Like `identify_dataset`, but always reads the disk and raises on faults.
 
     Raises:
-        MachineError: If a folder of images is missing or has faults, or a file is unreadable.
+        MachineError: If a folder of images is missing or faulty, or a file is unreadable.
     """
     if dataset.is_folder:
         return describe_folder(dataset, scan_images(data_dir / dataset.name))
@@ -72,7 +71,7 @@ def look_again(dataset: Dataset, data_dir: Path) -> Dataset:
 
 
 def describe_folder(dataset: Dataset, listing: Listing) -> Dataset:
-    """The dataset with the classes, sizes and identity of a folder."""
+    """The dataset with the classes, sizes and identity of a folder of images."""
     return replace(
         dataset,
         num_classes=len(listing.classes),
@@ -83,10 +82,11 @@ def describe_folder(dataset: Dataset, listing: Listing) -> Dataset:
 
 
 def scan_images(root: Path) -> Listing:
-    """Lists the images below `root`, and checks that every class has some in train/ and in val/.
+    """Lists the images below `root`.
 
     Raises:
-        MachineError: If that does not hold, or a folder is missing or unreadable.
+        MachineError: If a class has no images in train/ or in val/, or a folder is missing or
+            unreadable.
     """
     if not root.is_dir():
         raise MachineError(
@@ -102,7 +102,7 @@ def scan_images(root: Path) -> Listing:
         }
     except OSError as error:
         raise MachineError(
-            f"{error.filename} must be there and readable, got {error.strerror}. "
+            f"{error.filename} must be readable, got {error.strerror}. "
             f"{root} must hold images as train/CLASS/ and val/CLASS/."
         ) from error
     digest = hashlib.sha256()
@@ -119,7 +119,7 @@ def scan_images(root: Path) -> Listing:
 def _list_classes(folder: Path) -> list[str]:
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if not classes:
-        raise MachineError(f"{folder} must hold a folder for each class, got none.")
+        raise MachineError(f"{folder} must hold one folder per class, got none.")
     return classes
 
 
@@ -127,13 +127,13 @@ def _check_same(root: Path, train: list[str], test: list[str]) -> None:
     if other := sorted(set(train) ^ set(test)):
         shown = ", ".join(other[:3]) + (", ..." if len(other) > 3 else "")
         raise MachineError(
-            f"{root} must have the same classes in train/ and val/, got {len(other)} in one of "
-            f"them only: {shown}. Sort the images into the folders of their classes."
+            f"{root} must have the same classes in train/ and val/, got {len(other)} in only one "
+            f"of them: {shown}. Sort the images into the folders of their classes."
         )
 
 
 def _list_class(root: Path, split: str, name: str) -> list[tuple[str, int]]:
-    """The paths below `root` and the sizes of a class's images."""
+    """Paths below `root` and sizes in bytes of the images of one class."""
     found = list(_walk(root / split / name))
     if not found:
         raise MachineError(f"{root / split / name} must hold images, got none.")
@@ -161,6 +161,6 @@ def _hash_files(paths: list[Path]) -> str:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             raise MachineError(
-                f"{path} must be a readable file, got {error.strerror}. Fetch it again."
+                f"{path} must be a readable file, got {error.strerror}. Download it again."
             ) from error
     return digest.hexdigest()

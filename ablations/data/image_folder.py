@@ -1,4 +1,4 @@
-"""A folder of images: decoded, cropped and flipped by worker processes, batch by batch."""
+"""A folder of images, decoded, cropped and flipped in batches by worker processes."""
 
 import multiprocessing
 import os
@@ -14,17 +14,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils import data as torch_data
 
-from ablations.config import Recipe
 from ablations.data.batches import Augmentation
 from ablations.data.identification import Listing
 from ablations.errors import MachineError
 
 SHORTER_SIDE = 256 / 224
-"""Shorter side of a test image in units of its centre crop: the papers' 256 for 224. A crop of 320
-is taken at the same scale, from 366 pixels, since one of 256 pixels does not hold it."""
+"""Shorter side of a resized test image relative to its centre crop: 256 for 224, as in the papers.
+A crop of 320 is taken at the same scale, from 366 pixels, since it does not fit into 256."""
+
+Transform = Callable[[Image.Image], Tensor]
 
 Key = tuple[list[int], Sequence[int | None]]
-"""A batch that is asked for: indices, and a seed for each image, None if it is not augmented."""
+"""A batch to decode: indices, and one seed per image; None for images that are not augmented."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +36,16 @@ class FolderSplit:
     """The folder."""
 
     paths: NDArray[np.bytes_]
-    """(N,), the images' paths below it."""
+    """(N,), paths of the images relative to the folder."""
 
     labels: NDArray[np.int64]
     """(N,)"""
 
     image_size: int
-    """Side in pixels of the crops."""
+    """Side of the crops in pixels."""
 
     workers: int
-    """Processes that decode; 0 for this one. Batches do not depend on it."""
+    """Processes that decode; 0 decodes in this one. Batches do not depend on it."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,21 +57,21 @@ class FolderSplit:
         device: torch.device,
         augmentation: Augmentation | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `Split` says; each image is augmented from a seed of its own.
+        """See `Split`; each image is augmented from its own seed.
 
         Raises:
             MachineError: If an image is unreadable.
         """
         loader: torch_data.DataLoader[Any] = torch_data.DataLoader(
-            _Decoder(self, None if augmentation is None else augmentation.recipe),
-            batch_size=None,  # an item of the decoder is a batch
+            _Decoder(self, build_transform(self.image_size, augmentation)),
+            batch_size=None,  # each item of the decoder is a batch
             sampler=_list_keys(batches, augmentation),
             num_workers=self.workers,
             collate_fn=_keep,
             pin_memory=device.type == "cuda",
-            # Forking this process, which may have threads and a GPU, could hang.
+            # Forking could hang: this process may have threads and use a GPU.
             multiprocessing_context=_choose_context() if self.workers else None,
-            generator=torch.Generator(),  # else it draws from the global one
+            generator=torch.Generator(),  # by default it draws from the global one
         )
         for batch in loader:
             if isinstance(batch, MachineError):
@@ -80,14 +81,14 @@ class FolderSplit:
 
 
 class _Decoder(torch_data.Dataset[Any]):
-    """Files -> a batch; lives in the worker processes."""
+    """Decodes a batch of files; runs in the worker processes."""
 
-    def __init__(self, split: FolderSplit, recipe: Recipe | None) -> None:
+    def __init__(self, split: FolderSplit, transform: Transform) -> None:
         self._split = split
-        self._transform = build_transform(split.image_size, recipe)
+        self._transform = transform
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor] | MachineError:
-        """A fault is returned: raised in a worker it would be wrapped in its stack trace."""
+        """Returns a fault; raised in a worker, it would be wrapped in a stack trace."""
         indices, seeds = key
         try:
             images = [self._decode(i, seed) for i, seed in zip(indices, seeds, strict=True)]
@@ -107,7 +108,7 @@ class _Decoder(torch_data.Dataset[Any]):
 def build_splits(
     arrays: dict[str, NDArray[Any]], *, image_size: int, workers: int
 ) -> dict[str, FolderSplit]:
-    """The training split, and the test split at both sizes, from what `list_arrays` made."""
+    """The training split, and the test split at both sizes, from the result of `list_arrays`."""
     sizes = {"train": image_size, "test": image_size, "test_320": 320}
     return {
         name: FolderSplit(
@@ -122,7 +123,7 @@ def build_splits(
 
 
 def list_arrays(root: Path, listing: Listing) -> dict[str, NDArray[Any]]:
-    """A listing as arrays, which can be mapped: workers then need not list the folder again."""
+    """A listing as arrays; they are mapped, so that workers need not list the folder again."""
     arrays: dict[str, NDArray[Any]] = {"root": np.array(os.fsencode(root.resolve()))}
     labels = {name: label for label, name in enumerate(listing.classes)}
     for split, paths in (("train", listing.train), ("test", listing.test)):
@@ -146,20 +147,20 @@ def read_image(path: Path) -> Image.Image:
         ) from error
 
 
-def build_transform(image_size: int, recipe: Recipe | None) -> Callable[[Image.Image], Tensor]:
-    """Image -> (3, image_size, image_size) uint8: augmented, or the centre crop if None."""
-    from torchvision.transforms import v2  # seconds to import, and only needed for folders
+def build_transform(image_size: int, augmentation: Augmentation | None) -> Transform:
+    """Maps an image to (3, image_size, image_size) uint8: augmented, or the centre crop if None."""
+    from torchvision.transforms import v2  # seconds to import, and needed only for folders
 
-    if recipe is not None and recipe.crop == "resized":
+    if augmentation is not None and augmentation.crop == "resized":
         steps = [v2.RandomResizedCrop(image_size, antialias=True)]
     else:
         steps = [
             v2.Resize(round(image_size * SHORTER_SIDE), antialias=True),
             v2.CenterCrop(image_size),
         ]
-    if recipe is not None and recipe.flip:
+    if augmentation is not None and augmentation.flip:
         steps.append(v2.RandomHorizontalFlip())
-    transform: Callable[[Image.Image], Tensor] = v2.Compose([*steps, v2.PILToTensor()])
+    transform: Transform = v2.Compose([*steps, v2.PILToTensor()])
     return transform
 
 
@@ -177,7 +178,7 @@ def _list_keys(batches: Sequence[Tensor], augmentation: Augmentation | None) -> 
 
 def _choose_context() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
-    # Imported once, not by every worker; torchvision is what transforms need.
+    # Imported once rather than by every worker; transforms need torchvision.
     context.set_forkserver_preload([__name__, "torchvision.transforms.v2"])
     return context
 

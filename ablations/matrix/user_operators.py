@@ -1,6 +1,6 @@
-"""Operators that users wrote: found, their settings checked, their files hashed, tried out.
+"""Operators that users wrote: imported, settings validated, source files hashed, shapes tested.
 
-What they are made of is theirs, so that all faults of theirs become messages.
+Faults of the user's code become messages.
 """
 
 import inspect
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from torch import nn
 
 GIVEN = ("self", "channels", "stride")
-"""Arguments that an operator gets from the body, not from its settings."""
+"""Arguments that the body passes to an operator; the others are settings."""
 
 PROBE_SIZE = 8
-"""Side in pixels of the image that an operator is tried out on."""
+"""Side in pixels of the image that operators are tested on."""
 
 
 def describe_operator(
     path: str, settings: Mapping[str, Any], *, sources: Sequence[str], folder: Path
 ) -> UserOperator:
-    """The operator that experiments.yaml describes, with checked settings and hashed files.
+    """Imports the operator that experiments.yaml names, validates its settings, hashes its files.
 
     Args:
-        path: `package.module:Class`; looked for in `folder`, too.
-        settings: Its arguments besides channels and stride.
-        sources: Further files that it is made of, below `folder`.
-        folder: Where experiments.yaml is.
+        path: `package.module:Class`; `folder` is searched too.
+        settings: Arguments besides channels and stride.
+        sources: Other files that it depends on, relative to `folder`.
+        folder: Folder of experiments.yaml.
 
     Raises:
-        ValueError: If it cannot be loaded, a setting is not what the class's annotations say, or a
-            file is missing.
+        ValueError: If it cannot be imported, a setting does not match the annotations of the class,
+            or a file is missing.
     """
-    from sknet.operators import load_class  # the user's module loads torch
+    from sknet.operators import load_class  # loads torch
 
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
@@ -57,10 +57,10 @@ def describe_operator(
 
 
 def check_settings(found: "type[nn.Module]", settings: Mapping[str, Any]) -> dict[str, Setting]:
-    """The settings as the annotations of the class's `__init__` want them, defaults filled in.
+    """Validates settings by the annotations of the class's `__init__`, and adds the defaults.
 
     Raises:
-        ValueError: With every setting that is missing, unknown, or of another type.
+        ValueError: With every setting that is missing, unknown, or of the wrong type.
     """
     hints = get_type_hints(found.__init__)
     parameters = [
@@ -80,19 +80,19 @@ def check_settings(found: "type[nn.Module]", settings: Mapping[str, Any]) -> dic
     try:
         checked = model.model_validate(dict(settings))
     except ValidationError as error:
-        told = "; ".join(
+        reasons = "; ".join(
             f"settings.{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
             for fault in error.errors()
         )
-        raise ValueError(f"{found.__name__} does not take these settings: {told}") from None
+        raise ValueError(f"{found.__name__} does not accept these settings: {reasons}") from None
     return {name: _freeze(getattr(checked, name)) for name in wanted}
 
 
 def check_shapes(operator: UserOperator, widths: Iterable[int]) -> None:
-    """Builds the operator for each width, with both strides, and tries it out.
+    """Builds the operator for each width and both strides, and tests its output shape.
 
     Raises:
-        ValueError: If it cannot be built, or gives another shape than a spatial operator must.
+        ValueError: If it cannot be built, or its output has the wrong shape.
     """
     import torch
 
@@ -105,7 +105,7 @@ def check_shapes(operator: UserOperator, widths: Iterable[int]) -> None:
             try:
                 with torch.random.fork_rng(devices=[]):
                     shape = tuple(build_operator(operator, channels, stride=stride)(image).shape)
-            except Exception as error:  # whatever a user's code raises
+            except Exception as error:  # the user's code may raise anything
                 raise ValueError(
                     f"{operator} cannot be built for {channels} channels with stride {stride}: "
                     f"{type(error).__name__}: {error}"
@@ -122,10 +122,10 @@ def _freeze(value: Any) -> Setting:
         return tuple(value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    raise ValueError(f"a setting must be a text, a number, a truth value or a list, got {value!r}")
+    raise ValueError(f"a setting must be a string, number, boolean, null or list, got {value!r}")
 
 
 def _hash_source(path: Path) -> str:
     if not path.is_file():
-        raise ValueError(f"sources must name files, got {path}, which is none")
+        raise ValueError(f"sources must name files, got {path}, which is not a file")
     return hash_file(path)

@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ablations.complexity.scales import Scales
-from ablations.config import PaperRow
-from ablations.matrix import HEADINGS
+from ablations.config import COLUMNS, PaperRow
 from ablations.statistics import is_exploratory, summarise
 from ablations.statistics.claims import judge_claims
 from ablations.study.study import Study
@@ -175,7 +174,7 @@ def _list_headings(study: Study, columns: Sequence[str]) -> dict[str, str]:
     """What stands above the columns that are shown, in order."""
     measured = study.definition.recipe_name
     known: dict[str, str] = {
-        **{column: HEADINGS[column] for column in study.definition.columns},
+        **{column: COLUMNS[column].heading for column in study.definition.columns},
         **{f"paper_{kind}": f"paper: {heading}" for kind, heading in PRINTED.items()},
         "paper_scale_params_m": "ours, paper's scale: params M",
         "paper_scale_gflops": "ours, paper's scale: GFLOPs (multiply-adds)",

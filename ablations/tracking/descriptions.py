@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from ablations.config import Column
-from ablations.matrix import describe_setting
+from ablations.config import Column, describe_setting
 from ablations.plan import Plan, PlannedTrial
 from ablations.tables import Scales, Table, format_cells, render_csv, render_markdown
 from ablations.tracking.artifacts import Artifact, place_artifacts

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ablations.config import Recipe
-from ablations.data.batches import Data, iterate_train_batches
+from ablations.data.batches import Augmentation, Data, iterate_train_batches
 from ablations.errors import InputError
 
 
@@ -96,7 +96,16 @@ def train_epoch(
     total = torch.zeros((), device=device)
     learning_rate = 0.0
     batches = iterate_train_batches(
-        data, recipe, shuffle=shuffle, augmentation=augmentation, device=device
+        data,
+        batch_size=recipe.batch_size,
+        augmentation=Augmentation(
+            crop=recipe.crop,
+            padding=recipe.crop_padding,
+            flip=recipe.flip,
+            generator=augmentation,
+        ),
+        shuffle=shuffle,
+        device=device,
     )
     for step, (images, labels) in enumerate(batches):
         learning_rate = compute_learning_rate(recipe, epoch + (step + 1) / (steps + 1))

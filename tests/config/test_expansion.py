@@ -1,4 +1,4 @@
-"""Axes become variants: every combination once, less what is excluded."""
+"""Axes expand into variants: every combination once, without the excluded ones."""
 
 import math
 
@@ -25,15 +25,15 @@ def expand_axes(**axes: object) -> Expansion:
 
 @given(grid=AXES)
 def test_a_grid_holds_every_combination_once(grid: dict[str, list[int]]) -> None:
-    """As many variants as the axes' lengths multiply to, no two alike."""
+    """The number of variants is the product of the axes' lengths; all differ."""
     expansion = expand_axes(grid=grid)
 
     assert expansion.raw == math.prod(map(len, grid.values()))
     assert len(set(map(repr, expansion.variants.values()))) == expansion.raw
 
 
-def test_a_zip_goes_in_step_and_is_crossed_with_the_grid() -> None:
-    """Two ratios for each of two pairs, not for each of four."""
+def test_zipped_axes_vary_together_and_are_crossed_with_the_grid() -> None:
+    """Two ratios with each of two pairs, not with each of four."""
     expansion = expand_axes(
         grid={"reduction": [8, 16]}, zipped={"min_width": [32, 64], "attention": ["sum", "softmax"]}
     )
@@ -46,8 +46,8 @@ def test_a_zip_goes_in_step_and_is_crossed_with_the_grid() -> None:
     ]
 
 
-def test_dotted_keys_reach_into_parts() -> None:
-    """A grid may vary what stands within a mapping."""
+def test_dotted_keys_set_nested_settings() -> None:
+    """A grid may vary a setting within a mapping."""
     expansion = expand_axes(grid={"block_attention.reduction": [2, 4]})
 
     [first, second] = expansion.variants.values()
@@ -56,16 +56,16 @@ def test_dotted_keys_reach_into_parts() -> None:
     assert second.block_attention.reduction == 4
 
 
-def test_values_may_have_labels_of_their_own() -> None:
-    """What is unwieldy in a name gets one."""
+def test_values_may_have_labels() -> None:
+    """Labels replace values in the names of variants."""
     expansion = expand_axes(grid={"branches": {"small": ["K3"], "both": ["K3", "K5"]}})
 
     assert list(expansion.variants) == ["small", "both"]
     assert expansion.variants["both"].branches == (Branch(), Branch(dilation=2))
 
 
-def test_included_and_excluded_are_counted() -> None:
-    """Raw is what there was before anything was left out."""
+def test_inclusions_and_exclusions_are_counted() -> None:
+    """`raw` is the number of variants before exclusions."""
     expansion = expand_axes(
         grid={"reduction": [8, 16], "min_width": [8, 32]},
         include=[{"reduction": 2, "min_width": 128}],
@@ -80,23 +80,23 @@ def test_included_and_excluded_are_counted() -> None:
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"zipped": {"reduction": [1, 2], "min_width": [8]}}, "as many for each setting"),
+        ({"zipped": {"reduction": [1, 2], "min_width": [8]}}, "need the same number of values"),
         ({"grid": {"reduction": [1]}, "zipped": {"reduction": [2]}}, "vary different settings"),
-        ({"grid": {"reduction": []}}, "reduction must have a list of values"),
-        ({"grid": {"reduction": [0]}}, "r=0 must be possible, got reduction: .* greater than 0"),
+        ({"grid": {"reduction": []}}, "reduction needs a list of values"),
+        ({"grid": {"reduction": [0]}}, "r=0 is not a valid variant: reduction: .* greater than 0"),
         ({"grid": {"reducton": [1]}}, "reducton: unknown key; did you mean reduction"),
-        ({"grid": {"reduction": [8]}, "exclude": [{"reduction": 9}]}, "exclude must hold for a"),
-        ({"grid": {"reduction": [8]}, "include": [{"reduction": 8}]}, "names of their own"),
+        ({"grid": {"reduction": [8]}, "exclude": [{"reduction": 9}]}, "exclude must match a"),
+        ({"grid": {"reduction": [8]}, "include": [{"reduction": 8}]}, "must have distinct names"),
     ],
 )
 def test_impossible_axes_are_refused(axes: dict[str, object], message: str) -> None:
-    """Each with what must hold."""
+    """The message says what must hold."""
     with pytest.raises(ValueError, match=message):
         expand_axes(**axes)
 
 
-def test_an_experiment_may_have_axes_alone() -> None:
-    """Its baseline is one of their combinations, and must be."""
+def test_an_experiment_may_consist_of_axes() -> None:
+    """Its baseline must be one of their combinations."""
     values = {"question": "?", "expect": "!", "grid": {"reduction": [8, 16]}}
 
     experiment = Experiment.model_validate({**values, "baseline": "r=16"})

@@ -1,8 +1,9 @@
-"""Datasets are the expected ones, to the byte, and augmented as they should be."""
+"""Datasets are read byte for byte, and augmented as the recipe says."""
 
 import os
 import pickle
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,18 @@ import pytest
 import torch
 from conftest import compute_md5, pickle_as_published
 
-from ablations.config import Recipe
 from ablations.data import cifar
-from ablations.data.arrays import load_data, prepare_data
-from ablations.data.batches import Data, crop_padded, flip_some, iterate_train_batches, normalise
+from ablations.data.arrays import compute_checksum, load_data, prepare_data
+from ablations.data.batches import (
+    Augmentation,
+    Data,
+    crop_padded,
+    flip_some,
+    iterate_train_batches,
+    normalise,
+)
 from ablations.data.catalogue import DATASETS, Dataset
-from ablations.data.cifar import CIFAR10, read_cifar
+from ablations.data.cifar import read_cifar
 from ablations.data.digits import draw_digits
 from ablations.errors import MachineError
 
@@ -24,8 +31,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["multiscale_digits", "multiscale_digits_validation"])
-def test_digits_are_the_pinned_ones(tmp_path: Path, name: str) -> None:
-    """The same bytes with every version of every library, in a cache that is used again."""
+def test_digits_match_their_pinned_checksum(tmp_path: Path, name: str) -> None:
+    """The bytes are the same with every version of every library; the cache is reused."""
     folder = prepare_data(DATASETS[name], data_dir=tmp_path, cache_dir=tmp_path)
     written = (folder / "train_images.npy").stat().st_mtime_ns
 
@@ -39,21 +46,42 @@ def test_digits_are_the_pinned_ones(tmp_path: Path, name: str) -> None:
     assert images.std().item() == pytest.approx(DATASETS[name].std[0], abs=1e-3)
 
 
-def test_digits_span_the_sizes_and_classes() -> None:
-    """From 8 to 28 pixels, every digit about as often."""
-    train, test = draw_digits(600, 300, validation=False)
+def test_digits_cover_all_sizes_and_classes() -> None:
+    """Sizes range from 8 to 28 pixels, and every digit appears about equally often."""
+    digits = replace(DATASETS["multiscale_digits"], train_size=600, test_size=300)
 
-    for drawn in (train, test):
-        assert (drawn.sizes.min(), drawn.sizes.max()) == (8, 28)
-        assert np.bincount(drawn.labels, minlength=10).min() > 0.05 * len(drawn.labels)
+    drawn = draw_digits(digits, Path())
+
+    for split in ("train", "test"):
+        sizes, labels = drawn[f"{split}_sizes"], drawn[f"{split}_labels"]
+        assert (sizes.min(), sizes.max()) == (8, 28)
+        assert np.bincount(labels, minlength=10).min() > 0.05 * len(labels)
 
 
-def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
-    """It is only a cache."""
-    digits = DATASETS["multiscale_digits"]
+def swap_labels(path: Path) -> None:
+    """Reverses the labels of a split."""
+    np.save(path, np.load(path)[::-1])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        swap_labels,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(b"no array"),
+        lambda path: path.write_bytes(pickle.dumps([])),
+        Path.unlink,
+    ],
+)
+def test_a_damaged_cache_is_recreated(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    """Whatever happened to its files."""
+    digits = replace(DATASETS["multiscale_digits"], train_size=20, test_size=10)
+    checksum = compute_checksum(draw_digits(digits, tmp_path))
+    digits = replace(digits, checksum=checksum)
     folder = prepare_data(digits, data_dir=tmp_path, cache_dir=tmp_path)
     labels = np.load(folder / "test_labels.npy")
-    np.save(folder / "test_labels.npy", labels[::-1])
+    damage(folder / "test_labels.npy")
 
     prepare_data(digits, data_dir=tmp_path, cache_dir=tmp_path)
 
@@ -61,7 +89,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
 
 
 def write_cifar(folder: Path, layout: str, count: int = 3) -> np.ndarray:
-    """A small CIFAR-10 in one of its authors' layouts; returns the training images."""
+    """Writes a small CIFAR-10 in one of the published layouts; returns the training images."""
     generator = np.random.default_rng(0)
     names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
     (folder / f"cifar-10-batches-{layout}").mkdir(parents=True)
@@ -78,12 +106,17 @@ def write_cifar(folder: Path, layout: str, count: int = 3) -> np.ndarray:
     return np.concatenate([images[name] for name in names[:5]]).reshape(-1, 3, 32, 32)
 
 
+def describe(data_dir: Path) -> Dataset:
+    """CIFAR-10 with the MD5 of the files in a folder in place of the published ones."""
+    return replace(DATASETS["cifar10"], published_md5=tuple(compute_md5(data_dir).items()))
+
+
 @pytest.mark.parametrize("layout", ["bin", "py"])
 def test_both_layouts_of_cifar10_are_read(tmp_path: Path, layout: str) -> None:
-    """The same images come out of either."""
+    """Both give the same images."""
     expected = write_cifar(tmp_path, layout)
 
-    arrays = read_cifar(CIFAR10, tmp_path, md5=compute_md5(tmp_path))
+    arrays = read_cifar(describe(tmp_path), tmp_path)
 
     assert (arrays["train_images"] == expected).all()
     assert arrays["train_labels"].tolist() == [0, 1, 2] * 5
@@ -91,27 +124,27 @@ def test_both_layouts_of_cifar10_are_read(tmp_path: Path, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["bin", "py"])
-def test_truncated_files_of_cifar10_are_refused(tmp_path: Path, layout: str) -> None:
-    """With the name of the file."""
+def test_truncated_files_of_cifar10_are_reported(tmp_path: Path, layout: str) -> None:
+    """The message names the file."""
     write_cifar(tmp_path, layout)
     [path] = tmp_path.glob("*/data_batch_3*")
     path.write_bytes(path.read_bytes()[:-100])
 
     with pytest.raises(MachineError, match="data_batch_3"):
-        read_cifar(CIFAR10, tmp_path, md5=compute_md5(tmp_path))
+        read_cifar(describe(tmp_path), tmp_path)
 
 
-def test_a_missing_file_of_cifar10_is_told(tmp_path: Path) -> None:
-    """With its name."""
+def test_a_missing_file_of_cifar10_is_reported(tmp_path: Path) -> None:
+    """The message names it."""
     write_cifar(tmp_path, "bin")
     (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").unlink()
 
     with pytest.raises(MachineError, match=r"test_batch\.bin must be a readable file"):
-        read_cifar(CIFAR10, tmp_path, md5=compute_md5(tmp_path))
+        read_cifar(describe(tmp_path), tmp_path)
 
 
 class Malicious:
-    """What a pickle must not be able to do."""
+    """An object that calls `print` when it is unpickled."""
 
     def __reduce__(self) -> tuple:
         return (print, ("gotcha",))
@@ -129,21 +162,21 @@ MALICIOUS = {
 
 
 @pytest.mark.parametrize("name", MALICIOUS)
-def test_a_pickle_can_only_hold_bytes_and_plain_values(tmp_path: Path, name: str) -> None:
-    """Even if its MD5 is the expected one."""
+def test_a_pickle_may_hold_only_bytes_and_plain_values(tmp_path: Path, name: str) -> None:
+    """Anything else is refused, even if the MD5 is the expected one."""
     content, message = MALICIOUS[name]
     write_cifar(tmp_path, "py")
     (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(content)
 
     with pytest.raises(MachineError, match=message):
-        read_cifar(CIFAR10, tmp_path, md5=compute_md5(tmp_path))
+        read_cifar(describe(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("error", [MemoryError, RecursionError])
-def test_a_pickle_that_exhausts_the_machine_is_refused(
+def test_a_pickle_that_exhausts_memory_is_reported(
     tmp_path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the name of the file, instead of a stack trace."""
+    """The message names the file; there is no stack trace."""
 
     def fail(_: object) -> None:
         raise error
@@ -152,11 +185,11 @@ def test_a_pickle_that_exhausts_the_machine_is_refused(
     monkeypatch.setattr(cifar._BatchUnpickler, "load", fail, raising=False)
 
     with pytest.raises(MachineError, match=f"data_batch_1 must be a batch .* {error.__name__}"):
-        read_cifar(CIFAR10, tmp_path, md5=compute_md5(tmp_path))
+        read_cifar(describe(tmp_path), tmp_path)
 
 
 def test_a_foreign_pickle_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some pickles crash the interpreter, so only the published files are unpickled."""
+    """Some pickles crash the interpreter, so only published files are unpickled."""
     write_cifar(tmp_path, "py")
     monkeypatch.setattr(cifar, "_BatchUnpickler", None)
     expected = "c99cafc152244af753f735de768cd75f"
@@ -167,8 +200,8 @@ def test_a_foreign_pickle_is_never_opened(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "cache").exists()
 
 
-def test_other_images_than_the_published_ones_are_refused(tmp_path: Path) -> None:
-    """A number on another dataset would be called CIFAR-10's."""
+def test_images_other_than_the_published_ones_are_refused(tmp_path: Path) -> None:
+    """Errors on other images would be reported as those of CIFAR-10."""
     write_cifar(tmp_path, "bin")
 
     with pytest.raises(MachineError, match="cifar10 must have the checksum"):
@@ -178,8 +211,8 @@ def test_other_images_than_the_published_ones_are_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "cifar100", "imagenet"])
-def test_a_missing_dataset_says_what_to_do(tmp_path: Path, name: str) -> None:
-    """And writes nothing."""
+def test_a_missing_dataset_is_reported(tmp_path: Path, name: str) -> None:
+    """The message says what to do, and nothing is written."""
     with pytest.raises(
         MachineError, match=r"(Unpack its archive|Put its files|Put your copy) there"
     ):
@@ -190,8 +223,8 @@ def test_a_missing_dataset_says_what_to_do(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
-def test_the_real_images_are_the_pinned_ones(tmp_path: Path, name: str) -> None:
-    """The published images, by their checksum, with the constants that they are normalised by."""
+def test_real_images_match_their_pinned_checksum(tmp_path: Path, name: str) -> None:
+    """The constants for normalisation are those of the published images."""
     dataset = DATASETS[name]
     data_dir = Path(os.environ["ABLATIONS_DATA_DIR"])
     prepare_data(dataset, data_dir=data_dir, cache_dir=tmp_path)
@@ -205,7 +238,7 @@ def test_the_real_images_are_the_pinned_ones(tmp_path: Path, name: str) -> None:
 
 
 def test_crops_are_shifted_copies() -> None:
-    """Every crop is a window of the padded image, and not always the same one."""
+    """Every crop is a window of the padded image, at varying positions."""
     images = torch.arange(1, 2 * 36 + 1, dtype=torch.uint8).view(2, 1, 6, 6)
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
 
@@ -219,7 +252,7 @@ def test_crops_are_shifted_copies() -> None:
 
 
 def test_flips_mirror_about_half() -> None:
-    """Each image is itself or its mirror image."""
+    """Each result is the image or its mirror image."""
     images = torch.randint(256, (200, 3, 4, 4), dtype=torch.uint8)
 
     flipped = flip_some(images, torch.Generator().manual_seed(0))
@@ -229,8 +262,8 @@ def test_flips_mirror_about_half() -> None:
     assert 70 < mirrored.sum() < 130
 
 
-def test_normalised_images_have_mean_0_and_deviation_1(dataset: Dataset) -> None:
-    """By the dataset's constants, in channels_last."""
+def test_normalised_images_have_mean_0_and_standard_deviation_1(dataset: Dataset) -> None:
+    """The dataset's constants are used; the result is channels_last."""
     images = torch.randint(256, (100, 3, 8, 8), dtype=torch.uint8)
     means = tuple((images.float() / 255).mean(dim=(0, 2, 3)).tolist())
     stds = tuple((images.float() / 255).std(dim=(0, 2, 3)).tolist())
@@ -242,24 +275,23 @@ def test_normalised_images_have_mean_0_and_deviation_1(dataset: Dataset) -> None
     torch.testing.assert_close(floats.std(dim=(0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
 
 
-def test_an_epoch_shows_every_image_once(dataset: Dataset, cache_dir: Path, recipe: Recipe) -> None:
-    """In an order that the generator alone decides; a smaller last batch is left out."""
+def test_an_epoch_yields_every_image_once(dataset: Dataset, cache_dir: Path) -> None:
+    """The order depends only on the generator; a smaller last batch is dropped."""
     data = load_data(dataset, cache_dir=cache_dir, device=CPU)
-    recipe = recipe.model_copy(update={"batch_size": 24})
 
-    orders = [collect_labels(data, recipe, seed=seed) for seed in (0, 0, 1)]
+    orders = [collect_labels(data, batch_size=24, seed=seed) for seed in (0, 0, 1)]
 
     assert [len(order) for order in orders] == [48, 48, 48]  # of 64
     assert orders[0] == orders[1] != orders[2]
 
 
-def collect_labels(data: Data, recipe: Recipe, *, seed: int) -> list[int]:
-    """Labels in the order in which an epoch shows them."""
+def collect_labels(data: Data, *, batch_size: int, seed: int) -> list[int]:
+    """Labels in the order of an epoch."""
     batches = iterate_train_batches(
         data,
-        recipe,
+        batch_size=batch_size,
+        augmentation=Augmentation(crop="pad", padding=2, flip=True, generator=torch.Generator()),
         shuffle=torch.Generator().manual_seed(seed),
-        augmentation=torch.Generator(),
         device=CPU,
     )
     return [label for _, labels in batches for label in labels.tolist()]

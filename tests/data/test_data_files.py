@@ -1,4 +1,4 @@
-"""Fashion-MNIST and CIFAR-100: every layout that is published, and every fault it may have."""
+"""Fashion-MNIST and CIFAR-100: every published layout, and faults in it."""
 
 import gzip
 import pickle
@@ -14,9 +14,9 @@ from conftest import compute_md5, pickle_as_published
 
 from ablations.data.arrays import load_data, prepare_data
 from ablations.data.catalogue import DATASETS, Dataset
-from ablations.data.cifar import CIFAR100, read_cifar
+from ablations.data.cifar import read_cifar
 from ablations.data.fashion_mnist import read_fashion_mnist
-from ablations.data.files import TORCHVISION_NAMES, download_dataset
+from ablations.data.files import download_dataset
 from ablations.data.identification import identify_dataset
 from ablations.errors import MachineError
 
@@ -27,7 +27,7 @@ SPLITS = {"train": 8, "test": 4}
 
 
 def write_fashion(data_dir: Path, suffix: str = "") -> Path:
-    """A small Fashion-MNIST; returns the folder of its files."""
+    """Writes a small Fashion-MNIST; returns the folder of its files."""
     folder = data_dir / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
     for prefix, count in FASHION:
@@ -43,7 +43,7 @@ def write_fashion(data_dir: Path, suffix: str = "") -> Path:
 
 
 def write_cifar100(data_dir: Path, layout: str) -> Dataset:
-    """A small CIFAR-100 in one of its authors' layouts; returns its facts."""
+    """Writes a small CIFAR-100 in one of the published layouts; returns its facts."""
     folder = data_dir / f"cifar-100-{layout}"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -68,16 +68,16 @@ def write_cifar100(data_dir: Path, layout: str) -> Dataset:
 
 
 def pickle_batch(*, labels: object = (1,), width: int = 3072) -> bytes:
-    """One image of CIFAR-100 with its labels."""
+    """A batch of one CIFAR-100 image."""
     return pickle_as_published({b"data": np.zeros((1, width), np.uint8), b"fine_labels": labels})
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_fashion_mnist_is_read(tmp_path: Path, suffix: str) -> None:
-    """Plain or compressed, as it is downloaded."""
+    """Its files may be plain or compressed."""
     write_fashion(tmp_path, suffix)
 
-    arrays = read_fashion_mnist(tmp_path)
+    arrays = read_fashion_mnist(DATASETS["fashion_mnist"], tmp_path)
 
     assert {name: array.shape for name, array in arrays.items()} == {
         "train_images": (5, 1, 28, 28),
@@ -92,9 +92,15 @@ def test_fashion_mnist_is_read(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("suffix", "damage", "message"),
     [
-        ("", lambda content: content[:-1], "must hold 5 x 28 x 28 bytes as it says, got 3919"),
+        (
+            "",
+            lambda content: content[:-1],
+            "must hold 5 x 28 x 28 bytes, as its header says, got 3919",
+        ),
         ("", lambda content: content + b"x", "got 3921"),
         ("", lambda content: content[:9], "must be an idx file"),
+        ("", lambda content: content[:4] + bytes(4) + b"\xff" * 8, "must hold 0 x 4294967295"),
+        ("", lambda content: content[:4] + b"\0\x40\0\0" * 3, "got 0"),
         ("", lambda _: b"", "starts with nothing"),
         ("", lambda content: b"PK\3\4" + content[4:], "starts with 50 4b 03 04"),
         (".gz", lambda content: content[:-20], "must be a readable file"),
@@ -102,27 +108,27 @@ def test_fashion_mnist_is_read(tmp_path: Path, suffix: str) -> None:
         (".gz", lambda content: content[:40] + b"????" + content[44:], "must be a readable file"),
     ],
 )
-def test_damaged_files_of_fashion_mnist_are_refused(
+def test_damaged_files_of_fashion_mnist_are_reported(
     tmp_path: Path, suffix: str, damage: Callable[[bytes], bytes], message: str
 ) -> None:
-    """With the name of the file."""
+    """The message names the file."""
     path = write_fashion(tmp_path, suffix) / f"train-images-idx3-ubyte{suffix}"
     path.write_bytes(damage(path.read_bytes()))
 
     with pytest.raises(MachineError, match=f"train-images-idx3-ubyte.* {message}"):
-        read_fashion_mnist(tmp_path)
+        read_fashion_mnist(DATASETS["fashion_mnist"], tmp_path)
 
 
-def test_a_missing_file_of_fashion_mnist_is_told(tmp_path: Path) -> None:
-    """With its name."""
+def test_a_missing_file_of_fashion_mnist_is_reported(tmp_path: Path) -> None:
+    """The message names it."""
     (write_fashion(tmp_path) / "t10k-labels-idx1-ubyte").unlink()
 
     with pytest.raises(MachineError, match="t10k-labels-idx1-ubyte must be a readable file"):
-        read_fashion_mnist(tmp_path)
+        read_fashion_mnist(DATASETS["fashion_mnist"], tmp_path)
 
 
-def test_other_images_than_the_published_ones_are_refused(tmp_path: Path) -> None:
-    """A number on another dataset would be called Fashion-MNIST's."""
+def test_images_other_than_the_published_ones_are_refused(tmp_path: Path) -> None:
+    """Errors on other images would be reported as those of Fashion-MNIST."""
     write_fashion(tmp_path)
 
     with pytest.raises(MachineError, match="fashion_mnist must have the checksum"):
@@ -133,7 +139,7 @@ def test_other_images_than_the_published_ones_are_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("layout", ["python", "binary"])
 def test_both_layouts_of_cifar100_are_read(tmp_path: Path, layout: str) -> None:
-    """The same images come out of either, with the fine labels."""
+    """Both give the same images, with the fine labels."""
     dataset = identify_dataset(write_cifar100(tmp_path, layout), tmp_path)
     prepare_data(dataset, data_dir=tmp_path, cache_dir=tmp_path / "cache")
 
@@ -146,11 +152,11 @@ def test_both_layouts_of_cifar100_are_read(tmp_path: Path, layout: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_the_md5_of_cifar_are_the_published_ones(name: str) -> None:
-    """Those that torchvision holds."""
+def test_the_md5_sums_of_cifar_are_the_published_ones(name: str) -> None:
+    """Torchvision has the same."""
     from torchvision import datasets
 
-    reference = getattr(datasets, TORCHVISION_NAMES[name])
+    reference = getattr(datasets, str(DATASETS[name].download))
     published = [
         (f"{reference.base_folder}/{file}", md5)
         for file, md5 in [*reference.train_list, *reference.test_list]
@@ -160,8 +166,10 @@ def test_the_md5_of_cifar_are_the_published_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["python", "binary"])
-def test_other_content_of_cifar100_is_refused_or_told_apart(tmp_path: Path, layout: str) -> None:
-    """Where an MD5 is published it must fit; where none is, the content is the identity."""
+def test_changed_files_of_cifar100_are_refused_or_change_the_identity(
+    tmp_path: Path, layout: str
+) -> None:
+    """A published MD5 must match; where there is none, the content is the identity."""
     dataset = write_cifar100(tmp_path / "a", layout)
     [first, *_] = sorted((tmp_path / "a").rglob("train*"))
     write_cifar100(tmp_path / "b", layout)
@@ -179,12 +187,12 @@ def test_other_content_of_cifar100_is_refused_or_told_apart(tmp_path: Path, layo
         assert there.identity == other.identity == dataset.identity
         with pytest.raises(MachineError, match="train must have the MD5"):
             prepare_data(other, data_dir=tmp_path / "b", cache_dir=tmp_path / "cache")
-    with pytest.raises(MachineError, match=r"must have the MD5|must hold what the plan"):
+    with pytest.raises(MachineError, match=r"must have the MD5|must hold the images"):
         prepare_data(there, data_dir=tmp_path / "b", cache_dir=tmp_path / "cache")
 
 
-def test_the_layout_that_can_be_checked_is_preferred(tmp_path: Path) -> None:
-    """If both are there, or none."""
+def test_the_layout_with_published_md5_sums_is_preferred(tmp_path: Path) -> None:
+    """It identifies the dataset if both layouts exist, or neither."""
     binary = write_cifar100(tmp_path, "binary")
     dataset = write_cifar100(tmp_path, "python")
 
@@ -193,8 +201,8 @@ def test_the_layout_that_can_be_checked_is_preferred(tmp_path: Path) -> None:
     assert binary.identity.startswith("cifar-100-python/train:16019d7e")
 
 
-def test_a_dataset_that_is_not_pinned_is_kept_and_checked(tmp_path: Path) -> None:
-    """By the checksum that was measured when it was read; a damaged cache is made anew."""
+def test_the_cache_of_an_unpinned_dataset_is_verified(tmp_path: Path) -> None:
+    """The checksum measured on reading is used; a damaged cache is recreated."""
     dataset = write_cifar100(tmp_path, "python")
     folder = prepare_data(dataset, data_dir=tmp_path, cache_dir=tmp_path / "cache")
     written = (folder / "checksum.txt").stat().st_mtime_ns
@@ -208,14 +216,14 @@ def test_a_dataset_that_is_not_pinned_is_kept_and_checked(tmp_path: Path) -> Non
     assert len((folder / "checksum.txt").read_text().strip()) == 64
 
 
-def test_cifar100_must_have_all_images(tmp_path: Path) -> None:
-    """A file may be cut between two images."""
+def test_missing_images_of_cifar100_are_reported(tmp_path: Path) -> None:
+    """A file may be truncated between two images."""
     dataset = write_cifar100(tmp_path, "binary")
     path = tmp_path / "cifar-100-binary" / "test.bin"
     path.write_bytes(path.read_bytes()[: 3 * 3074])
     dataset = identify_dataset(dataset, tmp_path)
 
-    with pytest.raises(MachineError, match=r"1 test images of each of 4 classes, got 0 to 1"):
+    with pytest.raises(MachineError, match=r"1 test images in each of 4 classes, got 0 to 1"):
         prepare_data(dataset, data_dir=tmp_path, cache_dir=tmp_path / "cache")
 
 
@@ -236,40 +244,36 @@ def test_cifar100_must_have_all_images(tmp_path: Path) -> None:
         ("python", "train", pickle_batch(width=3071), "ValueError: cannot reshape"),
     ],
 )
-def test_damaged_files_of_cifar100_are_refused(
+def test_damaged_files_of_cifar100_are_reported(
     tmp_path: Path, layout: str, name: str, content: bytes | None, message: str
 ) -> None:
-    """With the name of the file."""
-    write_cifar100(tmp_path, layout)
+    """The message names the file."""
+    dataset = write_cifar100(tmp_path, layout)
     path = tmp_path / f"cifar-100-{layout}" / name
     if content is None:
         path.unlink()
     else:
         path.write_bytes(content)
+    dataset = replace(dataset, published_md5=tuple(compute_md5(tmp_path).items()))
 
     with pytest.raises(MachineError, match=message):
-        read_cifar(CIFAR100, tmp_path, md5=compute_md5(tmp_path))
+        read_cifar(dataset, tmp_path)
 
 
-def test_every_download_has_a_name_in_torchvision() -> None:
-    """And nothing else is promised."""
-    from torchvision import datasets
-
-    assert all(hasattr(datasets, name) for name in TORCHVISION_NAMES.values())
-    assert TORCHVISION_NAMES.keys() <= DATASETS.keys()
+DOWNLOADS = [dataset for dataset in DATASETS.values() if dataset.download]
 
 
-@pytest.mark.parametrize("name", TORCHVISION_NAMES)
-def test_a_failed_download_is_told(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dataset", DOWNLOADS, ids=lambda dataset: dataset.name)
+def test_a_failed_download_is_reported(
+    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the way out."""
+    """Torchvision knows every dataset that can be downloaded; the message says what else to do."""
     from torchvision import datasets
 
     def fail(root: str, *, download: bool) -> None:
         raise OSError(f"no way to {root}" if download else "")
 
-    monkeypatch.setattr(datasets, TORCHVISION_NAMES[name], fail)
+    monkeypatch.setattr(datasets, str(dataset.download), fail)
 
-    with pytest.raises(MachineError, match=f"{name} must be downloaded to .* Put the files there"):
-        download_dataset(name, tmp_path)
+    with pytest.raises(MachineError, match=f"{dataset.name} cannot be downloaded to .* by hand"):
+        download_dataset(dataset, tmp_path)

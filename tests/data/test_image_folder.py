@@ -1,4 +1,4 @@
-"""Folders of images: listed, identified, decoded alike by any number of workers, trained on."""
+"""Folders of images are listed, identified, decoded by any number of workers, and trained on."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,9 +15,9 @@ from PIL import Image
 from ablations.config import Recipe
 from ablations.data import catalogue, identification
 from ablations.data.arrays import load_data, prepare_data
-from ablations.data.batches import iterate_train_batches
-from ablations.data.catalogue import DATASETS, Dataset
-from ablations.data.identification import identify_dataset, look_again, scan_images
+from ablations.data.batches import Augmentation, iterate_train_batches
+from ablations.data.catalogue import DATASETS, Crop, Dataset
+from ablations.data.identification import identify_dataset, inspect_dataset, scan_images
 from ablations.data.image_folder import build_transform, read_image
 from ablations.errors import MachineError
 from ablations.plan import TrialSpec
@@ -28,11 +28,12 @@ from sknet.zoo import NETWORKS
 CPU = torch.device("cpu")
 CLASSES = ("ant", "bee", "cat")
 SMALL = replace(DATASETS["imagenet"], image_size=32)
-"""The same data path with crops of 32 pixels; those of 320 stay."""
+"""ImageNet with crops of 32 pixels; those of 320 stay."""
+CROPS = SMALL.crops
 
 
 def write_images(root: Path, *, train: int = 4, test: int = 2) -> Path:
-    """Photographs of noise, with sides of 40 to 90 pixels; returns their folder."""
+    """Writes images of noise with sides of 40 to 90 pixels; returns their folder."""
     generator = np.random.default_rng(0)
     for split, count in (("train", train), ("val", test)):
         for label, name in enumerate(CLASSES):
@@ -55,7 +56,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(images: Path, tmp_path: Path) -> Dataset:
-    """Its facts, prepared."""
+    """The facts of the images, which are prepared."""
     found = identify_dataset(SMALL, images)
     prepare_data(found, data_dir=images, cache_dir=tmp_path / "cache")
     return found
@@ -63,7 +64,7 @@ def folder(images: Path, tmp_path: Path) -> Dataset:
 
 @pytest.fixture
 def resized(recipe: Recipe) -> Recipe:
-    """Random crops of random size, two steps an epoch."""
+    """A recipe with crops of random size and two steps per epoch."""
     changes = {"dataset": "imagenet", "crop": "resized", "crop_padding": 0, "batch_size": 6}
     return Recipe(**{**recipe.model_dump(), **changes})
 
@@ -81,7 +82,7 @@ def run(spec: TrialSpec, tmp_path: Path, name: str, *, workers: int) -> list[Epo
 
 
 def start(spec: TrialSpec, tmp_path: Path, name: str, *, workers: int) -> Iterator[EpochRecord]:
-    """A trial on the CPU that has not begun."""
+    """A trial on the CPU that has not started."""
     return run_trial(
         spec,
         cache_dir=tmp_path / "cache",
@@ -92,7 +93,7 @@ def start(spec: TrialSpec, tmp_path: Path, name: str, *, workers: int) -> Iterat
 
 
 def test_a_folder_is_listed(images: Path) -> None:
-    """Classes in the order of their names; what is no image is passed over."""
+    """Classes are sorted by name; files that are not images are ignored."""
     (images / "imagenet" / "train" / "ant" / "notes.txt").write_text("no image")
     nested = images / "imagenet" / "val" / "cat" / "more"
     nested.mkdir()
@@ -110,13 +111,13 @@ def test_a_folder_is_listed(images: Path) -> None:
 
 
 def test_a_folder_is_identified_by_paths_and_sizes(tmp_path: Path) -> None:
-    """Wherever it is, and whenever its files were written."""
+    """Neither its location nor its modification times matter."""
     roots = [write_images(tmp_path / name / "imagenet") for name in ("a", "b", "grown", "renamed")]
     with (roots[2] / "val" / "bee" / "1.JPEG").open("ab") as file:
         file.write(b"\0")
     (roots[3] / "val" / "bee" / "1.JPEG").rename(roots[3] / "val" / "bee" / "2.JPEG")
 
-    first, same, *others = (look_again(SMALL, root.parent) for root in roots)
+    first, same, *others = (inspect_dataset(SMALL, root.parent) for root in roots)
 
     assert (first.num_classes, first.train_size, first.test_size) == (3, 12, 6)
     assert first == same
@@ -125,7 +126,7 @@ def test_a_folder_is_identified_by_paths_and_sizes(tmp_path: Path) -> None:
 
 
 def test_a_plan_needs_no_folder(tmp_path: Path, folder_spec: TrialSpec) -> None:
-    """Its identity says that there is none; with the folder it is another."""
+    """Its identity says that it was not found; with the folder it is a different one."""
     absent = identify_dataset(SMALL, tmp_path / "nowhere")
     planned = replace(folder_spec, dataset=absent)
 
@@ -145,21 +146,21 @@ def remove(root: Path, name: str) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no train": (lambda root: remove(root, "train"), "train must be there and readable, got No"),
-    "no val": (lambda root: remove(root, "val"), "val must be there and readable, got No such"),
+    "no train": (lambda root: remove(root, "train"), "train must be readable, got No"),
+    "no val": (lambda root: remove(root, "val"), "val must be readable, got No such"),
     "no classes": (
         lambda root: [remove(root, f"train/{name}") for name in CLASSES],
-        "train must hold a folder for each class, got none",
+        "train must hold one folder per class, got none",
     ),
-    "a class in val only": (lambda root: remove(root, "train/bee"), "got 1 in one of .*: bee"),
-    "a class in train only": (lambda root: remove(root, "val/cat"), "got 1 in one of .*: cat"),
+    "a class in val only": (lambda root: remove(root, "train/bee"), "got 1 in only one of .*: bee"),
+    "a class in train only": (lambda root: remove(root, "val/cat"), "got 1 in only one of .*: cat"),
     "no images": (
         lambda root: [path.unlink() for path in (root / "val" / "bee").iterdir()],
         "val/bee must hold images, got none",
     ),
     "a broken link": (
         lambda root: (root / "train" / "bee" / "9.jpg").symlink_to(root / "nowhere.jpg"),
-        "9.jpg must be there and readable, got No such",
+        "9.jpg must be readable, got No such",
     ),
     "an empty file": (
         lambda root: (root / "train/ant/2.JPEG").write_bytes(b""),
@@ -169,8 +170,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults_of_a_folder_are_told(images: Path, tmp_path: Path, fault: str) -> None:
-    """In one line, before anything trains; a plan can still be drawn."""
+def test_faults_of_a_folder_are_reported(images: Path, tmp_path: Path, fault: str) -> None:
+    """Each in one line before any training; planning still works."""
     damage, message = FAULTS[fault]
     damage(images / "imagenet")
 
@@ -182,16 +183,18 @@ def test_faults_of_a_folder_are_told(images: Path, tmp_path: Path, fault: str) -
 
 
 def test_a_folder_that_changed_after_the_plan_is_refused(images: Path, tmp_path: Path) -> None:
-    """Its numbers would stand under another's name."""
+    """Its errors would be recorded under another identity."""
     found = identify_dataset(SMALL, images)
     (images / "imagenet" / "train" / "ant" / "1.JPEG").unlink()
 
-    with pytest.raises(MachineError, match=r"must hold what the plan found.* run again"):
+    with pytest.raises(
+        MachineError, match=r"must hold the images that the plan found.* run the command again"
+    ):
         prepare_data(found, data_dir=images, cache_dir=tmp_path / "cache")
 
 
 def test_a_folder_that_moved_is_found(images: Path, folder: Dataset, tmp_path: Path) -> None:
-    """Its place is no part of what it is."""
+    """Its location is not part of its identity."""
     images.rename(tmp_path / "moved")
 
     prepare_data(folder, data_dir=tmp_path / "moved", cache_dir=tmp_path / "cache")
@@ -203,10 +206,10 @@ def test_a_folder_that_moved_is_found(images: Path, folder: Dataset, tmp_path: P
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_unreadable_image_is_told(
+def test_an_unreadable_image_is_reported(
     images: Path, folder_spec: TrialSpec, tmp_path: Path, workers: int
 ) -> None:
-    """In one line with its path, in whatever process it was met."""
+    """In one line with its path, whichever process reads it."""
     path = images / "imagenet" / "val" / "bee" / "1.JPEG"
     path.write_bytes(b"x" * path.stat().st_size)
 
@@ -217,7 +220,7 @@ def test_an_unreadable_image_is_told(
 
 
 def test_images_of_any_mode_are_read_as_rgb(tmp_path: Path) -> None:
-    """ImageNet has grey ones and CMYK."""
+    """ImageNet contains greyscale and CMYK images."""
     for mode in ("L", "CMYK", "RGB", "1"):
         Image.new(mode, (5, 4)).save(tmp_path / f"{mode}.jpg")
 
@@ -226,7 +229,7 @@ def test_images_of_any_mode_are_read_as_rgb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("size", "shorter"), [(224, 256), (320, 366)])
 def test_the_centre_is_cropped_at_the_papers_scale(size: int, shorter: int) -> None:
-    """224 from a shorter side of 256; 320 at the same scale."""
+    """224 from a shorter side of 256, and 320 at the same scale."""
     image = Image.new("RGB", (2 * shorter, shorter))
     image.paste((255, 255, 255), (shorter - size // 2, 0, shorter + size // 2, shorter))
 
@@ -238,46 +241,47 @@ def test_the_centre_is_cropped_at_the_papers_scale(size: int, shorter: int) -> N
 
 
 def collect(
-    folder: Dataset, recipe: Recipe, cache_dir: Path, *, workers: int
+    folder: Dataset,
+    cache_dir: Path,
+    *,
+    batch_size: int = 6,
+    crop: Crop = "resized",
+    flip: bool = True,
+    workers: int = 0,
 ) -> list[torch.Tensor]:
-    """All batches of an epoch, images and labels."""
+    """Images and labels of all batches of an epoch."""
     data = load_data(folder, cache_dir=cache_dir, device=CPU, workers=workers)
+    generator = torch.Generator().manual_seed(2)
     batches = iterate_train_batches(
         data,
-        recipe,
+        batch_size=batch_size,
+        augmentation=Augmentation(crop=crop, padding=0, flip=flip, generator=generator),
         shuffle=torch.Generator().manual_seed(1),
-        augmentation=torch.Generator().manual_seed(2),
         device=CPU,
     )
     return [tensor for batch in batches for tensor in batch]
 
 
-def test_batches_do_not_depend_on_workers(folder: Dataset, resized: Recipe, tmp_path: Path) -> None:
-    """Nor on PyTorch's own generator, which is left as it was."""
-    recipe = resized.model_copy(update={"batch_size": 5})  # the last two images are left out
+def test_batches_do_not_depend_on_workers(folder: Dataset, tmp_path: Path) -> None:
+    """Nor on PyTorch's global generator, whose state is preserved."""
     torch.manual_seed(9)
     state = torch.get_rng_state()
 
-    alone = collect(folder, recipe, tmp_path / "cache", workers=0)
+    alone = collect(folder, tmp_path / "cache", batch_size=5)  # drops the last two images
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(10)
-    helped = collect(folder, recipe, tmp_path / "cache", workers=2)
+    helped = collect(folder, tmp_path / "cache", batch_size=5, workers=2)
 
     assert [tensor.shape for tensor in alone] == [(5, 3, 32, 32), (5,)] * 2
     assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
     assert alone[0].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_crops_and_flips_are_the_recipes(folder: Dataset, resized: Recipe, tmp_path: Path) -> None:
-    """Without them an image is its centre crop; each alone makes another."""
+def test_images_are_augmented_as_the_recipe_says(folder: Dataset, tmp_path: Path) -> None:
+    """Without crop and flip an image is its centre crop; each of them changes it."""
     chosen = {
-        (crop, flip): collect(
-            folder,
-            resized.model_copy(update={"crop": crop, "flip": flip}),
-            tmp_path / "cache",
-            workers=0,
-        )[0]
-        for crop in ("none", "resized")
+        (crop, flip): collect(folder, tmp_path / "cache", crop=crop, flip=flip)[0]
+        for crop in CROPS
         for flip in (False, True)
     }
 
@@ -289,7 +293,7 @@ def test_crops_and_flips_are_the_recipes(folder: Dataset, resized: Recipe, tmp_p
 
 
 def test_equal_trials_are_equal_with_any_workers(folder_spec: TrialSpec, tmp_path: Path) -> None:
-    """To the bit; the error at 320 pixels is told beside the other."""
+    """Bit for bit; the error at 320 pixels is reported too."""
     records = [run(folder_spec, tmp_path, name, workers=n) for name, n in (("a", 0), ("b", 2))]
 
     assert records[0] == records[1]
@@ -299,7 +303,7 @@ def test_equal_trials_are_equal_with_any_workers(folder_spec: TrialSpec, tmp_pat
 
 
 def test_interrupted_equals_uninterrupted(folder_spec: TrialSpec, tmp_path: Path) -> None:
-    """And with other workers after the break."""
+    """Even if the number of workers changes in between."""
     whole = run(folder_spec, tmp_path, "whole", workers=0)
     trial = start(folder_spec, tmp_path, "cut", workers=2)
     list(islice(trial, 1))
@@ -311,7 +315,7 @@ def test_interrupted_equals_uninterrupted(folder_spec: TrialSpec, tmp_path: Path
 
 @pytest.mark.gpu
 def test_a_gpu_sees_the_same_images(folder_spec: TrialSpec, tmp_path: Path) -> None:
-    """Decoded by workers, through pinned memory; results are near those on a CPU."""
+    """Workers decode into pinned memory; results are close to those on a CPU."""
     there = run_trial(
         folder_spec,
         cache_dir=tmp_path / "cache",
@@ -326,7 +330,7 @@ def test_a_gpu_sees_the_same_images(folder_spec: TrialSpec, tmp_path: Path) -> N
 
 
 def test_small_images_have_no_error_at_320(spec: TrialSpec, cache_dir: Path) -> None:
-    """And records from before it was told are read."""
+    """Older records, which lack that error, can still be read."""
     records = run_trial(spec, cache_dir=cache_dir, checkpoint=cache_dir / "a.pt", device=CPU)
     [first] = islice(records, 1)
     older = {**first.__dict__}
@@ -337,9 +341,9 @@ def test_small_images_have_no_error_at_320(spec: TrialSpec, cache_dir: Path) -> 
 
 
 def test_crops_must_suit_the_dataset(recipe: Recipe, resized: Recipe) -> None:
-    """A crop that would be passed over in silence."""
+    """Otherwise the crop would be ignored silently."""
     for faulty, changes in ((resized, {"dataset": "cifar10"}), (recipe, {"dataset": "imagenet"})):
-        with pytest.raises(ValueError, match="crop must suit the dataset"):
+        with pytest.raises(ValueError, match="crop must be none or"):
             Recipe(**{**faulty.model_dump(), **changes})
 
 
@@ -358,7 +362,7 @@ def test_a_folder_is_trained_on_from_the_command_line(
     monkeypatch: pytest.MonkeyPatch,
     batch_size: int,
 ) -> None:
-    """With as many classes as it has; once, and again when it changed."""
+    """The network has as many classes as the folder; a changed folder is trained on again."""
     monkeypatch.setitem(catalogue.DATASETS, "imagenet", SMALL)
     path = tmp_path / "experiments.yaml"
     recipe = FOLDER_RECIPE.replace("BATCH", str(batch_size))
@@ -379,5 +383,5 @@ def test_a_folder_is_trained_on_from_the_command_line(
     assert record["epochs"][-1]["top1_error_320"] is not None
     assert "nothing to train" in command(*arguments).err
     (images / "imagenet" / "train" / "ant" / "1.JPEG").unlink()
-    identification._look.cache_clear()  # it lives as long as a process
+    identification._identify_once.cache_clear()  # it lives as long as a process
     assert "2 to run" in command("ablations", "plan", "attention", "--recipe", "photos").out

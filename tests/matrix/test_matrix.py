@@ -1,4 +1,4 @@
-"""Variants become networks, or an error that says where."""
+"""Variants become networks; those that cannot be built are reported with their place."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from ablations.config import Config, read_config, read_paper
-from ablations.data.catalogue import DATASETS
+from ablations.data import DATASETS
 from ablations.errors import InputError, MisfitError
 from ablations.matrix import Matrix, build_matrix
 from sknet.spec import Branch, ConvolutionalAttention, SelectiveKernel, SqueezeExcitation
@@ -18,7 +18,7 @@ DIGITS = DATASETS["multiscale_digits"]
 
 @pytest.fixture
 def config() -> Config:
-    """Our own experiments."""
+    """The bundled experiments."""
     return read_config(ROOT / "experiments.yaml")
 
 
@@ -32,7 +32,7 @@ def with_variant(config: Config, name: str, branches: tuple[Branch, ...]) -> Con
 
 
 def test_variants_are_scaled_to_the_body(config: Config) -> None:
-    """An eighth of the widths takes an eighth of the groups and of the floor L."""
+    """A body with an eighth of the widths has an eighth of the groups and of the floor L."""
     variants = build_matrix(config, "dilation_group", body_name="tiny", dataset=DIGITS).variants
 
     last = variants[-1]
@@ -43,8 +43,8 @@ def test_variants_are_scaled_to_the_body(config: Config) -> None:
     assert last.settings["groups"] == 128  # the paper's terms
 
 
-def test_the_classifier_is_the_datasets(config: Config) -> None:
-    """Ten digits in grey here, a thousand classes in colour at the paper's scale."""
+def test_the_classifier_fits_the_dataset(config: Config) -> None:
+    """Ten classes of grey images; at the paper's scale, a thousand classes in colour."""
     variant = build_matrix(config, "dilation_group", body_name="tiny", dataset=DIGITS).variants[0]
 
     assert (variant.network.in_channels, variant.network.num_classes) == (1, 10)
@@ -63,7 +63,7 @@ def test_the_classifier_is_the_datasets(config: Config) -> None:
     ],
 )
 def test_impossible_variants_are_refused(config: Config, groups: int, message: str) -> None:
-    """With the line of the variant and the stage that does not fit."""
+    """The message has the line of the variant and the stage that does not fit."""
     name = "7x7, D=1, G=128"
     changed = with_variant(config, name, (Branch(), Branch(7, 1, groups)))
 
@@ -72,15 +72,17 @@ def test_impossible_variants_are_refused(config: Config, groups: int, message: s
 
 
 def test_twins_are_refused(config: Config) -> None:
-    """Two rows of one network would be compared with themselves."""
+    """Otherwise a network would be compared with itself."""
     changed = with_variant(config, "3x3, D=1, G=32", (Branch(), Branch(dilation=2)))
 
-    with pytest.raises(InputError, match=r"got the same as '3x3, D=2, G=32'"):
+    with pytest.raises(
+        InputError, match=r"is the same network as '3x3, D=2, G=32' on the body tiny"
+    ):
         build_matrix(changed, "dilation_group", body_name="tiny", dataset=DIGITS)
 
 
 def build_from(text: str, tmp_path: Path, *, body_name: str = "tiny") -> Matrix:
-    """The matrix of the one experiment that an experiments.yaml holds."""
+    """The matrix of the only experiment in an experiments.yaml."""
     path = tmp_path / "experiments.yaml"
     path.write_text(text)
     config = read_config(path)
@@ -102,7 +104,7 @@ experiments:
 
 
 def test_a_network_of_the_zoo_is_scaled_to_the_body(tmp_path: Path) -> None:
-    """Its operator is divided, its attention kept, and its classifier the dataset's."""
+    """Its operator is divided, its attention kept, and its classifier fits the dataset."""
     plain, with_se, _ = build_from(ZOO, tmp_path).variants
 
     assert plain.paper_network == NETWORKS["resnext50_32x4d"]
@@ -111,18 +113,18 @@ def test_a_network_of_the_zoo_is_scaled_to_the_body(tmp_path: Path) -> None:
     assert with_se.network.attention == NETWORKS["senet50"].attention
 
 
-def test_another_body_must_be_told_in_the_small_ones_numbers(tmp_path: Path) -> None:
-    """23 blocks of 6 have no counterpart that could be guessed; what was chosen is told."""
+def test_another_body_needs_a_counterpart_on_the_small_one(tmp_path: Path) -> None:
+    """A counterpart of 23 blocks in place of 6 cannot be guessed; the chosen one is shown."""
     *_, deep = build_from(ZOO, tmp_path).variants
 
     assert deep.network.body == replace(BODIES["tiny"], depths=(1, 1, 3))
     assert deep.as_built == "blocks 1-1-3, mid 16-32-64, out 32-64-128"
-    with pytest.raises(InputError, match=r"zoo.variants.deep: its body is not imagenet50, so that"):
+    with pytest.raises(InputError, match=r"zoo.variants.deep: its body differs from imagenet50"):
         build_from(ZOO.partition(", on:")[0] + "}", tmp_path)
 
 
-def test_the_papers_body_takes_the_network_as_it_is(tmp_path: Path) -> None:
-    """`paper` and the experiment's paper_body are the same thing; small images do not fit there."""
+def test_the_papers_body_keeps_the_network_unscaled(tmp_path: Path) -> None:
+    """`paper` and the experiment's paper_body are the same body; small images do not fit it."""
     folder = replace(DATASETS["imagenet"], num_classes=7)
     path = tmp_path / "experiments.yaml"
     path.write_text(ZOO)
@@ -131,12 +133,14 @@ def test_the_papers_body_takes_the_network_as_it_is(tmp_path: Path) -> None:
     for name in ("paper", "imagenet50"):
         *_, deep = build_matrix(config, "zoo", body_name=name, dataset=folder).variants
         assert deep.network == replace(NETWORKS["resnext101_32x4d"], num_classes=7)
-    with pytest.raises(MisfitError, match="made for images of 224 pixels, got 32 of multiscale"):
+    with pytest.raises(
+        MisfitError, match="made for images of 224 pixels, but those of multiscale_digits"
+    ):
         build_matrix(config, "zoo", body_name="paper", dataset=DIGITS)
 
 
-def test_a_bodys_own_numbers_are_not_divided(config: Config) -> None:
-    """Five groups on tiny are five; L, which is not given there, is divided."""
+def test_numbers_given_for_a_body_are_not_divided(config: Config) -> None:
+    """Five groups on tiny stay five; L, which is not given there, is divided."""
     variants = build_matrix(
         config, "depth_width_cardinality", body_name="tiny", dataset=DIGITS
     ).variants
@@ -160,8 +164,8 @@ experiments:
 """
 
 
-def test_combinations_of_one_network_are_left_out_and_told(tmp_path: Path) -> None:
-    """A sum has no ratio: two of four combinations are the same network."""
+def test_combinations_of_the_same_network_are_left_out_and_reported(tmp_path: Path) -> None:
+    """A sum has no ratio, so two of four combinations are the same network."""
     text = AXES.replace("{excitation: tanh}", "CBAM")
 
     matrix = build_from(text, tmp_path)
@@ -175,35 +179,35 @@ def test_combinations_of_one_network_are_left_out_and_told(tmp_path: Path) -> No
     assert attentions[-2:] == [None, ConvolutionalAttention()]
 
 
-def test_a_baseline_that_is_left_out_is_refused(tmp_path: Path) -> None:
-    """The table would have no row to compare with."""
-    with pytest.raises(InputError, match="baseline: must speak of variants that are trained"):
+def test_a_baseline_that_is_a_duplicate_is_refused(tmp_path: Path) -> None:
+    """Otherwise the table would have no row to compare with."""
+    with pytest.raises(InputError, match="baseline: 'sum, r=2' is the same network as 'sum, r=16'"):
         build_from(AXES.replace("baseline: softmax, r=16", "baseline: sum, r=2"), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("variant", "message"),
     [
-        ("{block_attention: {kernel: 7}}", "block_attention must say its kind"),
-        ("{block_attention: {kind: CBAM, squeeze: max}}", "settings of ConvolutionalAttention"),
-        ("{body: {stem_width: 8}}", r"body must have what is changed in it, got \['stem_width'\]"),
+        ("{block_attention: {kernel: 7}}", "block_attention needs a kind"),
+        ("{block_attention: {kind: CBAM, squeeze: max}}", "ConvolutionalAttention has no settings"),
+        ("{body: {stem_width: 8}}", r"Body has no settings \['stem_width'\]"),
         ("{body: {depths: [1]}}", "one entry per stage, got 1, 4, 4"),
-        ("{settings: {kernel: 3}}", "settings are of an operator of your own"),
+        ("{settings: {kernel: 3}}", "settings needs operator: package.module:Class"),
         ("{network: sknet5}", "must be one of .*; did you mean sknet50"),
         ("{body: tinny}", "must be one of .*; did you mean tiny"),
         ("{on: {tinny: {reduction: 2}}}", "must be one of .*; did you mean tiny"),
     ],
 )
-def test_faults_of_a_variant_are_told(variant: str, message: str, tmp_path: Path) -> None:
-    """With the line of the variant."""
+def test_faults_of_a_variant_are_reported(variant: str, message: str, tmp_path: Path) -> None:
+    """The message has the line of the variant."""
     text = ZOO.replace("{network: senet50}", variant)
 
     with pytest.raises(InputError, match=rf"yaml:9: experiments.zoo.variants.SE.*{message}"):
         build_from(text, tmp_path)
 
 
-def test_every_experiment_of_ours_can_be_built(config: Config) -> None:
-    """On the small body, and at the paper's scale on images of that size."""
+def test_every_bundled_experiment_can_be_built(config: Config) -> None:
+    """On the small body, and at the paper's scale with images of that size."""
     for name, experiment in config.experiments.items():
         small = build_matrix(config, name, body_name="tiny", dataset=DIGITS)
         side = config.bodies[experiment.paper_body].input_size
@@ -213,8 +217,8 @@ def test_every_experiment_of_ours_can_be_built(config: Config) -> None:
         assert len(small.variants) == len(large.variants) == small.raw
 
 
-def test_rows_of_printed_tables_are_the_networks_that_they_name(config: Config) -> None:
-    """A variant that bears a printed row's name is the network that the row speaks of."""
+def test_variants_are_the_networks_of_the_printed_rows(config: Config) -> None:
+    """A variant with the name of a printed row is the network that the row describes."""
     paper = read_paper()
     for name, experiment in config.experiments.items():
         variants = build_matrix(config, name, body_name="tiny", dataset=DIGITS).variants

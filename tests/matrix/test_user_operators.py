@@ -1,4 +1,4 @@
-"""A module of the user's own joins the matrix: built, counted, trained, identified."""
+"""Operators that users wrote are imported, identified, counted and trained."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ NOT_A_CLASS = 3
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the user's module, forgotten after the test."""
+    """A folder with the user's module, which is unloaded after the test."""
     (tmp_path / "their_modules.py").write_text(MODULE)
     (tmp_path / "their_helper.py").write_text("NUMBER = 1\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -61,12 +61,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def describe(folder: Path, name: str = "Mixed", **settings: object) -> UserOperator:
-    """The operator as a variant would name it."""
+    """The operator as a variant describes it."""
     return describe_operator(f"their_modules:{name}", settings, sources=[], folder=folder)
 
 
-def test_settings_are_typed_and_completed(folder: Path) -> None:
-    """As the class's annotations say, so that what is meant alike is identified alike."""
+def test_settings_are_converted_and_completed(folder: Path) -> None:
+    """By the annotations of the class, so that equal settings have equal identities."""
     operator = describe(folder, kernel=5, drop=1, sizes=[1, 2])
 
     assert dict(operator.settings) == {"kernel": 5, "drop": 1.0, "sizes": (1, 2)}
@@ -84,22 +84,22 @@ def test_settings_are_typed_and_completed(folder: Path) -> None:
         ("their_modules.Mixed", {}, "operator must be sk or package.module:Class"),
     ],
 )
-def test_faults_are_told(
+def test_faults_are_reported(
     path: str, settings: dict[str, object], message: str, folder: Path
 ) -> None:
-    """Before anything starts."""
+    """Before anything is trained."""
     with pytest.raises(ValueError, match=message):
         describe_operator(path, settings, sources=[], folder=folder)
 
 
-def test_a_missing_source_is_told(folder: Path) -> None:
-    """A file that is part of the identity must be there."""
+def test_a_missing_source_is_reported(folder: Path) -> None:
+    """A file that is part of the identity must exist."""
     with pytest.raises(ValueError, match=r"sources must name files, got .*absent.py"):
         describe_operator("their_modules:Mixed", {}, sources=["absent.py"], folder=folder)
 
 
-def test_shapes_are_tried_out(folder: Path) -> None:
-    """A module that does not fit between two convolutions is refused, one that does is not."""
+def test_output_shapes_are_tested(folder: Path) -> None:
+    """A module that does not fit between two convolutions is refused."""
     check_shapes(describe(folder), [16, 32])
 
     with pytest.raises(ValueError, match=r"must map \(2, 16, 8, 8\) to \(2, 16, 8, 8\) with stri"):
@@ -109,12 +109,12 @@ def test_shapes_are_tried_out(folder: Path) -> None:
 
 
 def make_spec(spec: TrialSpec, operator: UserOperator) -> TrialSpec:
-    """The trial with the user's operator in place of SK."""
+    """The trial with the user's operator instead of SK."""
     return replace(spec, network=replace(spec.network, operator=operator))
 
 
-def test_the_files_content_is_part_of_the_identity(folder: Path, spec: TrialSpec) -> None:
-    """So are settings and further files, and nothing of where they lie."""
+def test_the_content_of_files_is_part_of_the_identity(folder: Path, spec: TrialSpec) -> None:
+    """So are settings and other files, but not their location."""
 
     def key_of(**settings: object) -> str:
         operator = describe_operator(
@@ -131,8 +131,8 @@ def test_the_files_content_is_part_of_the_identity(folder: Path, spec: TrialSpec
     assert str(folder) not in str(make_spec(spec, describe(folder)).facts)
 
 
-def test_another_copy_of_the_file_is_refused(folder: Path) -> None:
-    """A worker must not train what was not planned."""
+def test_a_file_that_changed_after_planning_is_refused(folder: Path) -> None:
+    """A worker must not train anything that was not planned."""
     operator = describe(folder)
     (folder / "their_modules.py").write_text(MODULE + "# changed\n")
 
@@ -140,8 +140,8 @@ def test_another_copy_of_the_file_is_refused(folder: Path) -> None:
         build_operator(operator, 16)
 
 
-def test_it_is_counted(folder: Path) -> None:
-    """Parameters and multiply-adds; what nobody counts is told."""
+def test_a_user_operator_is_counted(folder: Path) -> None:
+    """Its parameters and multiply-adds count; operators that are not counted are listed."""
     plain = count_complexity(Sized(NETWORKS["resnext_tiny"], 32))
     network = replace(NETWORKS["resnext_tiny"], operator=describe(folder))
 
@@ -153,10 +153,10 @@ def test_it_is_counted(folder: Path) -> None:
     assert "aten::gelu" in found.uncounted
 
 
-def test_it_trains_the_same_twice_and_interrupted(
+def test_training_a_user_operator_is_reproducible(
     folder: Path, spec: TrialSpec, cache_dir: Path, tmp_path: Path
 ) -> None:
-    """Its own parameters and its dropout are functions of the seed, too."""
+    """Its parameters and its dropout depend only on the seed, even after an interruption."""
     own = make_spec(spec, describe(folder, drop=0.5))
     cpu = torch.device("cpu")
 
@@ -166,7 +166,7 @@ def test_it_trains_the_same_twice_and_interrupted(
         return [next(records).train_loss for _ in range(epochs)]
 
     whole = run("whole")
-    torch.rand(3)  # whatever else is drawn from the global generator
+    torch.rand(3)  # the global generator may be used elsewhere
     first = run("parts", epochs=1)
 
     assert run("again") == whole
@@ -174,10 +174,10 @@ def test_it_trains_the_same_twice_and_interrupted(
 
 
 @pytest.mark.parametrize("backend", ["local", "ray"])
-def test_both_backends_train_it(
+def test_both_backends_train_a_user_operator(
     backend: BackendName, folder: Path, spec: TrialSpec, make_job: Callable[..., Job]
 ) -> None:
-    """Workers find the module where the driver does."""
+    """Workers find the module."""
     own = make_spec(spec, describe(folder))
     events: list[Event] = []
 
@@ -189,8 +189,10 @@ def test_both_backends_train_it(
     assert last.record.is_last
 
 
-def test_a_users_module_is_a_row_like_ours(folder: Path, command: Callable[..., Answer]) -> None:
-    """From the YAML to the table, with a misfit refused before anything is written."""
+def test_a_user_operator_is_a_variant_like_any_other(
+    folder: Path, command: Callable[..., Answer]
+) -> None:
+    """From the YAML to the table; wrong settings are refused before anything is written."""
     text = (
         EXPERIMENTS
         + """

@@ -1,4 +1,4 @@
-"""Reads experiments.yaml and paper.yaml, and changes recipes from the command line."""
+"""Reads experiments.yaml, and changes recipes from the command line."""
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ablations.config.base import suggest
 from ablations.config.faults import (
     Fault,
     describe_faults,
@@ -18,35 +17,29 @@ from ablations.config.faults import (
     find_unknown_name,
     parse_fault,
 )
-from ablations.config.schema import Experiment, PaperTable, Recipe
+from ablations.config.paper import read_paper
+from ablations.config.schema import Experiment, Recipe
 from ablations.config.text import Keys, parse_value, read_yaml
-from ablations.config.variants import VariantSettings
-from ablations.errors import InputError
-from sknet.spec import AnyBody, Body, MobileNetV2Body, ShuffleNetV2Body
+from ablations.config.variants import FAMILIES
+from ablations.errors import InputError, suggest
+from sknet.spec import AnyBody
 from sknet.zoo import BODIES, NETWORKS
 
 T = TypeVar("T")
 
-FAMILIES: Mapping[str, type[AnyBody]] = {
-    "resnext": Body,
-    "shufflenet_v2": ShuffleNetV2Body,
-    "mobilenet_v2": MobileNetV2Body,
-}
-"""Kinds of bodies, as experiments.yaml names them."""
-
 PAPER_BODY = "paper"
-"""The body of a recipe that trains each experiment at the paper's scale."""
+"""Body of a recipe that trains each experiment at the paper's scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All that experiments.yaml says."""
+    """The content of experiments.yaml."""
 
     path: Path
     """The file."""
 
     bodies: Mapping[str, AnyBody]
-    """The file's own bodies, and those that sknet knows."""
+    """Bodies by name: those of the file and those of sknet."""
 
     recipes: Mapping[str, Recipe]
     """Recipes by name."""
@@ -59,18 +52,18 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        """Where the file is; a user's own modules are looked for there, too."""
+        """Folder of the file, where the user's own modules are searched too."""
         return self.path.absolute().parent
 
     def place(self, *keys: str) -> str:
-        """Where `keys` stand, as `file:line: a.b.c`."""
+        """The place of a key as `file:line: a.b.c`."""
         return f"{self.path}:{find_line(self.lines, keys)}: {'.'.join(keys)}"
 
     def experiment(self, name: str) -> Experiment:
         """The experiment called `name`.
 
         Raises:
-            InputError: If there is none.
+            InputError: If it does not exist.
         """
         return _choose(name, self.experiments, kind="experiment", where=self.path)
 
@@ -78,32 +71,32 @@ class Config:
         """The recipe called `name`.
 
         Raises:
-            InputError: If there is none.
+            InputError: If it does not exist.
         """
         return _choose(name, self.recipes, kind="recipe", where=self.path)
 
 
 def find_config(path: Path | None, *, working_dir: Path) -> Path:
-    """The experiments.yaml to use: `path`, else the working directory's, else the package's.
+    """The experiments.yaml to use: `path`, or that of the working directory, or the bundled one.
 
     Raises:
-        InputError: If `path` is given and is no file.
+        InputError: If `path` is given and is not a file.
     """
     if path is not None:
         if not path.is_file():
-            raise InputError(f"{path} must be a file of experiments, got no such file.")
+            raise InputError(f"{path} must be an experiments file, got no such file.")
         return path
-    package = Path(__file__).parents[1]  # if installed it holds the file, in a checkout its parent
+    package = Path(__file__).parents[1]  # holds the file if installed, its parent in a checkout
     name = "experiments.yaml"
     candidates = [working_dir / name, package / name, package.parent / name]
     return next(candidate for candidate in candidates if candidate.is_file())
 
 
 def read_config(path: Path) -> Config:
-    """Parses and checks every body, recipe and experiment of `path`.
+    """Parses and checks every body, recipe and experiment.
 
     Raises:
-        InputError: With all faults, a line each.
+        InputError: With all faults, one per line.
     """
     raw, lines = read_yaml(path)
     known = {"bodies", "recipes", "experiments"}
@@ -112,13 +105,13 @@ def read_config(path: Path) -> Config:
     recipes = dict(_validate_section(raw, "recipes", Recipe, faults))
     experiments = dict(_validate_section(raw, "experiments", Experiment, faults))
     faults += [
-        Fault(("bodies", name), "must not be the name of one of sknet's bodies", name)
+        Fault(("bodies", name), "must not have the name of one of sknet's bodies", name)
         for name in bodies.keys() & BODIES.keys()
     ]
-    # A body with a fault of its own is known all the same: one slip is not told twice.
+    # A faulty body counts as known, so that its fault is not reported twice.
     known_bodies = BODIES.keys() | _keys_of(raw.get("bodies"))
     faults += [
-        Fault(("bodies", name), "must have another name, which stands for paper_body", name)
+        Fault(("bodies", name), "must have another name, since this one selects paper_body", name)
         for name in bodies.keys() & {PAPER_BODY}
     ]
     faults += _find_dangling(recipes, experiments, known_bodies)
@@ -133,17 +126,11 @@ def read_config(path: Path) -> Config:
     )
 
 
-def read_paper() -> Mapping[str, PaperTable]:
-    """The papers' printed tables, by key."""
-    raw, _ = read_yaml(Path(__file__).parents[1] / "paper.yaml", exact=True)
-    return TypeAdapter(dict[str, PaperTable]).validate_python(raw)
-
-
 def alter_recipe(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
-    """The recipe with fields set from the command line, their values read as YAML.
+    """The recipe with fields set on the command line; values are parsed as YAML.
 
     Raises:
-        InputError: If a field does not exist or a value is not possible, with all faults.
+        InputError: With all fields that do not exist and values that are impossible.
     """
     faults: list[Fault] = []
     values: dict[str, Any] = {}
@@ -189,7 +176,7 @@ def _list_entries(
 ) -> Iterator[tuple[str, Any]]:
     entries = raw.get(section) or {}
     if not isinstance(entries, dict):
-        faults.append(Fault((section,), "must be a mapping of names", entries))
+        faults.append(Fault((section,), "must be a mapping from names", entries))
         return
     for name, entry in entries.items():
         faults += find_bad_name((section, str(name)), name)
@@ -199,8 +186,8 @@ def _list_entries(
 def _validate(
     model: type[T], place: tuple[str, str], entry: Any, faults: list[Fault]
 ) -> Iterator[tuple[str, T]]:
-    # Plain dataclasses, however deep, take over the configuration of what contains them. One that
-    # stands alone has none and would ignore unknown keys, hence the mapping around the entry.
+    # Nested dataclasses inherit the configuration of their container. A dataclass on its own has
+    # none and would ignore unknown keys, hence the mapping around the entry.
     section, name = place
     adapter = TypeAdapter(dict[str, model], config=ConfigDict(extra="forbid"))  # type: ignore[valid-type]
     try:
@@ -212,7 +199,7 @@ def _validate(
 def _choose(name: str, known: Mapping[str, T], *, kind: str, where: Path) -> T:
     if name not in known:
         hint = suggest(name, known) or f"; choose from {', '.join(known)}."
-        raise InputError(f"{where}: {kind} must be one that the file holds, got {name!r}{hint}")
+        raise InputError(f"{where}: {kind} must be one of the file, got {name!r}{hint}")
     return known[name]
 
 
@@ -221,7 +208,7 @@ def _find_dangling(
     experiments: Mapping[str, Experiment],
     bodies: Set[str],
 ) -> list[Fault]:
-    """Faults of names that stand for no body, no table and no variant."""
+    """Faults of names that refer to no body, table, network or variant."""
     faults = []
     for name, recipe in recipes.items():
         places = {*bodies, PAPER_BODY}
@@ -236,7 +223,7 @@ def _find_dangling(
 
 
 def _list_names(experiment: Experiment) -> Iterator[tuple[str, Keys, str]]:
-    """Every name that an experiment mentions: its kind, the keys that lead to it, and itself."""
+    """Every name that an experiment mentions: kind, path of keys, name."""
     yield "body", ("paper_body",), experiment.paper_body
     for table in experiment.paper_table:
         yield "table", ("paper_table",), table
@@ -247,11 +234,12 @@ def _list_names(experiment: Experiment) -> Iterator[tuple[str, Keys, str]]:
     for index, claim in enumerate(experiment.claims):
         for keys, variant in claim.list_names():
             yield "variant", ("claims", str(index), *keys), variant
-    settings: dict[Keys, VariantSettings] = {("base",): experiment.base} | {
-        ("variants", name): variant for name, variant in experiment.expansion.variants.items()
-    }
-    for place, said in settings.items():
-        for kind, keys, found in said.list_names():
+    variants = experiment.expansion.variants.items()
+    for place, settings in [
+        (("base",), experiment.base),
+        *((("variants", name), variant) for name, variant in variants),
+    ]:
+        for kind, keys, found in settings.list_names():
             yield kind, (*place, *keys), found
 
 

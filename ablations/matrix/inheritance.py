@@ -1,50 +1,39 @@
-"""Layers of settings -> the parts of a network: body, operator, attention."""
+"""Inheritance of settings: base, variant and body each change the parts of a network."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from ablations.config import AttentionSettings, BodySettings, Config, Parts, VariantSettings
+from ablations.config import ATTENTIONS, Config, Parts, VariantSettings
+from ablations.config.variants import list_given
 from ablations.matrix.user_operators import describe_operator
 from sknet.spec import (
     AnyBody,
     BlockAttention,
-    BottleneckAttention,
     Branch,
-    ConvolutionalAttention,
     Operator,
     SelectiveKernel,
-    SqueezeExcitation,
     UserOperator,
 )
 
-ATTENTIONS: Mapping[str, type[BlockAttention]] = {
-    "SE": SqueezeExcitation,
-    "CBAM": ConvolutionalAttention,
-    "BAM": BottleneckAttention,
-}
-"""Attentions of blocks by their names in experiments.yaml."""
-
 OPERATOR_FIELDS = tuple(field.name for field in fields(SelectiveKernel))
-"""Settings of our own operator."""
+"""Settings of sknet's operator."""
 
 
 def change_body(config: Config, body: AnyBody, layers: Iterable[Parts]) -> AnyBody:
-    """The body that the layers name, or with what they change in it, one layer after the other.
+    """Applies each layer to a body: a name replaces it, settings change it.
 
     Raises:
-        ValueError: If a body has not what is changed, or becomes impossible.
+        ValueError: If the body lacks a setting, or becomes impossible.
     """
     for layer in layers:
         if isinstance(layer.body, str):
             body = config.bodies[layer.body]
-        elif isinstance(layer.body, BodySettings):
+        elif layer.body is not None:
             changes = list_given(layer.body)
             if unknown := changes.keys() - {field.name for field in fields(body)}:
-                raise ValueError(f"body must have what is changed in it, got {sorted(unknown)}")
+                raise ValueError(f"{type(body).__name__} has no settings {sorted(unknown)}")
             body = replace(body, **changes)
     return body
 
@@ -52,10 +41,10 @@ def change_body(config: Config, body: AnyBody, layers: Iterable[Parts]) -> AnyBo
 def change_operator(
     operator: Operator, layers: Sequence[VariantSettings], *, folder: Path
 ) -> Operator:
-    """The operator that the layers name, with what they set of it.
+    """Applies the layers to an operator: a name replaces it, settings change it.
 
     Raises:
-        ValueError: If a setting is another operator's, or the operator becomes impossible.
+        ValueError: If a setting belongs to another operator, or the operator becomes impossible.
     """
     for layer in layers:
         if layer.operator is not None:
@@ -64,10 +53,10 @@ def change_operator(
     given = _merge(layers, (*OPERATOR_FIELDS, "settings"))
     if not paths or paths[-1] == "sk":
         if given.pop("settings", None) is not None:
-            raise ValueError("settings are of an operator of your own, got none; name it: operator")
+            raise ValueError("settings needs operator: package.module:Class")
         return replace(operator, **given)
     if misplaced := [key for key in OPERATOR_FIELDS if key in list_given(layers[-1])]:
-        raise ValueError(f"{misplaced[0]} is of our own operator; write it under settings")
+        raise ValueError(f"{misplaced[0]} is a setting of sk; put it under settings")
     return describe_operator(
         paths[-1],
         given.get("settings", {}),
@@ -79,17 +68,17 @@ def change_operator(
 def scale_operator(
     operator: Operator, divisor: int, changes: Sequence[Parts], *, folder: Path
 ) -> Operator:
-    """The operator on a body `divisor` times narrower; what `changes` give is not divided.
+    """The operator on a body `divisor` times narrower; values in `changes` are not divided.
 
     Raises:
-        ValueError: If something else cannot be divided.
+        ValueError: If another value is not divisible.
     """
     given = _merge(changes, (*OPERATOR_FIELDS, "settings"))
     if isinstance(operator, UserOperator):
         settings = {**dict(operator.settings), **given.get("settings", {})}
         sources = [name for name, _ in operator.sources[1:]]
         return describe_operator(operator.path, settings, sources=sources, folder=folder)
-    given.pop("settings", None)  # of a variant with another operator
+    given.pop("settings", None)  # meant for variants with an operator of the user's own
     undivided: dict[str, Any] = {"branches": (Branch(groups=None),), "min_width": divisor}
     rest = {key: value for key, value in undivided.items() if key in given}
     return replace(replace(operator, **rest).scaled_down(divisor), **given)
@@ -98,43 +87,36 @@ def scale_operator(
 def change_attention(
     attention: BlockAttention | None, layers: Iterable[Parts]
 ) -> BlockAttention | None:
-    """The attention of blocks with what the layers set of it.
+    """Applies each layer to a block attention: a kind replaces it, settings change it.
 
     Raises:
-        ValueError: If a setting is another attention's, or has no attention to belong to.
+        ValueError: If a setting belongs to another kind, or there is no attention to change.
     """
     for layer in layers:
         if layer.block_attention is not None:
-            attention = _change_one_attention(attention, layer.block_attention)
+            attention = _change_attention(attention, list_given(layer.block_attention))
     return attention
 
 
-def _change_one_attention(
-    attention: BlockAttention | None, settings: AttentionSettings
+def _change_attention(
+    attention: BlockAttention | None, changes: dict[str, Any]
 ) -> BlockAttention | None:
-    changes = list_given(settings)
     kind = changes.pop("kind", None)
     if kind == "none":
         return None
     if kind is not None:
         attention = ATTENTIONS[kind]()
     if attention is None:
-        raise ValueError(f"block_attention must say its kind, got {sorted(changes)} alone")
+        raise ValueError(f"block_attention needs a kind, got only {sorted(changes)}")
     if unknown := changes.keys() - {field.name for field in fields(attention)}:
         raise ValueError(
-            f"block_attention must have settings of {type(attention).__name__}, "
-            f"got {sorted(unknown)}"
+            f"block_attention: {type(attention).__name__} has no settings {sorted(unknown)}"
         )
     return replace(attention, **changes)
 
 
-def list_given(settings: BaseModel) -> dict[str, Any]:
-    """What the settings say, without what they leave out."""
-    return {key: getattr(settings, key) for key in settings.model_fields_set}
-
-
 def _merge(layers: Iterable[Parts], keys: Iterable[str]) -> dict[str, Any]:
-    """The last value of each key that a layer says; mappings are merged."""
+    """The last value that the layers give for each key; mappings are merged."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in list_given(layer).items():
