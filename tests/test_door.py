@@ -20,7 +20,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'ray', 'mlflow', 'pandas', 'scipy', 'matplotlib', 'pydantic', 'yaml'}"
     code = f"import sys, ablations; print(sorted({heavy} & set(sys.modules)))"
 
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
     assert loaded.stdout.strip() == "[]"
 

@@ -11,10 +11,10 @@ import pytest
 import timm
 import torch
 import yaml
+from ablations.cli.commands import app
 from conftest import ROOT, Answer
 from typer.main import get_command
 
-from ablations.cli.commands import app
 from ablations.config import (
     AttentionSettings,
     BodySettings,

@@ -9,6 +9,7 @@ from ablations.plan import TrialSpec
 from ablations.trial.environment import Commit
 from ablations.trial.records import Environment, EpochRecord
 
+
 @dataclass(frozen=True, kw_only=True)
 class Backend:
     """Which backend runs trials, and with which resources."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ablations.choices import BackendName
 from ablations.cli.display import (
     add_row,
     make_table,
@@ -37,7 +38,6 @@ from ablations.cli.options import (
     make_selection,
 )
 from ablations.cli.plan import print_forecasts
-from ablations.choices import BackendName
 from ablations.errors import IncompleteError
 
 if TYPE_CHECKING:  # loaded when a command runs: help and completion do without them

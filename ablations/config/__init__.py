@@ -30,7 +30,6 @@ from ablations.config.schema import (
     Statement,
 )
 from ablations.config.variants import (
-    ATTENTIONS,
     AttentionSettings,
     BodySettings,
     Parts,
@@ -38,7 +37,6 @@ from ablations.config.variants import (
 )
 
 __all__ = [
-    "ATTENTIONS",
     "COLUMNS",
     "FORMS",
     "PAPER_BODY",

@@ -20,9 +20,8 @@ from ablations.config.faults import (
 from ablations.config.paper import read_paper
 from ablations.config.schema import Experiment, Recipe
 from ablations.config.text import Keys, parse_value, read_yaml
-from ablations.config.variants import FAMILIES
 from ablations.errors import InputError, suggest
-from sknet.spec import AnyBody
+from sknet.spec import FAMILIES, AnyBody
 from sknet.zoo import BODIES, NETWORKS
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from ablations.config.schema import Budget, Claim, Experiment, Recipe, Statement
 from ablations.config.text import Keys
-from ablations.config.variants import FAMILIES, AttentionSettings, BodySettings, VariantSettings
+from ablations.config.variants import AttentionSettings, BodySettings, VariantSettings
 from ablations.errors import suggest
-from sknet.spec import Branch, Stem
+from sknet.spec import FAMILIES, Branch, Stem
 
 FEW_NAMES = 20
 """Most names that a message lists when it also suggests one of them."""

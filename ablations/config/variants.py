@@ -18,32 +18,7 @@ from pydantic import (
 )
 
 from ablations.errors import suggest
-from sknet.spec import (
-    AnyBody,
-    Attention,
-    BlockAttention,
-    Body,
-    BottleneckAttention,
-    Branch,
-    ConvolutionalAttention,
-    MobileNetV2Body,
-    ShuffleNetV2Body,
-    SqueezeExcitation,
-)
-
-ATTENTIONS: Mapping[str, type[BlockAttention]] = {
-    "SE": SqueezeExcitation,
-    "CBAM": ConvolutionalAttention,
-    "BAM": BottleneckAttention,
-}
-"""Kinds of block attention, as experiments.yaml names them."""
-
-FAMILIES: Mapping[str, type[AnyBody]] = {
-    "resnext": Body,
-    "shufflenet_v2": ShuffleNetV2Body,
-    "mobilenet_v2": MobileNetV2Body,
-}
-"""Families of bodies, as experiments.yaml names them."""
+from sknet.spec import ATTENTIONS, FAMILIES, Attention, Branch
 
 KERNELS: Mapping[str, Branch] = {
     "K3": Branch(kernel=3, dilation=1),

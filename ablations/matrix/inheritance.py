@@ -5,10 +5,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.config import ATTENTIONS, Config, Parts, VariantSettings
+from ablations.config import Config, Parts, VariantSettings
 from ablations.config.variants import list_given
 from ablations.matrix.user_operators import describe_operator
 from sknet.spec import (
+    ATTENTIONS,
     AnyBody,
     BlockAttention,
     Branch,

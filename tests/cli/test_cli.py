@@ -375,7 +375,9 @@ def test_the_user_interface_serves_this_machine_and_prints_links(
     """The server listens on 127.0.0.1 only; each saved view has a link that opens it directly."""
     (tmp_path / "runs" / "mlflow.db").write_bytes(b"")
     path = "#/experiments/7/runs?viewStateShareKey=quick-variants"
-    monkeypatch.setattr("ablations.tracking.list_views", lambda _: [("kernels", "by variant", path)])
+    monkeypatch.setattr(
+        "ablations.tracking.list_views", lambda _: [("kernels", "by variant", path)]
+    )
     calls: list[list[str]] = []
     monkeypatch.setattr(subprocess, "call", lambda arguments: calls.append(arguments) or 0)
 

@@ -100,10 +100,10 @@ def test_epochs_reported_again_do_not_count_twice(spec: TrialSpec) -> None:
     """A retry repeats earlier epochs; one epoch in 5 s leaves 10 s for two more."""
     console = make_console(terminal=False)
     trials = make_trials(spec)[:2]
-    now = 0.0
+    clock = [0.0]
 
-    with show_progress(trials, console=console, get_time=lambda: now) as observe:
-        for now, epoch in ((5.0, 0), (6.0, 0), (7.0, 0), (10.0, 1)):
+    with show_progress(trials, console=console, get_time=lambda: clock[0]) as observe:
+        for clock[0], epoch in ((5.0, 0), (6.0, 0), (7.0, 0), (10.0, 1)):
             observe(make_event(trials[0], epoch))
 
     assert "[1/2] [v], seed 0: error 12.50 %; about 10 s left" in read(console)
