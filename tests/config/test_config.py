@@ -9,7 +9,6 @@ import pytest
 from conftest import EXPERIMENTS, ROOT
 
 from ablations.config import (
-    ATTENTIONS,
     AttentionSettings,
     BodySettings,
     PaperRow,
@@ -20,9 +19,8 @@ from ablations.config import (
     read_config,
     read_paper,
 )
-from ablations.config.variants import FAMILIES
 from ablations.errors import InputError, MachineError
-from sknet.spec import Branch
+from sknet.spec import ATTENTIONS, FAMILIES, Branch
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -66,7 +64,7 @@ def test_the_bundled_file_is_valid() -> None:
         ("attention: sum}", "attention: max}", r"variants.sum.attention: .*'softmax' or 'sum'"),
         ("sknet.table6_dilation_group", "table6", r"paper_table: must be one of"),
         ("  wee:", "  tiny:", r"bodies.tiny: must not be the name of one of sknet's bodies"),
-        ("depths: [1]", "depths: [1, 2]", r"bodies.wee: depths, mid_widths and out_widths must"),
+        ("depths: [1]", "depths: [1, 2]", r"bodies.wee: depths, mid_widths, out_widths must"),
         ("recipes:", "recipe:", r"yaml:10: recipe: unknown key.*did you mean recipes\?"),
         ("kernel: 3", "kernl: 3", r"yaml:4: bodies.wee.stem.kernl: unknown.*did you mean kernel\?"),
         ("divisor: 8", "divisr: 8", r"yaml:9: bodies.wee.divisr: unknown key.*mean divisor\?"),
@@ -74,8 +72,8 @@ def test_the_bundled_file_is_valid() -> None:
         ("divisor: 8", "family: resnxt", r"yaml:9: bodies.wee.family: must be.*mean resnext\?"),
         ("divisor: 8", "family: [resnext]", r"yaml:9: bodies.wee.family: must be one of mobile"),
         ("divisor: 8", "family: {a: b}", r"bodies.wee.family: must be one of mobilenet_v2, resn"),
-        ("width: 8", "width: 0", r"yaml:4: bodies.wee.stem: every size .* at least 1, got 0"),
-        ("stride: 2", "stride: -1", r"bodies.wee.stem: every size .* at least 1, got -1"),
+        ("width: 8", "width: 0", r"yaml:4: bodies.wee.stem: width must be at least 1, got 0"),
+        ("stride: 2", "stride: -1", r"bodies.wee.stem: stride must be at least 1, got -1"),
         ("kernel: 3", "kernel: 4", r"bodies.wee.stem: kernel must be odd and positive, got 4"),
         ("[K3, K3]", "[K3, {kernl: 3}]", r"branches.1.kernl: unknown key.*did you mean kernel\?"),
         (
