@@ -2,7 +2,6 @@
 
 from ablations.backends.job import (
     Backend,
-    BackendName,
     EpochDone,
     Event,
     Job,
@@ -11,6 +10,7 @@ from ablations.backends.job import (
     TrialStarted,
 )
 from ablations.backends.registry import check_gpus, is_concurrent, run_job
+from ablations.choices import BackendName
 
 __all__ = [
     "Backend",

@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ablations.backends.job import Backend, BackendName, Job, Observer
+from ablations.backends.job import Backend, Job, Observer
+from ablations.choices import BackendName
 from ablations.errors import MachineError
 
 
