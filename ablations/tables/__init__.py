@@ -1,24 +1,30 @@
 """A study -> the comparison table, as data and as text."""
 
-from ablations.complexity.scales import Scales
-from ablations.tables.building import build_table
-from ablations.tables.comparison import tabulate
 from ablations.tables.latex import render_latex
-from ablations.tables.listing import list_curves, list_environments, list_trials
-from ablations.tables.rendering import format_cells, list_claims, render_csv, render_markdown
-from ablations.tables.table import Table
+from ablations.tables.table import Table, build_table
+from ablations.tables.texts import (
+    CompactTable,
+    format_cells,
+    format_compact,
+    list_claims,
+    render_csv,
+    render_grid,
+    render_markdown,
+)
+from ablations.tables.trials import list_curves, list_environments, list_trials
 
 __all__ = [
-    "Scales",
+    "CompactTable",
     "Table",
     "build_table",
     "format_cells",
+    "format_compact",
     "list_claims",
     "list_curves",
     "list_environments",
     "list_trials",
     "render_csv",
+    "render_grid",
     "render_latex",
     "render_markdown",
-    "tabulate",
 ]

@@ -1,8 +1,8 @@
-"""A study -> what the statistics say of every row."""
+"""A study -> the statistics of all its variants."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,27 +11,28 @@ from numpy.typing import NDArray
 from ablations.statistics import (
     Difference,
     Disagreement,
+    SeedsNeeded,
     Verdict,
     compare_two_networks,
     compare_with_baseline,
     decide,
     estimate_image_error,
 )
-from ablations.study.study import StudiedTrial, Study
+from ablations.study import StudiedTrial, Study
 
 BOOTSTRAP_SEED = 0
-"""Each row draws its images anew from it, so that a row's figure depends on no other row."""
+"""Seed of every row's bootstrap, so that no row depends on another."""
 
-Measure = Literal["top1_error", "top1_error_320", "top5_error"]
-"""An error of a record's last epoch."""
+Further = Literal["top1_error_320", "top5_error"]
+"""An error of a record's last epoch besides the top-1 error."""
 
 Outcomes = Mapping[int, NDArray[np.bool_]]
-"""Whether each test image is right, by seed."""
+"""Whether each test image is classified correctly, by seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What the statistics say of the rows of a study; rows of which nothing is known are absent."""
+    """Statistics of a study's variants; mappings leave out variants without results."""
 
     baseline: str
     """The variant that the others are compared with."""
@@ -40,28 +41,37 @@ class Comparison:
     """Points of error below which a difference does not matter."""
 
     family: int
-    """Number of rows, besides the baseline, that the experiment declares."""
+    """Number of rows that the experiment declares, without the baseline."""
 
     errors: pd.DataFrame
-    """Top-1 errors (%), a row for each seed and a column for each variant."""
+    """Top-1 errors (%), one row per seed and one column per variant."""
+
+    further: Mapping[Further, pd.DataFrame]
+    """Other errors, in the same form."""
 
     broken: frozenset[str]
     """Variants with a failed or diverged seed."""
 
     differences: Mapping[str, Difference]
-    """From the baseline."""
+    """Differences from the baseline."""
 
     verdicts: Mapping[str, Verdict]
-    """Of rows with more than one seed."""
+    """Verdicts on variants with more than one seed."""
 
     image_errors: Mapping[str, float]
     """Standard errors of the differences over test images, in points."""
 
     disagreements: Mapping[str, Disagreement]
-    """Of rows with one seed: the two networks held together, image by image."""
+    """McNemar's test against the baseline, for variants with one seed."""
 
     test_images: int
-    """Number of test images; 0 if nothing is known of them."""
+    """Number of test images; 0 if no outcomes are known."""
+
+    @property
+    def seeds_needed(self) -> dict[str, SeedsNeeded]:
+        """Numbers of seeds that would decide the undecided variants."""
+        verdicts = self.verdicts.items()
+        return {name: v.seeds_needed for name, v in verdicts if v.seeds_needed is not None}
 
 
 def compare_variants(study: Study) -> Comparison:
@@ -88,6 +98,7 @@ def compare_variants(study: Study) -> Comparison:
         margin=margin,
         family=family,
         errors=errors,
+        further={m: tabulate(study, m) for m in get_args(Further)},
         broken=broken,
         differences=differences,
         verdicts={name: verdict for name, verdict in judged.items() if verdict is not None},
@@ -104,8 +115,8 @@ def compare_variants(study: Study) -> Comparison:
     )
 
 
-def tabulate(study: Study, measure: Measure) -> pd.DataFrame:
-    """Errors (%), a row for each seed and a column for each variant, NaN where unknown.
+def tabulate(study: Study, measure: Literal["top1_error"] | Further) -> pd.DataFrame:
+    """Tabulates errors (%), one row per seed and one column per variant, NaN where unknown.
 
     A diverged trial has no error.
     """
@@ -128,7 +139,7 @@ def _collect_outcomes(study: Study) -> Mapping[str, Outcomes]:
 def _pair(
     outcomes: Mapping[str, Outcomes], row: str, baseline: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Outcomes of two variants with the seeds that both have, seeds x images."""
+    """Outcomes of two variants for the seeds that both have, seeds x images."""
     seeds = [seed for seed in outcomes[row] if seed in outcomes[baseline]]
     return (
         np.stack([outcomes[row][seed] for seed in seeds]),
@@ -137,6 +148,6 @@ def _pair(
 
 
 def _is_broken(trial: StudiedTrial) -> bool:
-    """Whether a trial failed or diverged, be it asked for or not."""
+    """Whether a trial failed or diverged, selected or not."""
     diverged = trial.record is not None and trial.record.state == "diverged"
     return trial.state == "failed" or diverged

@@ -1,15 +1,14 @@
-"""A table as LaTeX, with booktabs and graphicx as the only packages."""
+"""A table as LaTeX, which needs only the packages booktabs and graphicx."""
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from textwrap import wrap
 
-from pandas.api.types import is_numeric_dtype
-
-from ablations.tables.rendering import format_cells, list_claims
+from ablations.tables.columns import Column
 from ablations.tables.table import Table
+from ablations.tables.texts import format_cells, list_claims
 
 _ASCII = {
     "\\": r"\textbackslash{}",
@@ -20,11 +19,11 @@ _ASCII = {
     "|": r"\textbar{}",
     '"': "''",
     "`": r"\textasciigrave{}",
-    "[": "{[}",  # at the head of a row these two would belong to the row above
+    "[": "{[}",  # at the start of a row, \\\\ would read these two as arguments
     "*": "{*}",
     **{special: rf"\{special}" for special in "&%$#_{}"},
 }
-"""What LaTeX would read as something else."""
+"""ASCII characters that LaTeX would interpret."""
 
 _SIGNS = {
     "±": r"\(\pm\)",
@@ -46,23 +45,23 @@ _SIGNS = {
     "Ø": r"\O{}",
     "ł": r"\l{}",
 }
-"""What is not ASCII and has a macro; white space of any kind is a space."""
+"""Other characters with a macro."""
 
 _ACCENTS = dict(zip("\u0300\u0301\u0302\u0303\u0308\u0327\u030c", "`'^~\"cv", strict=True))
-"""Combining accents, and the macro that sets each on a letter."""
+"""Macros of combining accents."""
 
 _MINUS = re.compile(r"(?<![\w)])-(?=\d)")
-"""A hyphen that is a sign: before a digit, and behind nothing that it could join to it."""
+"""A hyphen that is a minus sign: before a digit and not after a word."""
 
 _TIGHT = r"\setlength{\itemsep}{0pt}\setlength{\parskip}{0pt}\setlength{\parsep}{0pt}"
-"""Opens a list without gaps."""
+"""Removes the vertical space of a list."""
 
 _LINE = 10
-"""Characters in a line of a heading."""
+"""Maximum number of characters in a line of a heading."""
 
 
 def render_latex(table: Table) -> str:
-    """The table as a float: headings in groups, claims and notes below in small type.
+    """Renders the table as a float, with claims and notes below it in small type.
 
     The document needs `booktabs` and `graphicx`; a table that is wider than the text is shrunk.
     """
@@ -76,7 +75,7 @@ def render_latex(table: Table) -> str:
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{_align(table)}}}",
         r"\toprule",
-        *_list_headings(list(table.headings.values())),
+        *_list_headings(table.shown),
         r"\midrule",
         *(_join(map(escape, cells)) for cells in format_cells(table)),
         r"\bottomrule",
@@ -87,26 +86,16 @@ def render_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_document(table: Table) -> str:
-    """A whole document that holds one table, to be compiled by itself."""
-    lines = [
-        r"\documentclass{article}",
-        r"\usepackage{booktabs}",
-        r"\usepackage{graphicx}",
-        r"\begin{document}",
-        render_latex(table) + r"\end{document}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def escape(text: str) -> str:
-    r"""Text that LaTeX sets as it stands; what no macro is known for shows its code point.
+    r"""Escapes text for LaTeX; characters without a known macro become their code point.
 
     >>> escape("-0.33 ± 0.1 of 5x5, D=1 & 50 %")
     '\\(-\\)0.33 \\(\\pm\\) 0.1 of 5x5, D=1 \\& 50 \\%'
     """
     plain = _MINUS.sub("−", " ".join(text.split()))
-    return re.sub("-(?=-)", "-{}", "".join(map(_escape_character, plain)))  # two are no dash
+    return re.sub(
+        "-(?=-)", "-{}", "".join(map(_escape_character, plain))
+    )  # two hyphens are not a dash
 
 
 def _escape_character(character: str) -> str:
@@ -123,17 +112,15 @@ def _escape_character(character: str) -> str:
 
 
 def _align(table: Table) -> str:
-    """Texts to the left, numbers to the right."""
-    numeric = {str(key) for key in table.rows if is_numeric_dtype(table.rows[key])}
-    return "".join("r" if key in numeric else "l" for key in table.headings)
+    """Texts are aligned left, numbers right."""
+    return "".join("r" if column.key in table.numeric else "l" for column in table.shown)
 
 
-def _list_headings(headings: list[str]) -> list[str]:
-    """A row of groups where there are any, with a rule below each, and the row of columns."""
-    groups = [heading.rpartition(": ")[0] for heading in headings]
-    columns = _join(_stack(heading.rpartition(": ")[2]) for heading in headings)
+def _list_headings(columns: Sequence[Column]) -> list[str]:
+    """The row of groups, if there are any, with a rule below each; then the row of headings."""
+    headings = _join(_stack(column.heading) for column in columns)
     cells, rules, first = [], [], 1
-    for group, members in groupby(groups):
+    for group, members in groupby(column.group for column in columns):
         width = len(list(members))
         if group:
             cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(group)}}}")
@@ -141,11 +128,11 @@ def _list_headings(headings: list[str]) -> list[str]:
         else:
             cells += [""] * width
         first += width
-    return [_join(cells), " ".join(rules), columns] if rules else [columns]
+    return [_join(cells), " ".join(rules), headings] if rules else [headings]
 
 
 def _stack(heading: str) -> str:
-    """A heading in lines that are not too long."""
+    """A heading, wrapped."""
     lines = wrap(heading, _LINE, break_long_words=False) or [""]
     stack = r" \\ ".join(map(escape, lines))
     return stack if len(lines) == 1 else rf"\shortstack{{\strut {stack}}}"
@@ -174,7 +161,7 @@ def _list_foot(table: Table) -> list[str]:
 
 
 def _slug(title: str) -> str:
-    """What may stand in a label.
+    """A title as a label.
 
     >>> _slug("dilation_group, recipe quick")
     'dilation-group-recipe-quick'

@@ -1,133 +1,159 @@
-"""The foot of a table: what was asked and what became of it, method, origin."""
+"""The notes below a table: trials, method, sources of printed cells, environment."""
+
+from collections.abc import Iterator
 
 from ablations.complexity.counts import FREE
 from ablations.config import PaperRow
-from ablations.statistics import FEWEST_SEEDS
-from ablations.study.study import Source, Study
+from ablations.statistics import CORRECTION, FEWEST_SEEDS, SeedsNeeded
+from ablations.study import Source, Study
 from ablations.tables.comparison import Comparison
 from ablations.trial.records import Environment
 
 PROVENANCES = {
     "printed": "",
     "secondary": "secondary, as quoted by another publication",
-    "recomputed": "recomputed, recalled and not read, but confirmed by a count of the construction",
-    "unverified": "unverified, recalled and not read",
+    "recomputed": "recomputed: recalled, not read, but confirmed by counting the construction",
+    "unverified": "unverified: recalled, not read",
 }
-"""What a reader must know of printed cells that were not read in the paper itself."""
+"""Warning on printed cells that were not read in the paper itself."""
+
+METHOD = "docs/statistics.md"
+"""Page that explains the method."""
 
 
 def collect_notes(study: Study, comparison: Comparison, *, is_exploratory: bool) -> list[str]:
-    """All that stands below a table, in order."""
-    parts = " + ".join(
-        f"{n} {state}" for state, n in study.count().items() if n or state == "finished"
-    )
-    notes = [f"Trials: {len(study.trials)} asked = {parts}."]
-    notes += [
-        f"{trial.variant}, seed {trial.seed}: {trial.state}, {trial.reason}."
-        for trial in study.trials
-        if trial.state in ("failed", "diverged")
-    ]
-    if study.changes:
-        notes.append(f"Narrowed or altered: {'; '.join(study.changes)}.")
-    if is_exploratory:
-        notes.append(
-            "Exploratory: the seeds were not planned. The table was looked at with other seeds "
-            "before, more often than one extension; its verdicts err more often than 5 %."
-        )
-    notes += _explain_statistics(comparison)
-    notes.append(
-        "Multiply-adds are the papers' convention: convolutions, fully connected layers and the "
-        "rescaling of channels. Parameters are the trainable ones."
-    )
-    notes += _describe_built(study)
-    notes += _name_uncounted(study)
-    notes += [_describe_source(source) for source in study.definition.sources]
-    if study.definition.only_printed:
-        notes.append(f"Printed only, not trained here: {'; '.join(study.definition.only_printed)}.")
-    notes += _explain_cells(study)
-    notes.append(_describe_origin(study))
-    return notes
-
-
-def _explain_statistics(comparison: Comparison) -> list[str]:
-    margin = f"{comparison.margin:g} points"
+    """Collects all notes in order."""
+    definition = study.definition
     notes = [
-        "Error: top-1 error of the last epoch, percent, mean over n seeds ± its 95 % t-interval. "
-        f"Difference: from {comparison.baseline}, in points, paired by seed ± the 95 % interval of "
-        "that one row with a guarded variance, not corrected over the table. Intervals speak of "
-        "retraining on this test set; row intervals may overlap where a difference is clear.",
-        f"Verdict: better or worse by Holm's correction over {comparison.family} row(s) at 5 %; "
-        f"equivalent if the row's interval lies within the margin of ±{margin}; else undecided, as "
-        f"always with fewer than {FEWEST_SEEDS} seeds.",
+        *_describe_run(study, is_exploratory=is_exploratory),
+        *_explain_statistics(comparison),
+        *_list_seeds_needed(comparison),
+        *_explain_images(comparison),
+        "Multiply-adds follow the papers' convention: convolutions, fully connected layers and the "
+        "rescaling of channels. Only trainable parameters are counted.",
+        *_describe_built(study),
+        *_name_uncounted(study),
+        *map(_describe_source, definition.sources),
     ]
-    notes += [
-        f"Undecided: {name}: {verdict.reason}."
-        for name, verdict in comparison.verdicts.items()
-        if verdict.reason
-    ]
-    needed = [
-        f"{name}: {verdict.seeds_needed}"
-        for name, verdict in comparison.verdicts.items()
-        if verdict.seeds_needed
-    ]
+    if definition.only_printed:
+        notes.append(f"Printed only, not trained here: {'; '.join(definition.only_printed)}.")
+    return [*notes, *_explain_cells(study), _describe_origin(study)]
+
+
+def collect_brief_notes(study: Study, comparison: Comparison, *, is_exploratory: bool) -> list[str]:
+    """Collects the notes of the compact form: the run, the meaning of ±, and seeds needed."""
+    notes = list(_describe_run(study, is_exploratory=is_exploratory))
+    counts = comparison.errors.count()
+    if len(counts):
+        least, most = int(counts.min()), int(counts.max())
+        seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
+        notes.append(f"± is a 95 % interval for retraining on this test set, over {seeds}.")
+    needed = list(comparison.seeds_needed.values())
     if needed:
-        notes.append(f"Seeds needed to decide, at the observed spread: {'; '.join(needed)}.")
-    notes += _explain_images(comparison)
-    return notes
+        notes.append(f"To decide every row: {_find_most(needed)}.")
+    return [*notes, f"Method: {METHOD}"]
 
 
-def _explain_images(comparison: Comparison) -> list[str]:
-    notes = []
+def _find_most(needed: list[SeedsNeeded]) -> SeedsNeeded:
+    """The numbers of seeds that decide all rows; None stands for more than any number."""
+    guaranteed = [seeds.guaranteed for seeds in needed]
+    holds = [seeds.if_difference_holds for seeds in needed]
+    return SeedsNeeded(
+        guaranteed=None if None in guaranteed else max(filter(None, guaranteed)),
+        if_difference_holds=None if None in holds else max(filter(None, holds)),
+    )
+
+
+def _describe_run(study: Study, *, is_exploratory: bool) -> Iterator[str]:
+    """What became of the trials, and how the run differs from a planned one."""
+    states = dict(study.count())
+    finished = f"{states.pop('finished')} of {len(study.trials)} finished"
+    others = (f"{number} {state}" for state, number in states.items() if number)
+    yield f"Trials: {', '.join([finished, *others])}."
+    for trial in study.trials:
+        if trial.state in ("failed", "diverged"):
+            yield f"{trial.variant}, seed {trial.seed}: {trial.state}, {trial.reason}."
+    if study.changes:
+        yield f"Narrowed or altered: {'; '.join(study.changes)}."
+    if is_exploratory:
+        yield (
+            "Exploratory: the seeds were extended more than once after someone had looked at the "
+            "table, or replaced, so more than 5 % of its verdicts may be false."
+        )
+
+
+def _explain_statistics(comparison: Comparison) -> Iterator[str]:
+    yield (
+        "Error: top-1 error after the last epoch in percent, mean over n seeds ± its 95 % "
+        f"t-interval. Difference: from {comparison.baseline} in points, paired by seed, ± the 95 % "
+        "interval of that row with a guarded variance, not corrected over the table. Intervals "
+        "describe retraining on this test set; the intervals of two rows may overlap even if their "
+        "difference is clear."
+    )
+    yield (
+        f"Verdict: better or worse at 5 % after {CORRECTION.name}'s correction over "
+        f"{comparison.family} {'row' if comparison.family == 1 else 'rows'}; otherwise equivalent "
+        f"if the row's interval lies within the margin of ±{comparison.margin:g} points; otherwise "
+        f"undecided, as is every row with fewer than {FEWEST_SEEDS} seeds. Method: {METHOD}."
+    )
+    for name, verdict in comparison.verdicts.items():
+        if verdict.reason:
+            yield f"Undecided: {name}: {verdict.reason}."
+
+
+def _list_seeds_needed(comparison: Comparison) -> Iterator[str]:
+    needed = [f"{name}: {seeds}" for name, seeds in comparison.seeds_needed.items()]
+    if needed:
+        yield f"Seeds needed at the observed spread. {'. '.join(needed)}."
+
+
+def _explain_images(comparison: Comparison) -> Iterator[str]:
     if comparison.disagreements:
         tests = "; ".join(
-            f"{name} alone is right on {found.only_row}, {comparison.baseline} alone on "
-            f"{found.only_baseline}, p = {found.p:.3f}"
+            f"{name}: {found.only_row} only by it, {found.only_baseline} only by "
+            f"{comparison.baseline}, p = {found.p:.3f}"
             for name, found in comparison.disagreements.items()
         )
-        notes.append(
-            "One seed has no interval and no verdict. McNemar's exact test, of each two trained "
-            f"networks only and not of their retraining, images: {tests}."
+        yield (
+            "One seed gives no interval and no verdict. Images classified correctly by one network "
+            f"only, with McNemar's exact test of these two networks, not of retraining: {tests}."
         )
     if comparison.image_errors:
         errors = "; ".join(
             f"{name}: {error:.2f}" for name, error in comparison.image_errors.items()
         )
-        notes.append(
-            "Image noise, the standard error of a difference over test images of these networks "
-            f"(points, bootstrap over the {comparison.test_images} images): {errors}. More images, "
-            "not more seeds, make it smaller."
+        yield (
+            "Image noise: standard error of each difference over test images, in points, for these "
+            f"networks (bootstrap over {comparison.test_images} images): {errors}. Only more "
+            "images reduce it, not more seeds."
         )
-    return notes
 
 
-def _describe_built(study: Study) -> list[str]:
-    """What rows are on a body that gives them in its own numbers, equal ones together."""
+def _describe_built(study: Study) -> Iterator[str]:
+    """Rows for which experiments.yaml gives the body's own numbers, equal ones together."""
     built: dict[str, list[str]] = {}
     for row in study.definition.rows:
         if row.as_built:
             built.setdefault(row.as_built, []).append(row.name)
-    return [
-        f"On {study.definition.body}, {'; '.join(names)}: {text}." for text, names in built.items()
-    ]
+    for text, names in built.items():
+        yield f"On {study.definition.body}, {'; '.join(names)}: {text}."
 
 
-def _name_uncounted(study: Study) -> list[str]:
-    """Operators that nobody has decided on, such as those of a user's own module."""
+def _name_uncounted(study: Study) -> Iterator[str]:
+    """Operators that may compute something but are not counted, such as those of user modules."""
     counted = [scale for own in study.scales.values() for scale in (own.paper, own.trained)]
     names = sorted({name for scale in counted for name in scale.uncounted} - FREE)
-    if not names:
-        return []
-    return [f"Not counted, and taken as free, though they may compute: {', '.join(names)}."]
+    if names:
+        yield f"Not counted, though they may compute something: {', '.join(names)}."
 
 
 def _describe_source(source: Source) -> str:
-    provenance = PROVENANCES[source.provenance]
-    parts = [part for part in (source.source, source.recipe, provenance) if part]
-    return f"Printed: {'; '.join(parts)}."
+    parts = (source.source, source.recipe, PROVENANCES[source.provenance])
+    return f"Printed: {'; '.join(filter(None, parts))}."
 
 
-def _explain_cells(study: Study) -> list[str]:
-    """Why printed complexities differ from ours, cells of the same reason together."""
+def _explain_cells(study: Study) -> Iterator[str]:
+    """Why printed complexities differ from ours, cells with the same reason together."""
     cells: dict[str, list[str]] = {}
     for variant in study.definition.rows:
         row = study.definition.printed_cells.get(variant.name, PaperRow())
@@ -135,19 +161,21 @@ def _explain_cells(study: Study) -> list[str]:
             heading = {"params_m": "params", "gflops": "GFLOPs", "mflops": "MFLOPs"}[column]
             cell = f"{variant.name}: {heading} {getattr(row, column)}"
             cells.setdefault(explanation.reason, []).append(cell)
-    return [f"Printed {'; '.join(names)}: {reason}." for reason, names in cells.items()]
+    for reason, names in cells.items():
+        yield f"Printed {'; '.join(names)}: {reason}."
 
 
 def _describe_origin(study: Study) -> str:
+    """Where the trials ran, and what identifies the matrix and the dataset."""
     environments = [trial.record.environment for trial in study.trials if trial.record]
     devices = sorted({e.device for e in environments})
-    mixed = " (mixed: differences may owe to the device)" if len(devices) > 1 else ""
+    mixed = " (mixed: differences may be due to the device)" if len(devices) > 1 else ""
     commits = sorted({_describe_commit(e) for e in environments})
     torches = sorted({e.torch for e in environments})
     dataset = study.definition.dataset
     identity = f"SHA-256 {dataset.identity[:12]}" if dataset.is_pinned else dataset.identity[:60]
     return (
-        f"Trained on {', '.join(devices) or 'nothing yet'}{mixed}; torch "
+        f"Trained on {', '.join(devices) or 'no device yet'}{mixed}; torch "
         f"{', '.join(torches) or '–'}; commit {', '.join(commits) or '–'}; matrix "
         f"{study.definition.matrix_hash[:12]}; dataset {dataset.name}, {identity}."
     )

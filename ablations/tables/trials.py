@@ -1,16 +1,16 @@
-"""A study -> the trials behind a table: what each measured, how it came to it, and where."""
+"""The trials behind a table: their results, learning curves and environments."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
-from ablations.study.study import StudiedTrial, Study
+from ablations.study import StudiedTrial, Study
 from ablations.trial.records import TrialRecord
 
 
 def list_trials(study: Study) -> pd.DataFrame:
-    """One row for each trial that was asked for: the way back from a number to its trials."""
+    """Lists all trials, one row per trial, so that every number leads back to its trials."""
     rows = []
     for trial in study.trials:
         row: dict[str, Any] = {
@@ -36,26 +36,26 @@ def list_trials(study: Study) -> pd.DataFrame:
 
 
 def list_curves(study: Study) -> pd.DataFrame:
-    """One row for each epoch of the trials that were asked for and have ended."""
+    """Lists the learning curves of all selected trials with a record, one row per epoch."""
     columns = ["variant", "seed", "epoch", "train_loss", "top1_error"]
     rows = [
         (trial.variant, trial.seed, epoch.epoch, epoch.train_loss, epoch.top1_error)
-        for trial, record in _iterate_shown(study)
+        for trial, record in _iterate_selected(study)
         for epoch in record.epochs
     ]
     return pd.DataFrame(rows, columns=columns)
 
 
 def list_environments(study: Study) -> pd.DataFrame:
-    """One row for each environment that trials which were asked for ran in, with their number."""
-    places = pd.DataFrame([vars(record.environment) for _, record in _iterate_shown(study)])
+    """Counts the selected trials by environment, one row per environment."""
+    places = pd.DataFrame([vars(record.environment) for _, record in _iterate_selected(study)])
     if places.empty:
         return places
     counted = places.groupby(list(places.columns), dropna=False, sort=True).size()
     return counted.rename("trials").reset_index()
 
 
-def _iterate_shown(study: Study) -> Iterator[tuple[StudiedTrial, TrialRecord]]:
+def _iterate_selected(study: Study) -> Iterator[tuple[StudiedTrial, TrialRecord]]:
     for trial in study.trials:
         if trial.record is not None and trial.state != "skipped":
             yield trial, trial.record

@@ -1,0 +1,100 @@
+"""A table as texts: cells, compact cells, Markdown and CSV."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ablations.tables.columns import NAN, UNKNOWN, Column
+from ablations.tables.table import Table
+
+DIGITS = 10
+"""Digits of derived numbers that do not depend on the machine and the libraries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactTable:
+    """The columns of a table that fit into a terminal."""
+
+    headings: tuple[str, ...]
+    """One short heading per column."""
+
+    rows: tuple[tuple[str, ...], ...]
+    """One tuple of cells per row."""
+
+
+def format_cells(table: Table) -> list[list[str]]:
+    """Formats the printed columns: one list per row, in the order of the headings."""
+    return _format(table, table.shown)
+
+
+def format_compact(table: Table) -> CompactTable:
+    """Formats the columns that have a compact heading; those without any value are dropped."""
+    columns = [column for column in table.columns if column.compact]
+    cells = zip(*_format(table, columns), strict=True)
+    known = [(c, texts) for c, texts in zip(columns, cells, strict=True) if {*texts} != {UNKNOWN}]
+    return CompactTable(
+        headings=tuple(column.compact for column, _ in known),
+        rows=tuple(zip(*(texts for _, texts in known), strict=True)),
+    )
+
+
+def list_claims(table: Table) -> list[str]:
+    """Lists the claims with verdict and scope, one line per claim."""
+    return [f"{claim.name}: {claim.verdict}" for claim in table.claims]
+
+
+def render_markdown(table: Table) -> str:
+    """Renders the table as Markdown, below its question and above its claims and notes."""
+    lines = [f"# {table.title}", "", table.question, ""]
+    lines += render_grid(table.headings.values(), format_cells(table))
+    if table.claims:
+        lines += ["", "Claims:", "", *(f"- {claim}" for claim in list_claims(table))]
+        lines += ["", "Notes:"]
+    lines += ["", *(f"- {note}" for note in table.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def render_grid(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Renders the lines of a Markdown table."""
+    first = list(headings)
+    return [_join(cells) for cells in (first, ["---"] * len(first), *rows)]
+
+
+def render_csv(table: Table) -> str:
+    """Renders all columns as CSV, with the digits that are the same on every machine."""
+    return str(table.rows.to_csv(lineterminator="\n", float_format=f"%.{DIGITS}g"))
+
+
+def _join(cells: Iterable[str]) -> str:
+    """A line of a Markdown table; no text of a cell ends the cell or the line."""
+    escaped = (re.sub(r"\s+", " ", cell).replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
+
+
+def _format(table: Table, columns: Sequence[Column]) -> list[list[str]]:
+    rows = table.rows.reset_index().to_dict("records")
+    return [[_format_cell(column, row, table.texts) for column in columns] for row in rows]
+
+
+def _format_cell(
+    column: Column, row: Mapping[Any, Any], texts: Mapping[tuple[str, str], str]
+) -> str:
+    """A value, followed by the half width of its interval if it has one."""
+    if (text := texts.get((column.key, row["variant"]))) is not None:
+        return text
+    value = row[column.key]
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return UNKNOWN
+    half_width = row.get(f"{column.key}_half_width", NAN)
+    interval = "" if pd.isna(half_width) else f" ± {_settle(half_width):.2f}"
+    return column.format.format(_settle(value)) + interval
+
+
+def _settle(value: Any) -> float:
+    """Drops the last digits, so that a half is rounded to the same side on every machine."""
+    return round(float(value), DIGITS)
