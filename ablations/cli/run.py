@@ -185,13 +185,11 @@ def _fill(table: "Table", keys: list[str]) -> "RichTable":
 
 def _suggest_next(outcome: "Outcome") -> list[str]:
     """What to do next, with its price: seeds for undecided rows, and the link of the runs."""
-    from ablations.tracking import LOCAL_UI
-
     lines = []
     if outcome.comparison.seeds_needed and not outcome.study.changes:
         lines.append(_suggest_seeds(outcome))
     if outcome.view:
-        start = "`ablations ui`, then " if outcome.view.startswith(LOCAL_UI) else ""
+        start = "`ablations ui`, then " if "://127.0.0.1:" in outcome.view else ""
         lines.append(f"Runs in MLflow: {start}{outcome.view}")
     return lines
 

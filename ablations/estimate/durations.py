@@ -65,7 +65,7 @@ def estimate_durations(
         name: epochs * (statistics.median(per_epoch[name]) if name in per_epoch else rate * own)
         for name, own in macs.items()
     }
-    to_run = {spec.key for spec in plan.to_run}
+    to_run = {trial.spec.key for trial in plan.to_run}
     return Durations(
         seconds={
             trial.spec.key: per_variant[trial.variant.name]

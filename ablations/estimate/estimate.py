@@ -133,14 +133,13 @@ def estimate_plan(
             measured, device, macs=macs[baseline], cache_file=workspace.throughput_file
         ),
     )
-    variants = {trial.spec.key: trial.variant.name for trial in plan.trials}
-    datasets = {spec.dataset for spec in plan.to_run}
+    datasets = {trial.spec.dataset for trial in plan.to_run}
     return Estimate(
         trials={
-            spec.key: _estimate_trial(
-                spec, scales[variants[spec.key]].trained, durations.seconds[spec.key]
+            trial.spec.key: _estimate_trial(
+                trial.spec, scales[trial.variant.name].trained, durations.seconds[trial.spec.key]
             )
-            for spec in plan.to_run
+            for trial in plan.to_run
         },
         datasets={
             dataset.name: _estimate_size(dataset)

@@ -1,12 +1,14 @@
 """A table's rows and its trials' curves -> exactly what each figure plots; no drawing here."""
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+
+from ablations.study import Study
+from ablations.tables import Table, list_curves
 
 Name = Literal["errors", "cost", "curves", "differences"]
 
@@ -40,33 +42,22 @@ class Chart:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def list_charts(
-    rows: pd.DataFrame,
-    curves: pd.DataFrame,
-    *,
-    baseline: str,
-    recipe_name: str,
-    margin: float,
-    only_printed: Collection[str] = (),
-) -> tuple[Chart, ...]:
-    """The figures of a table; one that has nothing to plot is left out.
+def list_charts(study: Study, table: Table) -> tuple[Chart, ...]:
+    """The figures of a study; one that has nothing to plot is left out.
 
     Args:
-        rows: As in `Table.rows`, by variant; the papers' columns may be absent.
-        curves: A row for each epoch of each trial; columns variant, seed, epoch (from 0),
-            train_loss, top1_error (%).
-        baseline: The variant that the others are compared with.
-        recipe_name: How the trials were trained; heads their panel.
-        margin: Points of error below which a difference does not matter.
-        only_printed: Rows that nobody trains; they stand in the papers' panels alone.
+        study: The study.
+        table: Its table.
     """
-    ours = f"recipe {recipe_name}"
-    trained = rows.drop(index=list(only_printed))
+    definition = study.definition
+    baseline, panel = definition.baseline, f"recipe {definition.recipe_name}"
+    rows = table.rows
+    trained = rows.drop(index=list(definition.only_printed))
     charts = (
-        _chart_errors(trained, rows, baseline=baseline, panel=ours),
-        _chart_differences(trained, baseline=baseline, margin=margin),
-        _chart_cost(trained, rows, baseline=baseline, panel=ours),
-        _chart_curves(curves, list(trained.index), baseline=baseline),
+        _chart_errors(trained, rows, baseline=baseline, panel=panel),
+        _chart_differences(trained, baseline=baseline, margin=definition.margin),
+        _chart_cost(trained, rows, baseline=baseline, panel=panel),
+        _chart_curves(list_curves(study), list(trained.index), baseline=baseline),
     )
     return tuple(chart for chart in charts if chart is not None)
 

@@ -52,8 +52,8 @@ class Outcome:
     @cached_property
     def claims(self) -> pd.DataFrame:
         """One row per claim, indexed by its name: verdict, corrected p-value, scope."""
-        columns = ["claim", "verdict", "p_holm", "scope"]
-        judged = [(c.name, c.word, c.p_holm, c.scope) for c in self.comparison.claims]
+        columns = ["claim", "verdict", "p_corrected", "scope"]
+        judged = [(c.name, c.word, c.p_corrected, c.scope) for c in self.comparison.claims]
         return pd.DataFrame(judged, columns=columns).set_index("claim")
 
     @cached_property

@@ -225,7 +225,9 @@ def _make_sender(
 
     def send(record: TrialRecord) -> None:
         for plan, own in zip(plans, scales, strict=True):
-            mirror.send_records(plan, {record.key: record}, own)
+            for trial in plan.trials:
+                if trial.spec.key == record.key and trial.state != "skipped":
+                    mirror.send_trial(plan, trial, record, own[trial.variant.name])
 
     return send
 

@@ -1,18 +1,24 @@
-"""What a reader sees of studies: derived texts, their folder, the index, blocks of the README."""
+"""Studies -> results/: their folders, the index, README blocks; and whether they are up to date."""
 
-from ablations.report.blocks import fill_blocks, list_blocks, render_block
-from ablations.report.deriving import derive, list_study_charts
-from ablations.report.folder import check_report, render_report
+from ablations.report.files import check_report, derive, render_report
 from ablations.report.index import count_words, render_index
+from ablations.report.results import (
+    check_blocks,
+    check_index,
+    list_foreign,
+    write_blocks,
+    write_index,
+)
 
 __all__ = [
+    "check_blocks",
+    "check_index",
     "check_report",
     "count_words",
     "derive",
-    "fill_blocks",
-    "list_blocks",
-    "list_study_charts",
-    "render_block",
+    "list_foreign",
     "render_index",
     "render_report",
+    "write_blocks",
+    "write_index",
 ]

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ablations.study.study import Study
-from ablations.tables import Table, build_table, list_claims
+from ablations.study import Study
+from ablations.tables import Table, list_claims
 
 HEAD = """# Results
 
@@ -14,15 +14,14 @@ Made by `run-ablation` and `ablations report` from the trials' own records, and 
 """
 
 
-def render_index(studies: Sequence[Study]) -> str:
-    """The index as Markdown: a row for each study, then the claims with their verdicts."""
-    tables = [build_table(study) for study in studies]
+def render_index(entries: Sequence[tuple[Study, Table]]) -> str:
+    """The index as Markdown: one row per study, then the claims with their verdicts."""
     columns = ("experiment", "question", "recipe", "n", "trials", "verdicts", "claims", "report")
     lines = [HEAD, _join(columns), _join(["---"] * len(columns))]
-    lines += [_join(_describe(s, t)) for s, t in zip(studies, tables, strict=True)]
-    if any(table.claims for table in tables):
+    lines += [_join(_describe(study, table)) for study, table in entries]
+    if any(table.claims for _, table in entries):
         lines += ["", "## Claims"]
-    for study, table in zip(studies, tables, strict=True):
+    for study, table in entries:
         if table.claims:
             lines += ["", f"{_link(study)}, {study.definition.recipe_name}:", ""]
             lines += [f"- {claim}" for claim in list_claims(table)]
@@ -62,7 +61,8 @@ def _describe_seeds(study: Study, table: Table) -> str:
 
 
 def _link(study: Study) -> str:
-    return f"[{study.definition.experiment}]({study.definition.experiment}/{study.definition.recipe_name}/table.md)"
+    name = study.definition.experiment
+    return f"[{name}]({name}/{study.definition.recipe_name}/table.md)"
 
 
 def _join(cells: Sequence[str]) -> str:

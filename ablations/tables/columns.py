@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ablations.complexity.scales import Scales
-from ablations.config import Column as Setting
+from ablations.config import COLUMNS as SETTINGS
 from ablations.config import PaperRow
-from ablations.matrix import HEADINGS
 from ablations.statistics import Difference, Mean, summarise
 from ablations.study import Definition, Study
 from ablations.tables.comparison import Comparison, Further
@@ -127,8 +126,8 @@ def _is_told_apart(definition: Definition) -> bool:
     return bool(definition.columns) and len(settings) == len(definition.list_names())
 
 
-def _show_setting(key: Setting, *, is_compact: bool) -> Column:
-    heading = HEADINGS[key]
+def _show_setting(key: str, *, is_compact: bool) -> Column:
+    heading = SETTINGS[key].heading
     return Column(
         key=key,
         value=lambda row: row.settings.get(key),

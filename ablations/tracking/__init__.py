@@ -1,6 +1,6 @@
-"""Ledger -> MLflow: a view of what is known, which can be made again at any time."""
+"""MLflow as a view of the ledger: runs, comparison tables and saved views, uploaded on demand."""
 
-from ablations.tracking.artifacts import AnyArtifact, Artifact
-from ablations.tracking.mirror import OFF, Mirror, choose_uri
+from ablations.tracking.mirror import OFF, UI_PORT, Mirror, choose_uri
+from ablations.tracking.views import SavedView, list_views
 
-__all__ = ["OFF", "AnyArtifact", "Artifact", "Mirror", "choose_uri"]
+__all__ = ["OFF", "UI_PORT", "Mirror", "SavedView", "choose_uri", "list_views"]

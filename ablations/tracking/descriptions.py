@@ -1,95 +1,114 @@
-"""What runs hold, as plain values: the same names in all experiments, and no MLflow.
+"""Contents of MLflow runs as plain values, with the same names in all experiments.
 
-Params are what was chosen, metrics (`group/name`) what was measured, tags who and from where, and
-names that may change. No number stands there twice.
+Params are choices, metrics (`group/name`) are measurements, tags hold origins and names that may
+change. No number is logged twice.
 """
 
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
-from ablations.config import Column, describe_setting
+from ablations.complexity import Scales
+from ablations.config import COLUMNS, describe_setting
+from ablations.files import hash_value
 from ablations.plan import Plan, PlannedTrial
-from ablations.tables import Scales, Table, format_cells, render_csv, render_markdown
-from ablations.tracking.artifacts import Artifact, place_artifacts
+from ablations.study import Study
 from ablations.trial.records import TrialRecord
-from sknet.spec import NetworkSpec
+from sknet.spec import NetworkSpec, SelectiveKernel
+
+if TYPE_CHECKING:
+    from ablations.tables import Table
 
 SCHEMA = 2
-"""Goes up by one with every change of what runs hold that their digests do not show: a run of
-another schema is sent anew in its place."""
+"""Increased by one with every change of what runs hold that their digests do not reflect; a run of
+another schema is replaced."""
 
 TABLE = "table.json"
-"""Name of the comparison table's artifact that MLflow's UI shows."""
+"""Artifact that MLflow's UI shows as a table."""
+
+ATTACHED = (".md", ".tex", ".html", ".svg")
+"""Suffixes of the files of a study that a parent run holds, besides `table.csv`."""
 
 NOTE_LIMIT = 8000
-"""Characters that MLflow keeps of a note."""
+"""Maximum number of characters of a note in MLflow."""
 
 NOTHING = "-"
-"""What a param holds of a setting that the network does not have."""
+"""Value of a param for a setting that the network does not have."""
 
 DECIMALS = 6
-"""Of an error in percent: the UI shows all digits, and 4.05 is meant, not 4.049999999999997."""
+"""Decimals of an error in percent; the UI would show 4.05 as 4.049999999999997."""
 
 Measured = tuple[str, float, int, int]
-"""A metric's name and value, when it was measured (ms), and its step."""
+"""Name and value of a metric, its time in milliseconds, and its step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file of a run, rendered only if it has to be uploaded."""
+
+    digest: str
+    """Digest of the content, or for a figure of the data that it plots."""
+
+    render: Callable[[], bytes]
+    """Returns the content."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialDescription:
-    """The run of one trial."""
+    """The MLflow run of one trial."""
 
     key: str
-    """The trial's identity, by which its run is found again."""
+    """Identity of the trial, by which its run is found."""
 
     name: str
-    """What people call the run."""
+    """Name of the run."""
 
     params: Mapping[str, str]
-    """What was chosen."""
+    """Choices."""
 
     metrics: Mapping[str, float]
-    """What it came to."""
+    """Final measurements."""
 
     tags: Mapping[str, str]
-    """What became of it, and where it was trained."""
+    """State and environment."""
 
     finished_at: float
-    """When it ended, in seconds since 1970: another training of the same trial differs in it."""
+    """Unix time in seconds; it tells repeated runs of the same trial apart."""
 
     @cached_property
     def digest(self) -> str:
-        """Of all that it holds: a run with another one is out of date."""
-        return _digest({"schema": SCHEMA, **asdict(self)})
+        """Digest of the run; an uploaded run with another digest is out of date."""
+        metrics = {name: repr(value) for name, value in self.metrics.items()}  # may be NaN
+        return hash_value({"schema": SCHEMA, **asdict(self), "metrics": metrics})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParentDescription:
-    """The parent run of an experiment's trials on one recipe."""
+    """The parent run of the trials of one experiment and recipe."""
 
     metrics: Mapping[str, float]
-    """Number of trials in each state."""
+    """Number of trials by state."""
 
     tags: Mapping[str, str]
-    """Its note, and what MLflow's UI must know of its files."""
+    """Note, and the declaration of `table.json` for the UI."""
 
     files: Mapping[str, Artifact]
-    """Its artifacts by path."""
+    """Artifacts by path."""
 
     @cached_property
     def digest(self) -> str:
-        """Of all that it holds, by the files' own digests: none of them is made for it."""
-        files = {path: artifact.digest for path, artifact in self.files.items()}
-        return _digest(
+        """Digest of the run, computed from the digests of the files without rendering them."""
+        files = {path: file.digest for path, file in self.files.items()}
+        return hash_value(
             {"schema": SCHEMA, "metrics": self.metrics, "tags": self.tags, "files": files}
         )
 
 
 def describe_trial(trial: PlannedTrial, record: TrialRecord, scales: Scales) -> TrialDescription:
-    """What the run of a trial holds, but for its curves, which its record has."""
+    """Describes the run of a trial, except its learning curves (`describe_curves`)."""
     environment = record.environment
     return TrialDescription(
         key=record.key,
@@ -108,16 +127,16 @@ def describe_trial(trial: PlannedTrial, record: TrialRecord, scales: Scales) -> 
 
 
 def describe_parent(
-    plan: Plan, table: Table, artifacts: Mapping[str, Artifact]
+    plan: Plan, study: Study, table: "Table", files: Mapping[str, bytes]
 ) -> ParentDescription:
-    """What a parent run holds: the table in three forms, its note, the files, and the counts."""
-    markdown = render_markdown(table)
-    shown = {"columns": list(table.headings.values()), "data": format_cells(table)}
-    texts = {
-        TABLE: json.dumps(shown, indent=1),
-        "table.md": markdown,
-        "table.csv": render_csv(table),
-    }
+    """Describes the parent run: number of trials, the table as its note, and its files.
+
+    Args:
+        plan: The plan with the present state of its trials.
+        study: The study of that plan.
+        table: The study's comparison table.
+        files: The files of the study's folder by name.
+    """
     count = plan.count()
     return ParentDescription(
         metrics={
@@ -128,16 +147,36 @@ def describe_parent(
             "trials/to_run": count["to run"],
         },
         tags={
-            # The tag by which MLflow's UI knows that an artifact is a table.
+            # Makes MLflow's UI show the artifact as a table.
             "mlflow.loggedArtifacts": json.dumps([{"path": TABLE, "type": "table"}]),
-            "mlflow.note.content": _shorten(markdown),
+            "mlflow.note.content": _shorten(files["table.md"].decode()),
         },
-        files={**place_artifacts(texts), **artifacts},
+        files=dict(_collect_artifacts(study, table, files)),
     )
 
 
+def _collect_artifacts(
+    study: Study, table: "Table", files: Mapping[str, bytes]
+) -> Iterator[tuple[str, Artifact]]:
+    from ablations.figures import list_charts, render_png  # these import pandas, which is slow
+    from ablations.tables import format_cells
+
+    cells = {"columns": list(table.headings.values()), "data": format_cells(table)}
+    yield TABLE, _wrap(json.dumps(cells, indent=1).encode())
+    for name, content in files.items():
+        if name == "table.csv" or PurePosixPath(name).suffix in ATTACHED:
+            yield name, _wrap(content)
+    for chart in list_charts(study, table):
+        picture = Artifact(digest=chart.digest, render=partial(render_png, chart))
+        yield f"figures/{chart.name}.png", picture
+
+
+def _wrap(content: bytes) -> Artifact:
+    return Artifact(digest=hash_value(content.hex()), render=lambda: content)
+
+
 def describe_curves(record: TrialRecord) -> list[Measured]:
-    """The metrics of every epoch."""
+    """The metrics of all epochs."""
     measured: list[Measured] = []
     at_ms = 1000 * (record.finished_at - record.seconds)
     for epoch in record.epochs:
@@ -167,46 +206,34 @@ def _describe_params(trial: PlannedTrial) -> dict[str, Any]:
 
 
 def describe_network(network: NetworkSpec) -> dict[str, Any]:
-    """What was chosen of a network, in the papers' letters; r is of SK, or else of SE, BAM, CBAM.
+    """Settings of a network, named by the papers' letters; r is that of SK, SE, BAM or CBAM.
 
     >>> described = describe_network(NetworkSpec())
     >>> [described[name] for name in ("kernels", "D", "G", "M", "attention", "r", "L")]
     ['3x3 + 5x5', 2, 32, 2, 'SK', 16, 32]
     """
-    columns: Mapping[str, Column] = {
-        "kernels": "kernels",
-        "kernel": "kernel",
-        "D": "dilation",
-        "G": "groups",
-        "attention": "attention",
-        "r": "reduction",
-        "L": "L",
+    operator, block = network.operator, network.attention
+    own: dict[str, Any] = {
+        setting.heading: describe_setting(operator, column)
+        for column, setting in COLUMNS.items()
+        if column != "resulting_kernel"
     }
-    own = {name: describe_setting(network.operator, column) for name, column in columns.items()}
-    block = network.attention
+    own["M"] = len(operator.branches) if isinstance(operator, SelectiveKernel) else NOTHING
+    settings = {} if block is None else asdict(block)
     if block is not None:
-        kind = _BLOCK_NAMES[type(block).__name__]
+        kind = block.kind
         own["attention"] = kind if own["attention"] == NOTHING else f"{own['attention']} + {kind}"
         own["r"] = block.reduction if own["r"] == NOTHING else own["r"]
-    branches = getattr(network.operator, "branches", None)
-    stages = getattr(block, "stages", None)
+        settings["stages"] = " ".join(map(str, settings.get("stages") or ())) or "all"
     return {
         **own,
-        "M": NOTHING if branches is None else len(branches),
-        "squeeze": getattr(block, "squeeze", NOTHING),
-        "excitation": getattr(block, "excitation", NOTHING),
-        "position": getattr(block, "position", NOTHING),
-        "stages": " ".join(map(str, stages)) if stages else NOTHING if block is None else "all",
+        **{
+            name: settings.get(name, NOTHING)
+            for name in ("squeeze", "excitation", "position", "stages")
+        },
         "depths": "-".join(map(str, network.body.depths)),
         "widths": "-".join(map(str, getattr(network.body, "mid_widths", network.body.out_widths))),
     }
-
-
-_BLOCK_NAMES = {
-    "SqueezeExcitation": "SE",
-    "ConvolutionalAttention": "CBAM",
-    "BottleneckAttention": "BAM",
-}
 
 
 def _describe_result(record: TrialRecord, scales: Scales) -> dict[str, float]:
@@ -228,12 +255,8 @@ def _describe_result(record: TrialRecord, scales: Scales) -> dict[str, float]:
 
 
 def _shorten(markdown: str) -> str:
-    """As much of a text as MLflow keeps, cut between lines."""
+    """Cuts a text between lines if it is too long for MLflow."""
     if len(markdown) <= NOTE_LIMIT:
         return markdown
-    rest = "\n\nThe whole is in table.md, among the artifacts.\n"
+    rest = "\n\nThe complete text is in the artifact table.md.\n"
     return markdown[: NOTE_LIMIT - len(rest)].rpartition("\n")[0] + rest
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,138 +1,176 @@
-"""Sends to MLflow what it has not got yet, on a thread of its own: training never waits for it.
+"""Uploads to MLflow on a thread of its own, so that training never waits for the store.
 
-What was sent is remembered beside the ledger, so that a run with nothing to send need not load
-MLflow at all.
+The digests of everything uploaded are cached beside the ledger. A run with nothing to upload does
+not even load MLflow.
 """
 
-import hashlib
-import json
-import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter, ValidationError
+
+from ablations.complexity.scales import Scales
 from ablations.errors import MachineError
-from ablations.files import write_atomically
+from ablations.files import hash_value, read_cache, write_cache
 from ablations.plan import Plan, PlannedTrial
-from ablations.tables import Scales, Table
-from ablations.tracking.artifacts import AnyArtifact, Artifact, place_artifacts
+from ablations.study.study import Study
 from ablations.tracking.descriptions import describe_parent, describe_trial
 from ablations.trial.records import TrialRecord
+from ablations.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ablations.tables import Table
     from ablations.tracking.store import Tracker
 
 OFF = "off"
-"""The tracking URI that stands for no tracking."""
+"""The tracking URI that disables MLflow."""
 
-logger = logging.getLogger(__name__)
+UI_PORT = 5000
+"""Default port of `ablations ui`."""
+
+
+@dataclass(kw_only=True)
+class _Memory:
+    """What one store is known to hold."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    """Digests of the uploaded runs."""
+
+    views: dict[str, str] = field(default_factory=dict)
+    """Path of the saved view that opens first, by experiment and recipe."""
+
+
+_MEMORY = TypeAdapter(_Memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Upload:
+    """A run to upload."""
+
+    plan: Plan
+    """The plan that it belongs to."""
+
+    name: str
+    """Name of the run within the plan."""
+
+    digest: str
+    """Digest of everything that the run holds."""
+
+    @property
+    def mark(self) -> str:
+        """Name of the run within the store."""
+        return f"{self.plan.experiment}/{self.plan.recipe_name}/{self.name}"
 
 
 def choose_uri(flag: str | None, environment: str | None, runs_dir: Path) -> str:
-    """The store to use: the flag's, else the environment's, else a file in `runs_dir`."""
+    """The store to use: from the flag, else from the environment, else a file in `runs_dir`."""
     return flag or environment or f"sqlite:///{(runs_dir / 'mlflow.db').resolve()}"
 
 
 class Mirror:
-    """A queue of records and tables on their way to one MLflow store.
+    """A queue of uploads to one MLflow store.
 
     Args:
-        uri: The store; `off` sends nothing.
-        runs_dir: The ledger's folder.
-        trusts_memory: Whether what is remembered as sent is left alone; else all is held against
-            the store.
+        uri: The store; `off` uploads nothing.
+        workspace: Where the memory of earlier uploads and the artifacts are kept.
+        trusts_memory: Whether to skip what was uploaded before; otherwise everything is compared
+            with the store.
     """
 
-    def __init__(self, uri: str, *, runs_dir: Path, trusts_memory: bool = True) -> None:
+    def __init__(self, uri: str, *, workspace: Workspace, trusts_memory: bool = True) -> None:
         self._uri = uri
-        self._runs_dir = runs_dir
-        name = hashlib.sha256(uri.encode()).hexdigest()[:12]
-        self._memory_file = runs_dir / "tracking" / f"{name}.json"
-        remembers = trusts_memory and self._is_store_there()
-        self._sent = self._read_memory() if remembers else {}
+        self._artifacts_dir = workspace.runs_dir / "artifacts"
+        self._memory_file = workspace.runs_dir / "tracking" / f"{hash_value(uri)[:12]}.json"
+        self._memory = _read_memory(self._memory_file)
+        if not (trusts_memory and self._store_exists()):
+            self._memory = _Memory()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._futures: list[Future[None]] = []
-        self._trackers: dict[tuple[str, str], Tracker] = {}
+        self._trackers: dict[str, Tracker] = {}
         self._lost: Exception | None = None  # why the store cannot be reached
 
     def send_trial(
         self, plan: Plan, trial: PlannedTrial, record: TrialRecord, scales: Scales
     ) -> None:
-        """Queues one trial's record."""
-        description = describe_trial(trial, record, scales)
-        dataset = trial.spec.dataset
-        if self._is_due(plan, record.key, description.digest):
-            self._send(
-                plan,
-                record.key,
-                description.digest,
-                lambda tracker: tracker.log_trial(description, record, dataset),
-            )
-
-    def send_records(
-        self, plan: Plan, records: Mapping[str, TrialRecord], scales: Mapping[str, Scales]
-    ) -> None:
-        """Queues the records of a plan's trials, as far as there are any.
+        """Queues one trial's record.
 
         Args:
-            plan: The plan.
-            records: Records by the trials' keys.
-            scales: Complexities by variant.
+            plan: The plan that the trial belongs to.
+            trial: The trial.
+            record: Its record.
+            scales: Complexities of its variant.
         """
+        if self._uri == OFF:
+            return
+        run = describe_trial(trial, record, scales)
+        upload = _Upload(plan=plan, name=record.key, digest=run.digest)
+        if self._is_due(upload):
+            dataset = trial.spec.dataset
+            self._queue(upload, lambda tracker: tracker.log_trial(run, record, dataset))
+
+    def send_study(
+        self, plan: Plan, study: Study, table: "Table", files: Mapping[str, bytes]
+    ) -> None:
+        """Queues the trials of a study, and its table and figures unless it is narrowed.
+
+        Args:
+            plan: The plan with the present state of its trials.
+            study: The study of that plan.
+            table: The study's comparison table.
+            files: The files of the study's folder by name.
+        """
+        if self._uri == OFF:
+            return
+        records = {trial.key: trial.record for trial in study.trials}
         for trial in plan.trials:
             record = records.get(trial.spec.key)
             if record is not None and trial.state != "skipped":
-                self.send_trial(plan, trial, record, scales[trial.variant.name])
-
-    def send_table(
-        self, plan: Plan, table: Table, *, artifacts: Mapping[str, AnyArtifact] | None = None
-    ) -> None:
-        """Queues a comparison table with its files, which replace those that are there.
-
-        Args:
-            plan: The plan, with what is known of its trials now.
-            table: What compares them; it becomes the parent run's note and three files.
-            artifacts: Further files by name; PNGs go into the folder `figures`. One that is costly
-                to make is given as an `Artifact`, and made, here, only if something has changed.
-        """
-        description = describe_parent(plan, table, place_artifacts(artifacts or {}))
-        if self._is_due(plan, "table", description.digest):
-            made = {path: _make(artifact) for path, artifact in description.files.items()}
-            whole = replace(description, files=made)
-            self._send(
-                plan,
-                "table",
-                description.digest,
-                lambda tracker: tracker.log_parent(whole, question=table.question),
-            )
+                self.send_trial(plan, trial, record, study.scales[trial.variant.name])
+        if study.is_narrowed:
+            return
+        run = describe_parent(plan, study, table, files)
+        upload = _Upload(plan=plan, name="table", digest=run.digest)
+        if self._is_due(upload):
+            contents = {path: file.render() for path, file in run.files.items()}  # on this thread
+            self._queue(upload, lambda tracker: tracker.log_parent(run, contents, table.question))
 
     def close(self) -> str | None:
-        """Waits until everything is sent; returns why something was not."""
+        """Waits for all uploads; returns why one failed, or None."""
         if self._futures:
             self._futures.append(self._executor.submit(self._end_parents))
         self._executor.shutdown(wait=True)
         errors = [error for future in self._futures if (error := future.exception())]
         if self._futures:
-            content = {"uri": self._uri, "digests": dict(sorted(self._sent.items()))}
-            write_atomically(self._memory_file, json.dumps(content))
+            write_cache(self._memory_file, _MEMORY.dump_python(self._memory))
         return str(errors[0]) if errors else None
 
-    def _is_due(self, plan: Plan, name: str, digest: str) -> bool:
-        return self._uri != OFF and self._sent.get(_mark(plan, name)) != digest
+    def find_view(self, experiment: str, recipe_name: str) -> str | None:
+        """Link to the saved view of a recipe's variants, as far as it is known after `close`.
 
-    def _send(self, plan: Plan, name: str, digest: str, log: "Callable[[Tracker], None]") -> None:
+        The link to an embedded store works while `ablations ui` serves it on the default port.
+        """
+        path = self._memory.views.get(f"{experiment}/{recipe_name}")
+        is_server = self._uri.startswith(("http:", "https:"))
+        host = self._uri.rstrip("/") if is_server else f"http://127.0.0.1:{UI_PORT}"
+        return None if path is None else f"{host}/{path}"
+
+    def _is_due(self, upload: _Upload) -> bool:
+        return self._memory.digests.get(upload.mark) != upload.digest
+
+    def _queue(self, upload: _Upload, log: "Callable[[Tracker], None]") -> None:
         def work() -> None:
             if self._lost is not None:
                 raise self._lost
             try:
-                log(self._find_tracker(plan))
+                log(self._find_tracker(upload.plan))
             except Exception as error:
                 if _is_unreachable(error):
                     self._lost = error
                 raise
-            self._sent[_mark(plan, name)] = digest
+            self._memory.digests[upload.mark] = upload.digest
 
         self._futures.append(self._executor.submit(work))
 
@@ -142,44 +180,32 @@ class Mirror:
                 tracker.end()
 
     def _find_tracker(self, plan: Plan) -> "Tracker":
-        from ablations.tracking.store import Tracker  # loads MLflow, which takes seconds
+        from ablations.tracking.store import Tracker  # imports MLflow, which is slow
 
-        key = (plan.experiment, plan.recipe_name)
+        key = f"{plan.experiment}/{plan.recipe_name}"
         if key not in self._trackers:
-            artifacts = (self._runs_dir / "artifacts").resolve()
-            self._trackers[key] = Tracker(self._uri, plan, artifacts_dir=artifacts)
+            tracker = Tracker(self._uri, plan, artifacts_dir=self._artifacts_dir.resolve())
+            self._trackers[key] = tracker
+            if tracker.views:
+                self._memory.views[key] = tracker.views[0].path
         return self._trackers[key]
 
-    def _is_store_there(self) -> bool:
-        """Whether an embedded store's file exists; a server is taken to keep what it was sent."""
+    def _store_exists(self) -> bool:
+        """Whether an embedded store's file exists; a server is assumed to keep its runs."""
         path = self._uri.removeprefix("sqlite:///")
         return path == self._uri or Path(path).is_file()
 
-    def _read_memory(self) -> dict[str, str]:
-        """Digests of what was sent; none if they were written for another schema of runs."""
-        try:
-            content = json.loads(self._memory_file.read_text(encoding="utf-8"))
-            return dict(content["digests"])
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.info("%s is unreadable, all is compared again: %s", self._memory_file, error)
-            return {}
 
-
-def _mark(plan: Plan, name: str) -> str:
-    return f"{plan.experiment}/{plan.recipe_name}/{name}"
+def _read_memory(path: Path) -> _Memory:
+    try:
+        return _MEMORY.validate_python(read_cache(path))
+    except ValidationError:
+        return _Memory()
 
 
 def _is_unreachable(error: Exception) -> bool:
-    """Whether the store did not answer, as opposed to an answer that refuses one upload.
+    """Whether the store did not answer, as opposed to an answer that rejects one upload.
 
-    MLflow replaces an error of the connection by one of its own, raised while handling it.
+    MLflow replaces a connection error by an exception of its own.
     """
     return isinstance(error, MachineError) or isinstance(error.__context__, OSError)
-
-
-def _make(artifact: Artifact) -> Artifact:
-    """The same file, made: figures are not drawn on the thread that sends."""
-    content = artifact.render()
-    return replace(artifact, render=lambda: content)

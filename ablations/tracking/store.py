@@ -1,24 +1,24 @@
-"""Ledger -> MLflow: runs, metrics and comparison tables, found again by tag and never doubled."""
+"""The MLflow store: uploads runs, which are identified by tags and never duplicated."""
 
 import json
 import logging
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-# Read by MLflow when it is imported.
+# MLflow reads these when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-# MLflow's own defaults wait minutes for a server that is down.
+# By default MLflow waits minutes for a server that is down.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -26,80 +26,85 @@ from ablations.data.catalogue import Dataset as OurDataset
 from ablations.errors import MachineError
 from ablations.plan import Plan
 from ablations.tracking.descriptions import ParentDescription, TrialDescription, describe_curves
-from ablations.tracking.views import NOTE_END, render_note, render_views
+from ablations.tracking.views import NOTE_END, find_views, render_note, render_views
 from ablations.trial.records import TrialRecord
 
 KIND, TRIAL, DIGEST, FILES = (f"ablations.{n}" for n in ("kind", "trial", "digest", "files"))
-"""Tags by which runs are found again, and by which one is known that is out of date."""
-
-OLD_RECIPE = "ablations.recipe"
-"""What the tag `recipe` was called in schema 1."""
+"""Tags that identify runs, and that tell whether one is out of date."""
 
 NOTE = "mlflow.note.content"
-"""MLflow's own tag for what the UI shows as a description."""
+"""MLflow's own tag for the description in its UI."""
 
 
 class Tracker:
-    """One ablation's experiment in an MLflow store.
+    """One experiment and recipe in an MLflow store.
+
+    Args:
+        uri: The store.
+        plan: The trials; the experiment and the parent run are created if they do not exist.
+        artifacts_dir: Folder for the artifacts of an embedded store.
 
     Raises:
-        MachineError: If the store does not answer.
+        MachineError: If the store cannot be reached.
     """
 
     def __init__(self, uri: str, plan: Plan, *, artifacts_dir: Path) -> None:
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # no line for each retry
         self._uri = uri
         self._plan = plan
-        try:
-            _check_file(uri)
-            self._client = MlflowClient(tracking_uri=uri)
+        with _reaching(uri):
+            self._client = _connect(uri)
             self._experiment = self._find_experiment(artifacts_dir)
             self._parent = self._find_or_create_parent()
-            self._tag_experiment(render_views(plan))
-        except (MlflowException, OSError, sqlite3.Error) as error:
-            raise MachineError(f"{uri} must be a store that answers, got {error}.") from error
+            views = render_views(plan)
+            self._tag_experiment(views)
+        self.views = find_views(plan.experiment, self._experiment, views)
 
     def log_trial(
         self, description: TrialDescription, record: TrialRecord, dataset: OurDataset
     ) -> None:
-        """Sends one trial's record, unless it is there whole; what is out of date is replaced."""
-        is_there = False
+        """Uploads one trial's record unless its run is complete; replaces outdated runs."""
+        is_found = False
         for run in self._search({KIND: "trial", TRIAL: description.key}):
-            is_whole = run.info.status == "FINISHED"
-            if is_whole and not is_there and run.data.tags.get(DIGEST) == description.digest:
-                is_there = True
+            is_complete = run.info.status == "FINISHED"
+            if is_complete and not is_found and run.data.tags.get(DIGEST) == description.digest:
+                is_found = True
                 self._adopt(run)
-            else:  # of another schema or name, or left half-sent by a killed driver
+            else:  # outdated, or incomplete since the driver was killed
                 self._client.delete_run(run.info.run_id)
-        if not is_there:
+        if not is_found:
             self._create_trial(description, record, dataset)
 
-    def log_parent(self, description: ParentDescription, *, question: str) -> None:
-        """Brings the parent run, and what stands above the runs, up to date."""
+    def log_parent(
+        self, description: ParentDescription, contents: Mapping[str, bytes], question: str
+    ) -> None:
+        """Updates the parent run and the experiment's note.
+
+        Args:
+            description: The parent run.
+            contents: Contents of its files by path.
+            question: The question of the experiment.
+        """
         self._describe_experiment(question)
         run = self._client.get_run(self._parent)
         if run.data.tags.get(DIGEST) == description.digest:
             return
         with tempfile.TemporaryDirectory() as folder:
-            for path, artifact in description.files.items():
-                content = artifact.render()
+            for path, content in contents.items():
                 file = Path(folder) / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(content if isinstance(content, bytes) else content.encode())
+                file.write_bytes(content)
             self._client.log_artifacts(self._parent, folder)
         before = json.loads(run.data.tags.get(FILES, "[]"))
-        self._remove_files(run, set(before) - set(description.files))
+        self._remove_files(run, set(before) - contents.keys())
         for metric, number in description.metrics.items():
             if run.data.metrics.get(metric) != number:
                 self._client.log_metric(self._parent, metric, number)
-        tags = {**description.tags, FILES: json.dumps(list(description.files))}
-        for key, value in {**tags, DIGEST: description.digest}.items():  # the digest comes last
+        tags = {**description.tags, FILES: json.dumps(list(contents))}
+        for key, value in {**tags, DIGEST: description.digest}.items():  # the digest last
             self._client.set_tag(self._parent, key, value)
 
     def end(self) -> None:
-        """Marks the parent run as finished; nothing is under way any more."""
+        """Marks the parent run as finished."""
         self._client.set_terminated(self._parent)
 
     def _create_trial(
@@ -128,7 +133,7 @@ class Tracker:
         self._client.set_terminated(run_id, status="FINISHED", end_time=at_ms)
 
     def _adopt(self, run: Run) -> None:
-        """Puts a run below this plan's parent, unless the plan is only a variation of one."""
+        """Moves an existing run below this plan's parent run, unless the plan was narrowed or altered."""
         if self._plan.changes:
             return
         for key, value in self._belonging.items():
@@ -146,38 +151,30 @@ class Tracker:
             if experiment.lifecycle_stage == "deleted":
                 self._client.restore_experiment(experiment.experiment_id)
             return str(experiment.experiment_id)
-        # A server keeps artifacts where it was told; a file's would go to the working directory.
+        # A server chooses the location itself; SQLite would use the working directory.
         location = artifacts_dir.as_uri() if self._uri.startswith("sqlite:") else None
-        # MLflow's own tag for experiments that train models, as against those of chat models.
+        # MLflow's own tag for experiments that train models, rather than use language models.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return self._client.create_experiment(name, artifact_location=location, tags=kind)
 
     def _describe_experiment(self, question: str) -> None:
-        """Writes the experiment's note, unless a user has written one."""
-        there = self._client.get_experiment(self._experiment).tags.get(NOTE, "")
-        if not there or there.endswith(NOTE_END):
+        """Writes the experiment's note unless a user has written one."""
+        note = self._client.get_experiment(self._experiment).tags.get(NOTE, "")
+        if not note or note.endswith(NOTE_END):
             self._tag_experiment({NOTE: render_note(question)})
 
     def _tag_experiment(self, tags: Mapping[str, str]) -> None:
-        there = self._client.get_experiment(self._experiment).tags
+        current = self._client.get_experiment(self._experiment).tags
         for key, value in tags.items():
-            if there.get(key) != value:
+            if current.get(key) != value:
                 self._client.set_experiment_tag(self._experiment, key, value)
 
     def _find_or_create_parent(self) -> str:
         recipe = self._plan.recipe_name
-        for run in self._search({KIND: "comparison"}):
-            tags = run.data.tags
-            if tags.get("recipe", tags.get(OLD_RECIPE)) == recipe:
-                self._client.set_tag(run.info.run_id, "recipe", recipe)
-                if OLD_RECIPE in tags:
-                    self._client.delete_tag(run.info.run_id, OLD_RECIPE)
-                return str(run.info.run_id)
-        run = self._client.create_run(
-            self._experiment,
-            run_name=f"{self._plan.experiment}, {recipe}",
-            tags={KIND: "comparison", "recipe": recipe},
-        )
+        tags = {KIND: "comparison", "recipe": recipe}
+        name = f"{self._plan.experiment}, {recipe}"
+        found = self._search(tags)
+        run = found[0] if found else self._client.create_run(self._experiment, None, tags, name)
         return str(run.info.run_id)
 
     def _search(self, tags: Mapping[str, str]) -> list[Run]:
@@ -185,7 +182,7 @@ class Tracker:
         return list(self._client.search_runs([self._experiment], " and ".join(conditions)))
 
     def _remove_files(self, run: Run, paths: Iterable[str]) -> None:
-        """Removes artifacts that are made no more; the client has no way to."""
+        """Deletes artifacts, for which MLflow's client has no method."""
         repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=self._uri)
         for path in paths:
             repository.delete_artifacts(path)  # type: ignore[no-untyped-call]
@@ -204,15 +201,46 @@ class Tracker:
         self._client.log_inputs(run_id, [DatasetInput(entity, tags)])
 
 
-def _check_file(uri: str) -> None:
-    """Makes sure that an embedded store can be opened, for which MLflow would try ten times.
+def read_experiments(uri: str) -> list[Experiment]:
+    """All experiments in a store.
 
     Raises:
-        OSError: If its folder cannot be created.
-        sqlite3.Error: If it cannot be opened or is not a database.
+        MachineError: If the store cannot be reached.
     """
+    with _reaching(uri):
+        client = _connect(uri)
+        page = client.search_experiments()
+        experiments = list(page)
+        while page.token:
+            page = client.search_experiments(page_token=page.token)
+            experiments += page
+    return experiments
+
+
+@contextmanager
+def _reaching(uri: str) -> Iterator[None]:
+    """Replaces errors of the connection by one message."""
+    try:
+        yield
+    except (MlflowException, OSError, sqlite3.Error) as error:
+        raise MachineError(
+            f"cannot use the MLflow store {uri}: {error}. Check --tracking-uri."
+        ) from error
+
+
+def _connect(uri: str) -> MlflowClient:
+    """Connects to a store, whose file is opened first: MLflow would retry that ten times.
+
+    Raises:
+        OSError: If the folder of the file cannot be created.
+        sqlite3.Error: If the file cannot be opened or is not a database.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it would report each retry
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA schema_version")
+    return MlflowClient(tracking_uri=uri)
