@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from ablations.errors import MachineError
 from ablations.files import hash_file, write_atomically
-from ablations.plan import make_key
+from ablations.plans import make_key
 from ablations.trial.records import Environment, EpochRecord, TrialRecord
 
 FORMAT = 1

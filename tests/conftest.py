@@ -19,7 +19,7 @@ from ablations.backends import Backend, BackendName, Job
 from ablations.config import Recipe
 from ablations.data import arrays, catalogue
 from ablations.data.catalogue import Dataset
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.environment import Commit
 from ablations.trial.run import read_final_weights
 from sknet.zoo import NETWORKS

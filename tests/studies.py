@@ -11,7 +11,7 @@ from ablations.complexity.scales import Scales
 from ablations.config import Experiment, Explanation, PaperRow, PaperTable, Recipe, VariantSettings
 from ablations.data.catalogue import Dataset
 from ablations.matrix import Matrix, Variant
-from ablations.plan import Plan, PlannedTrial, State, build_specs
+from ablations.plans import Plan, PlannedTrial, State, build_specs
 from ablations.study.study import Study, build_study
 from ablations.trial.records import Environment, EpochRecord, TrialRecord
 from sknet.spec import Branch, NetworkSpec, SelectiveKernel

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 ORDER = (
-    *("choices", "errors", "files", "workspace", "formatting", "data", "config", "matrix", "plan"),
+    *("choices", "errors", "files", "workspace", "formatting", "data", "config", "matrix", "plans"),
     *("complexity", "trial", "backends", "ledger", "estimate", "study", "statistics", "tables"),
     *("figures", "tracking", "report", "reconcile", "cli", "door"),
 )

@@ -11,7 +11,7 @@ import torch
 
 from ablations.errors import MachineError
 from ablations.ledger import Failure, Ledger
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.records import Environment, TrialRecord
 from ablations.trial.run import run_trial
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.choices import BackendName
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.environment import Commit
 from ablations.trial.records import Environment, EpochRecord
 

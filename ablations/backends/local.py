@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from ablations.backends.job import EpochDone, Event, Job, Observer, TrialFailed, TrialStarted
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
 from ablations.trial.run import run_trial
 

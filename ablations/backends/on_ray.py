@@ -30,7 +30,7 @@ from ray import tune
 
 from ablations.backends.job import EpochDone, Event, Job, Observer, TrialFailed, TrialStarted
 from ablations.errors import MachineError
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
 from ablations.trial.run import run_trial
 

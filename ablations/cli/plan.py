@@ -25,7 +25,7 @@ from ablations.cli.options import (
 if TYPE_CHECKING:  # loaded when a command runs: help and completion do without them
     from ablations.estimate import Estimate
     from ablations.matrix import Matrix
-    from ablations.plan import Plan
+    from ablations.plans import Plan
     from ablations.reconcile.outcome import Forecast
 
 

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ablations.backends import EpochDone, Event, Observer, TrialFailed, TrialStarted
 from ablations.formatting import format_duration
-from ablations.plan import PlannedTrial
+from ablations.plans import PlannedTrial
 from ablations.trial import EpochRecord
 
 SPEED_SECONDS = 3600

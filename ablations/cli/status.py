@@ -26,7 +26,7 @@ def status(
     """Show how far each experiment is, and why trials failed."""
     # Late: help and completion do without them.
     from ablations.ledger import Ledger
-    from ablations.plan import State
+    from ablations.plans import State
     from ablations.reconcile.plans import list_marked_plans
     from ablations.workspace import Workspace
 

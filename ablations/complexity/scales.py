@@ -6,7 +6,7 @@ from pathlib import Path
 from ablations.complexity.counts import Complexity, Sized, count_complexities
 from ablations.config import Config
 from ablations.data.catalogue import DATASETS
-from ablations.plan import Plan
+from ablations.plans import Plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ablations.data.catalogue import Dataset
 from ablations.estimate.throughput import Device, Throughput
-from ablations.plan import Plan
+from ablations.plans import Plan
 from ablations.trial.records import TrialRecord
 
 LARGER_TEST = (320 / 224) ** 2

@@ -10,7 +10,7 @@ from ablations.data.catalogue import Dataset
 from ablations.errors import InputError
 from ablations.estimate.durations import estimate_durations
 from ablations.estimate.throughput import Device, find_device, find_throughput
-from ablations.plan import Plan, TrialSpec
+from ablations.plans import Plan, TrialSpec
 from ablations.trial.records import TrialRecord
 from ablations.workspace import Workspace
 

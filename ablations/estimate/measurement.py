@@ -13,7 +13,7 @@ from ablations.data.batches import ArraySplit, Data
 from ablations.data.catalogue import Dataset
 from ablations.errors import MachineError
 from ablations.estimate.throughput import Throughput
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.evaluation import evaluate
 from ablations.trial.run import make_generator, one_thread
 from ablations.trial.training import build_optimiser, train_epoch

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from ablations.files import hash_value, read_cache, write_cache
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.environment import name_processor
 
 

@@ -14,7 +14,7 @@ from ablations.errors import IncompleteError
 from ablations.estimate import Estimate
 from ablations.figures import list_charts, render_svg
 from ablations.formatting import format_duration, format_size
-from ablations.plan import Plan
+from ablations.plans import Plan
 from ablations.study import Study, is_exported, read_export
 from ablations.tables import Table, build_table, format_compact, list_curves, list_trials
 

@@ -12,7 +12,7 @@ from ablations.data import DATASETS, Dataset, identify_dataset
 from ablations.errors import InputError, MisfitError
 from ablations.ledger import Findings, Ledger
 from ablations.matrix import Variant, build_matrix
-from ablations.plan import Plan, PlannedTrial, State, build_specs
+from ablations.plans import Plan, PlannedTrial, State, build_specs
 from ablations.study import StudiedDataset
 from ablations.workspace import Workspace
 

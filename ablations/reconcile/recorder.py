@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ablations.backends import EpochDone, Event, TrialFailed
 from ablations.ledger import Failure, Ledger
-from ablations.plan import PlannedTrial
+from ablations.plans import PlannedTrial
 from ablations.trial import EpochRecord, TrialRecord
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from ablations.config import Config, read_paper
 from ablations.errors import IncompleteError, MisfitError
 from ablations.files import write_changed
 from ablations.ledger import Findings, Ledger
-from ablations.plan import Plan
+from ablations.plans import Plan
 from ablations.reconcile.outcome import Outcome
 from ablations.reconcile.plans import (
     Selection,

@@ -13,7 +13,7 @@ from ablations.errors import InputError, InterruptedRunError
 from ablations.estimate import check_hours, estimate_plan, merge_estimates
 from ablations.files import check_writable, write_changed
 from ablations.ledger import Findings, Ledger
-from ablations.plan import Plan, PlannedTrial
+from ablations.plans import Plan, PlannedTrial
 from ablations.reconcile.outcome import Forecast, Outcome
 from ablations.reconcile.plans import Selection, draw_plan, find_missing, list_keys, mark_plan
 from ablations.reconcile.recorder import Recorder, set_aside_damaged

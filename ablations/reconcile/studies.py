@@ -6,7 +6,7 @@ from dataclasses import replace
 from ablations.complexity import Scales, count_scales
 from ablations.config import Config, read_paper
 from ablations.ledger import Findings
-from ablations.plan import Plan
+from ablations.plans import Plan
 from ablations.reconcile.plans import mark_plan
 from ablations.study import (
     Definition,

@@ -6,7 +6,7 @@ from ablations.complexity import count_scales
 from ablations.config import Config
 from ablations.errors import InputError, MachineError
 from ablations.ledger import Ledger
-from ablations.plan import Plan
+from ablations.plans import Plan
 from ablations.reconcile.plans import list_keys, list_marked_plans
 from ablations.reconcile.studies import gather_study, read_earlier
 from ablations.report import render_report

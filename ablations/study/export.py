@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from ablations.complexity.scales import Scales
 from ablations.errors import IncompleteError, MachineError
 from ablations.files import write_changed
-from ablations.plan import make_key
+from ablations.plans import make_key
 from ablations.study.study import Definition, Row, StudiedTrial, Study
 from ablations.trial.records import EPOCH_CODEC, Environment, EpochRecord, TrialRecord
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ablations.complexity.scales import Scales
 from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable
 from ablations.matrix import Variant
-from ablations.plan import Plan, PlannedTrial, State, make_key
+from ablations.plans import Plan, PlannedTrial, State, make_key
 from ablations.trial.records import TrialRecord
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.complexity import Scales
 from ablations.config import COLUMNS, describe_setting
 from ablations.files import hash_value
-from ablations.plan import Plan, PlannedTrial
+from ablations.plans import Plan, PlannedTrial
 from ablations.study import Study
 from ablations.trial.records import TrialRecord
 from sknet.spec import NetworkSpec, SelectiveKernel

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from ablations.complexity.scales import Scales
 from ablations.errors import MachineError
 from ablations.files import hash_value, read_cache, write_cache
-from ablations.plan import Plan, PlannedTrial
+from ablations.plans import Plan, PlannedTrial
 from ablations.study.study import Study
 from ablations.tracking.descriptions import describe_parent, describe_trial
 from ablations.trial.records import TrialRecord

@@ -24,7 +24,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from ablations.data.catalogue import Dataset as OurDataset
 from ablations.errors import MachineError
-from ablations.plan import Plan
+from ablations.plans import Plan
 from ablations.tracking.descriptions import ParentDescription, TrialDescription, describe_curves
 from ablations.tracking.views import NOTE_END, find_views, render_note, render_views
 from ablations.trial.records import TrialRecord
@@ -133,7 +133,7 @@ class Tracker:
         self._client.set_terminated(run_id, status="FINISHED", end_time=at_ms)
 
     def _adopt(self, run: Run) -> None:
-        """Moves an existing run below this plan's parent run, unless the plan was narrowed or altered."""
+        """Moves an existing run below this plan's parent, unless the plan was narrowed or altered."""
         if self._plan.changes:
             return
         for key, value in self._belonging.items():

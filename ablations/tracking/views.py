@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ablations.plan import Plan
+from ablations.plans import Plan
 from ablations.tracking.descriptions import NOTHING, describe_network
 
 VIEW_TAG = "mlflow.sharedViewState."

@@ -21,7 +21,7 @@ from torch import nn
 
 from ablations.data.arrays import load_data
 from ablations.data.batches import Data
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.evaluation import evaluate
 from ablations.trial.records import EPOCH_CODEC, EpochRecord
 from ablations.trial.training import build_optimiser, train_epoch

@@ -21,7 +21,7 @@ from ablations.backends import (
     run_job,
 )
 from ablations.errors import MachineError
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.records import EpochRecord
 
 BACKENDS = get_args(BackendName)

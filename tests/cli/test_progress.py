@@ -10,7 +10,7 @@ from rich.console import Console
 from ablations.backends import EpochDone, TrialFailed, TrialStarted
 from ablations.cli.progress import show_progress
 from ablations.matrix import Variant
-from ablations.plan import PlannedTrial, TrialSpec
+from ablations.plans import PlannedTrial, TrialSpec
 from ablations.trial import Environment, EpochRecord
 
 ENVIRONMENT = Environment(

@@ -20,7 +20,7 @@ from ablations.data.catalogue import DATASETS, Crop, Dataset
 from ablations.data.identification import identify_dataset, inspect_dataset, scan_images
 from ablations.data.image_folder import build_transform, read_image
 from ablations.errors import MachineError
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.records import EpochRecord
 from ablations.trial.run import run_trial
 from sknet.zoo import NETWORKS

@@ -27,7 +27,7 @@ from ablations.estimate import (
 from ablations.estimate.durations import estimate_durations
 from ablations.estimate.throughput import Device, Throughput, find_device, find_throughput
 from ablations.matrix import Matrix, Variant
-from ablations.plan import Plan, PlannedTrial, TrialSpec, build_specs
+from ablations.plans import Plan, PlannedTrial, TrialSpec, build_specs
 from ablations.trial.records import Environment, EpochRecord, TrialRecord
 from ablations.workspace import Workspace
 

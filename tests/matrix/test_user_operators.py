@@ -12,7 +12,7 @@ from conftest import EXPERIMENTS, Answer
 from ablations.backends import BackendName, EpochDone, Event, Job, run_job
 from ablations.complexity.counts import Sized, count_complexity
 from ablations.matrix.user_operators import check_shapes, describe_operator
-from ablations.plan import TrialSpec
+from ablations.plans import TrialSpec
 from ablations.trial.run import run_trial
 from sknet.operators import build_operator
 from sknet.spec import UserOperator

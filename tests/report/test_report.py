@@ -18,7 +18,7 @@ from ablations.config import read_config, read_paper
 from ablations.data import catalogue
 from ablations.data.catalogue import Dataset
 from ablations.ledger import Ledger
-from ablations.plan import Plan
+from ablations.plans import Plan
 from ablations.report import check_report, render_index
 from ablations.study.export import read_export
 from ablations.study.study import StudiedDataset, build_study

@@ -11,7 +11,7 @@ from studies import COMPLEXITY, PAPER, make_clear_records, make_plan, make_recor
 
 from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
 from ablations.data.catalogue import Dataset
-from ablations.plan import Plan
+from ablations.plans import Plan
 from ablations.tables import (
     Table,
     build_table,

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from ablations.complexity.scales import count_scales
 from ablations.config import find_config, read_config
 from ablations.ledger import Ledger
-from ablations.plan import Plan
+from ablations.plans import Plan
 from ablations.tables import Table, build_table
 from ablations.tracking import AnyArtifact, Artifact, Mirror, choose_uri
 from ablations.tracking.descriptions import NOTE_LIMIT, describe_network, describe_parent

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import ROOT, assert_same_weights
 
-from ablations.plan import PROCEDURE, TrialSpec
+from ablations.plans import PROCEDURE, TrialSpec
 from ablations.trial.records import EpochRecord
 from ablations.trial.run import make_generator, read_final_weights, run_trial
 

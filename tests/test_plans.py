@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from ablations import plan
+from ablations import plans
 from ablations.config import Recipe
-from ablations.plan import TrialSpec, make_key
+from ablations.plans import TrialSpec, make_key
 
 
 def test_key_is_stable() -> None:
@@ -46,7 +46,7 @@ def test_facts_are_part_of_the_key(spec: TrialSpec, change: dict) -> None:
 def test_procedure_is_part_of_the_key(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials of an older procedure are not reused."""
     before = spec.key
-    monkeypatch.setattr(plan, "PROCEDURE", plan.PROCEDURE + 1)
+    monkeypatch.setattr(plans, "PROCEDURE", plans.PROCEDURE + 1)
 
     assert replace(spec).key != before
 
