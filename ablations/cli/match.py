@@ -2,27 +2,20 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ablations.choices import By, Match
 from ablations.cli.display import add_row, make_table, print_json, print_line, stdout
 from ablations.cli.options import AsJson, RunsDir, parse_share
-from ablations.complexity.counts import Complexity, Sized, count_complexities
-from ablations.complexity.match import (
-    By,
-    Match,
-    Proposal,
-    Sizing,
-    choose_start,
-    propose,
-    render_yaml,
-)
 from ablations.errors import IncompleteError
 from ablations.formatting import format_share
-from ablations.workspace import Workspace
-from sknet.spec import NetworkSpec
-from sknet.zoo import NETWORKS
+
+if TYPE_CHECKING:  # loaded when the command runs: help and completion do without them
+    from ablations.complexity import Complexity
+    from ablations.complexity.match import Proposal, Sizing
+    from sknet.spec import NetworkSpec
 
 
 def match(
@@ -44,11 +37,16 @@ def match(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Propose the ResNeXt that matches another network in multiply-adds or parameters."""
+    # Late: help and completion do without them.
+    from ablations.complexity import Sized, count_complexities
+    from ablations.complexity.match import choose_start, propose
+    from ablations.workspace import Workspace
+
     largest = parse_share(tolerance)
     first = choose_start(to, start)
     size, cache_file = first.body.input_size, Workspace(runs_dir=runs_dir).complexity_file
 
-    def count(network: NetworkSpec) -> Complexity:
+    def count(network: "NetworkSpec") -> "Complexity":
         sized = Sized(network, size)
         return count_complexities([sized], cache_file=cache_file)[sized]
 
@@ -64,7 +62,10 @@ def match(
         )
 
 
-def _print(proposal: Proposal, to: str, cost: Match) -> None:
+def _print(proposal: "Proposal", to: str, cost: Match) -> None:
+    from ablations.complexity.match import render_yaml
+    from sknet.zoo import NETWORKS
+
     table = make_table("", "body", "kernel", "params", "MFLOPs", f"{cost} from {to}")
     add_row(table, to, *_show_spec(NETWORKS[to]), *_show_complexity(proposal.target), "")
     for label, sizing in (("start", proposal.start), ("proposal", proposal.found)):
@@ -76,16 +77,18 @@ def _print(proposal: Proposal, to: str, cost: Match) -> None:
         print_line(f"\n{proposal.note}")
 
 
-def _show_spec(network: NetworkSpec) -> tuple[str, str]:
+def _show_spec(network: "NetworkSpec") -> tuple[str, str]:
     attention = "" if network.attention is None else f" + {type(network.attention).__name__}"
     return str(network.body), f"{network.operator}{attention}"
 
 
-def _show_complexity(complexity: Complexity) -> tuple[str, str]:
+def _show_complexity(complexity: "Complexity") -> tuple[str, str]:
     return f"{complexity.params:,}", f"{complexity.macs / 1e6:.3f}"
 
 
-def _describe(proposal: Proposal, to: str, *, tolerance: float) -> dict[str, Any]:
+def _describe(proposal: "Proposal", to: str, *, tolerance: float) -> dict[str, Any]:
+    from ablations.complexity.match import render_yaml
+
     return {
         "target": {"network": to, **asdict(proposal.target)},
         "start": _describe_sizing(proposal.start),
@@ -96,7 +99,7 @@ def _describe(proposal: Proposal, to: str, *, tolerance: float) -> dict[str, Any
     }
 
 
-def _describe_sizing(sizing: Sizing) -> dict[str, Any]:
+def _describe_sizing(sizing: "Sizing") -> dict[str, Any]:
     body = sizing.network.body
     return {
         "depths": body.depths,

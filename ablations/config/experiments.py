@@ -125,22 +125,22 @@ def read_config(path: Path) -> Config:
     )
 
 
-def alter_recipe(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
-    """The recipe with fields set on the command line; values are parsed as YAML.
+def alter_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with changed fields; text, as from the command line, is parsed as YAML.
 
     Raises:
         InputError: With all fields that do not exist and values that are impossible.
     """
     faults: list[Fault] = []
     values: dict[str, Any] = {}
-    for key, text in settings.items():
+    for key, value in settings.items():
         if key not in Recipe.model_fields:
-            faults.append(find_unknown_key((key,), text, Recipe.model_fields))
+            faults.append(find_unknown_key((key,), value, Recipe.model_fields))
             continue
         try:
-            values[key] = parse_value(text)
+            values[key] = parse_value(value) if isinstance(value, str) else value
         except yaml.YAMLError:
-            faults.append(Fault((key,), "must be a YAML value", text))
+            faults.append(Fault((key,), "must be a YAML value", value))
     if not faults:
         try:
             return Recipe.model_validate({**recipe.model_dump(), **values})

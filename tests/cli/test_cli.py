@@ -184,9 +184,9 @@ def test_an_interrupted_run_keeps_what_is_finished(
         (("kernels", "--set", "body=we"), 2, "--set body: must be one of"),
         (("kernels", "--seeds", "x"), 2, "--seeds must be a list like 0,2 or 0-4, got 'x'"),
         (("kernels", "--only", "z*"), 2, "must leave a variant"),
-        (("kernels", "--config", "no.yaml"), 2, "no.yaml must be a file of experiments"),
+        (("kernels", "--config", "no.yaml"), 2, "no.yaml must be an experiments file"),
         (("kernels", "--gpus-per-trial", "64"), 3, "--gpus-per-trial must be at most"),
-        (("kernels", "--set", "dataset=cifar10"), 3, "must hold CIFAR-10 as a folder"),
+        (("kernels", "--set", "dataset=cifar10"), 3, "must hold CIFAR-10 in a folder"),
         (("kernels", "--runs-dir", "experiments.yaml"), 3, "must be a writable folder"),
         (("kernels", "--results-dir", "experiments.yaml"), 3, "Pass another --results-dir"),
         (("kernels", "--backend", "slurm"), 2, "'slurm' is not one of"),
@@ -267,7 +267,7 @@ finally:
         for _ in range(2)
     ]
 
-    assert all("1 finished" in answer.stdout for answer in answers)
+    assert all("1 of 5 finished" in answer.stdout for answer in answers)
     loaded = [answer.stderr.strip().splitlines()[-1] for answer in answers]
     assert loaded[1] == "set()"
     assert "ray" not in loaded[0]
