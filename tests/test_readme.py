@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_every_option_of_a_run_is_named() -> None:
 
 
 def test_there_are_two_one_line_commands() -> None:
-    """Each makes its environment, installs, and works."""
+    """Each creates its environment, installs, and works."""
     commands = re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
 
     assert [command.split("/")[-1] for command in commands] == [
@@ -101,8 +102,8 @@ def test_there_are_two_one_line_commands() -> None:
 def test_the_table_is_the_one_that_was_printed() -> None:
     """Byte for byte what the command wrote into results/.
 
-    Whoever runs the command makes results/ anew, with another commit and device: then the
-    committed table counts.
+    Running the command rewrites results/ with another commit and device; then the committed table
+    counts.
     """
     path = "results/dilation_group/quick/table.md"
     shown = README.partition("table.md -->\n")[2].partition("<!-- end of table")[0]
@@ -119,13 +120,14 @@ def test_the_python_example_uses_functions_that_exist(monkeypatch: pytest.Monkey
     example, *_ = find_examples("python")
     monkeypatch.chdir(ROOT)
     read = ablations.read_results(ROOT / "results" / "dilation_group" / "thorough")
+
+    def check(signature: inspect.Signature, *args: object, **kwargs: object) -> object:
+        signature.bind(*args, **kwargs)
+        return read
+
     for function in (ablations.run, ablations.plan):
-
-        def check(*args: object, bind: Any = inspect.signature(function).bind, **kwargs: object):  # noqa: ANN202
-            bind(*args, **kwargs)
-            return read
-
-        monkeypatch.setattr(ablations, function.__name__, check, raising=False)
+        checked = partial(check, inspect.signature(function))
+        monkeypatch.setattr(ablations, function.__name__, checked, raising=False)
     names: dict[str, Any] = {}
 
     exec(example, names)
@@ -177,5 +179,5 @@ def test_the_example_of_a_user_module_runs(
     )
 
     assert answer.code == 0
-    assert "12 asked = 12 finished" in answer.out
+    assert "12 of 12 finished" in answer.out
     assert "Separable(kernel=5)" in answer.out
