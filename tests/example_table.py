@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from ablations.statistics.claims import Evidence, Judgement
+from ablations.statistics import Evidence, Judgement
 from ablations.tables import Table
+from ablations.tables.columns import Column
 
 HOSTILE = """<b>&"it's" 100%_{^}~\\$--#"""
 """A name that no format takes as it stands."""
@@ -38,23 +39,33 @@ def make_rows() -> pd.DataFrame:
     return rows.set_index("variant")
 
 
+def make_column(key: str, group: str, heading: str, form: str = "{:.2f}") -> Column:
+    """A column whose values are in the rows already."""
+    return Column(key=key, value=lambda row: row.name, group=group, heading=heading, format=form)
+
+
+COLUMNS = (
+    make_column("variant", "", "variant"),
+    make_column("dilation", "", "D", "{:g}"),
+    make_column("paper_top1_error", "paper", "error %"),
+    make_column("paper_params_m", "paper", "params M"),
+    make_column("trained_params", "trained network", "params", "{:,.0f}"),
+    make_column("n", "quick", "n", "{:.0f}"),
+    make_column("top1_error", "quick", "error %"),
+    make_column("difference", "quick", "difference from base", "{:+.2f}"),
+    make_column("verdict", "quick", "verdict"),
+)
+"""Columns of the table, in groups."""
+
+
 def make_table(**changes: object) -> Table:
-    """The rows with headings in groups, a claim and notes."""
+    """The rows with headings in groups, one claim and notes."""
     fields = {
         "title": "an_experiment, recipe quick",
         "question": "Which & why?",
         "rows": make_rows(),
-        "headings": {
-            "variant": "variant",
-            "dilation": "D",
-            "paper_top1_error": "paper: error %",
-            "paper_params_m": "paper: params M",
-            "trained_params": "trained network: params",
-            "n": "quick: n",
-            "top1_error": "quick: error %",
-            "difference": "quick: difference from base",
-            "verdict": "quick: verdict",
-        },
+        "baseline": "base",
+        "columns": COLUMNS,
         "claims": (
             Judgement(
                 name="a claim",
@@ -74,7 +85,7 @@ def make_table(**changes: object) -> Table:
             ),
         ),
         "texts": {("difference", "base"): "baseline"},
-        "notes": ("Trials: 12 asked = 7 finished + 5 failed.", "Margin of ±0.5 points – 95 %."),
+        "notes": ("Trials: 7 of 12 finished, 5 failed.", "Margin of ±0.5 points – 95 %."),
     }
     return Table(**(fields | changes))  # type: ignore[arg-type]
 

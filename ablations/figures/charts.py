@@ -1,6 +1,7 @@
 """A table's rows and its trials' curves -> exactly what each figure plots; no drawing here."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,21 +44,44 @@ class Chart:
 
 
 def list_charts(study: Study, table: Table) -> tuple[Chart, ...]:
-    """The figures of a study; one that has nothing to plot is left out.
+    """The figures of a study; one that has nothing to plot is left out."""
+    definition = study.definition
+    return build_charts(
+        table.rows,
+        list_curves(study),
+        baseline=definition.baseline,
+        recipe_name=definition.recipe_name,
+        margin=definition.margin,
+        only_printed=definition.only_printed,
+    )
+
+
+def build_charts(
+    rows: pd.DataFrame,
+    curves: pd.DataFrame,
+    *,
+    baseline: str,
+    recipe_name: str,
+    margin: float,
+    only_printed: Collection[str] = (),
+) -> tuple[Chart, ...]:
+    """The figures of a table; one that has nothing to plot is left out.
 
     Args:
-        study: The study.
-        table: Its table.
+        rows: One row per variant, as in `Table.rows`; the papers' columns may be absent.
+        curves: One row per epoch of each trial, as from `list_curves`.
+        baseline: The variant that the others are compared with.
+        recipe_name: How the trials were trained; the title of their panel.
+        margin: Points of error below which a difference does not matter.
+        only_printed: Rows that are not trained; they appear in the papers' panels only.
     """
-    definition = study.definition
-    baseline, panel = definition.baseline, f"recipe {definition.recipe_name}"
-    rows = table.rows
-    trained = rows.drop(index=list(definition.only_printed))
+    ours = f"recipe {recipe_name}"
+    trained = rows.drop(index=list(only_printed))
     charts = (
-        _chart_errors(trained, rows, baseline=baseline, panel=panel),
-        _chart_differences(trained, baseline=baseline, margin=definition.margin),
-        _chart_cost(trained, rows, baseline=baseline, panel=panel),
-        _chart_curves(list_curves(study), list(trained.index), baseline=baseline),
+        _chart_errors(trained, rows, baseline=baseline, panel=ours),
+        _chart_differences(trained, baseline=baseline, margin=margin),
+        _chart_cost(trained, rows, baseline=baseline, panel=ours),
+        _chart_curves(curves, list(trained.index), baseline=baseline),
     )
     return tuple(chart for chart in charts if chart is not None)
 

@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from ablations.complexity.scales import Scales
-from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable
+from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable, Provenance
 from ablations.matrix import Variant
 from ablations.plans import Plan, PlannedTrial, State, make_key
 from ablations.trial.records import TrialRecord
@@ -31,7 +31,7 @@ class Source:
     recipe: str
     """How the printed errors came about."""
 
-    provenance: Literal["printed", "secondary", "recomputed", "unverified"]
+    provenance: Provenance
     """Where the numbers were read."""
 
 
@@ -320,11 +320,14 @@ def merge_tables(tables: Iterable[PaperTable]) -> dict[str, PaperRow]:
 
 
 def _fill(row: PaperRow, other: PaperRow) -> PaperRow:
-    """`row` with those cells of `other` that it has not, and what explains them."""
-    cells = row.model_fields_set - {"explained"}
-    new = {key: getattr(other, key) for key in other.model_fields_set - cells - {"explained"}}
-    explained = {key: why for key, why in other.explained.items() if key in new}
-    return row.model_copy(update={**new, "explained": {**row.explained, **explained}})
+    """`row` with the cells of `other` that it lacks, their explanations and provenances."""
+    about = {"explained", "provenance"}
+    new = other.model_fields_set - row.model_fields_set - about
+    merged = {
+        name: {**getattr(row, name), **{k: v for k, v in getattr(other, name).items() if k in new}}
+        for name in about
+    }
+    return row.model_copy(update={**{key: getattr(other, key) for key in new}, **merged})
 
 
 def _describe_row(variant: Variant, facts: Mapping[str, Any]) -> Row:

@@ -6,6 +6,7 @@ from ablations.complexity.counts import FREE
 from ablations.config import PaperRow
 from ablations.statistics import CORRECTION, FEWEST_SEEDS, SeedsNeeded
 from ablations.study import Source, Study
+from ablations.tables.columns import COLUMNS
 from ablations.tables.comparison import Comparison
 from ablations.trial.records import Environment
 
@@ -34,6 +35,7 @@ def collect_notes(study: Study, comparison: Comparison, *, is_exploratory: bool)
         *_describe_built(study),
         *_name_uncounted(study),
         *map(_describe_source, definition.sources),
+        *_describe_provenance(study),
     ]
     if definition.only_printed:
         notes.append(f"Printed only, not trained here: {'; '.join(definition.only_printed)}.")
@@ -44,7 +46,9 @@ def collect_brief_notes(study: Study, comparison: Comparison, *, is_exploratory:
     """Collects the notes of the compact form: the run, the meaning of ±, and seeds needed."""
     notes = list(_describe_run(study, is_exploratory=is_exploratory))
     counts = comparison.errors.count()
-    if len(counts):
+    if len(counts) and counts.max() == 1:
+        notes.append("One seed gives no interval and no verdict.")
+    elif len(counts):
         least, most = int(counts.min()), int(counts.max())
         seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
         notes.append(f"± is a 95 % interval for retraining on this test set, over {seeds}.")
@@ -150,6 +154,22 @@ def _name_uncounted(study: Study) -> Iterator[str]:
 def _describe_source(source: Source) -> str:
     parts = (source.source, source.recipe, PROVENANCES[source.provenance])
     return f"Printed: {'; '.join(filter(None, parts))}."
+
+
+def _describe_provenance(study: Study) -> Iterator[str]:
+    """Printed cells whose provenance is not that of their table, by provenance."""
+    headings = {column.key.removeprefix("paper_"): column.heading for column in COLUMNS}
+    cells: dict[str, list[str]] = {}
+    for row in study.definition.printed:
+        for provenance in PROVENANCES:
+            names = [
+                headings[c] for c, own in sorted(row.cells.provenance.items()) if own == provenance
+            ]
+            if names:
+                cells.setdefault(provenance, []).append(f"{row.name} ({', '.join(names)})")
+    for provenance, rows in cells.items():
+        text = PROVENANCES[provenance] or "read in the paper itself"
+        yield f"Other provenance than their table's: {'; '.join(rows)}: {text}."
 
 
 def _explain_cells(study: Study) -> Iterator[str]:

@@ -11,7 +11,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from ablations.html import embed_svg
 from conftest import ROOT, seal
 from example_table import HOSTILE, make_curves, make_many_rows, make_rows
 from hypothesis import given
@@ -19,8 +18,9 @@ from hypothesis import strategies as st
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ablations.figures import Chart, check_svg, draw, list_charts, render_png, render_svg
+from ablations.figures import Chart, build_charts, check_svg, draw, render_png, render_svg
 from ablations.figures.cost import spread_labels
+from ablations.report.html import embed_svg
 
 PAPER = ["paper_top1_error", "paper_params_m"]
 
@@ -31,7 +31,7 @@ def make_charts(
     """The charts of some rows, by name."""
     rows = make_rows() if rows is None else rows
     curves = make_curves(rows) if curves is None else curves
-    charts = list_charts(rows, curves, baseline=baseline, recipe_name="quick", margin=0.5)
+    charts = build_charts(rows, curves, baseline=baseline, recipe_name="quick", margin=0.5)
     return {chart.name: chart for chart in charts}
 
 

@@ -1,21 +1,26 @@
-"""The table says what was asked, what became of it, and what is known."""
+"""Tables: rows, columns, cells, notes, claims, and their forms as text."""
 
+import re
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from studies import COMPLEXITY, PAPER, make_clear_records, make_plan, make_records, make_study
 
 from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
 from ablations.data.catalogue import Dataset
 from ablations.plans import Plan
+from ablations.study import read_export
 from ablations.tables import (
     Table,
     build_table,
     format_cells,
+    format_compact,
     list_curves,
     list_environments,
     list_trials,
@@ -73,7 +78,7 @@ def test_the_foot_adds_up(recipe: Recipe, dataset: Dataset) -> None:
 
     table = build(plan, records)
 
-    assert table.notes[0] == "Trials: 6 asked = 2 finished + 2 failed + 2 skipped."
+    assert table.notes[0] == "Trials: 2 of 6 finished, 2 failed, 2 skipped."
     assert "other, seed 0: failed, a reason." in table.notes
     assert list(table.rows.index) == ["base", "other"]
     assert table.rows.loc["other", "n"] == 0
@@ -137,11 +142,11 @@ def test_the_foot_says_how_words_were_found(recipe: Recipe, dataset: Dataset) ->
 
     text = render_markdown(build(plan, make_records(plan)))
 
-    assert "Holm's correction over 2 row(s) at 5 %" in text
+    assert "at 5 % after Holm's correction over 2 rows" in text
     assert "the margin of ±0.5 points" in text
     assert "Undecided: other: n=2, a verdict needs at least 3 seeds." in text
-    assert "Seeds needed to decide, at the observed spread: other: " in text
-    assert "bootstrap over the 1 images): other: 0.00; extra: 0.00." in text
+    assert "Seeds needed at the observed spread. other: " in text
+    assert "bootstrap over 1 images): other: 0.00; extra: 0.00." in text
 
 
 def test_one_seed_is_two_networks(recipe: Recipe, dataset: Dataset) -> None:
@@ -152,7 +157,7 @@ def test_one_seed_is_two_networks(recipe: Recipe, dataset: Dataset) -> None:
 
     assert [cells[-1] for cells in format_cells(table)] == ["–"] * 3
     assert table.rows["mcnemar_p"].notna().tolist() == [False, True, True]
-    assert "of each two trained networks only and not of their retraining" in render_markdown(table)
+    assert "of these two networks, not of retraining" in render_markdown(table)
 
 
 def test_a_diverged_seed_takes_the_word_better(recipe: Recipe, dataset: Dataset) -> None:
@@ -179,7 +184,7 @@ def test_claims_stand_below_the_table(recipe: Recipe, dataset: Dataset) -> None:
 
     text = render_markdown(build(plan, make_clear_records(plan), claims=claims))
 
-    scope = "(quick: multiscale_digits, tiny, n=3)"
+    scope = "(quick: synthetic, tiny, n=3)"
     assert f"- the other helps: supported {scope}" in text
     assert f"- the extra helps more: contradicted {scope}" in text
 
@@ -197,7 +202,7 @@ def test_further_looks_are_told(recipe: Recipe, dataset: Dataset) -> None:
 
     assert planned.title == "e, recipe quick"
     assert further.title == "e, recipe quick, exploratory"
-    assert further.claims[0].scope == "quick, exploratory: multiscale_digits, tiny, n=5"
+    assert further.claims[0].scope == "quick, exploratory: synthetic, tiny, n=5"
     assert any(note.startswith("Exploratory: ") for note in further.notes)
 
 
@@ -328,7 +333,7 @@ def test_a_later_table_fills_what_the_earlier_leaves_empty(
     assert "Printed other: params 1.3: counted otherwise." in table.notes
     assert "Printed other: MFLOPs 140.35: says the later." in table.notes
     assert "Printed: A paper, Table 1; ImageNet." in table.notes
-    assert "Printed: Another paper, Table 2; unverified, recalled and not read." in table.notes
+    assert "Printed: Another paper, Table 2; unverified: recalled, not read." in table.notes
 
 
 def test_every_kind_of_printed_error_has_a_column(recipe: Recipe, dataset: Dataset) -> None:
@@ -384,3 +389,45 @@ def test_the_matrix_hash_changes_with_what_is_trained(recipe: Recipe, dataset: D
     assert len(hashes) == 2
     assert same.definition.matrix_hash in hashes
     assert f"matrix {same.definition.matrix_hash[:12]};" in build(plan, {}).notes[-1]
+
+
+def test_cells_with_another_provenance_than_their_table_are_named(
+    recipe: Recipe, dataset: Dataset
+) -> None:
+    """A table that was quoted may hold cells that nobody has read."""
+    row = PaperRow(top1_error=Decimal("20.79"), provenance={"top1_error": "unverified"})
+    paper = PAPER.model_copy(update={"provenance": "secondary", "rows": {"base": row}})
+    plan = make_plan(recipe, dataset)
+
+    notes = build_table(make_study(plan, make_records(plan), paper=(paper,))).notes
+
+    assert any("quoted by another publication" in note for note in notes)
+    assert (
+        "Other provenance than their table's: base (error %): unverified: recalled, not read."
+        in notes
+    )
+
+
+def test_names_cannot_break_the_rows_of_markdown(recipe: Recipe, dataset: Dataset) -> None:
+    """A bar or a line break in a name would end the cell or the row."""
+    plan = make_plan(recipe, dataset)
+    table = build_table(make_study(plan, make_records(plan), columns=()))
+    table = replace(table, rows=table.rows.rename(index={"other": "a|b\nc"}))
+
+    text = render_markdown(table)
+
+    [row] = [line for line in text.splitlines() if r"a\|b c" in line]
+    bars = re.findall(r"(?<!\\)\|", row)
+    assert len(bars) == len(table.headings) + 1
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in (ROOT / "results").glob("*/*/provenance.json")})
+)
+def test_the_compact_table_fits_a_terminal(folder: Path) -> None:
+    """100 columns hold what varies, both errors, the difference, the verdict and complexity."""
+    compact = format_compact(build_table(read_export(folder)))
+
+    widths = [max(map(len, cells)) for cells in zip(compact.headings, *compact.rows, strict=True)]
+    assert sum(widths) + 2 * len(widths) <= 100
+    assert {"error %", "difference", "verdict"} <= set(compact.headings)
