@@ -1,4 +1,4 @@
-"""Results follow from the records that lie beside them, and a check finds what does not."""
+"""Results follow from their own records, and a check finds whatever does not."""
 
 import json
 import re
@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ablations.reconcile.reconcile import Selection, draw_plan, refresh
-from ablations.report.writing import publish, publish_index
 from conftest import EXPERIMENTS, Answer, seal
 from studies import COMPLEXITY, make_records
 
@@ -17,11 +15,14 @@ from ablations.complexity.scales import Scales
 from ablations.config import read_config, read_paper
 from ablations.data import catalogue
 from ablations.data.catalogue import Dataset
-from ablations.ledger import Ledger
+from ablations.files import write_changed
+from ablations.ledger import Findings
 from ablations.plans import Plan
-from ablations.report import check_report, render_index
-from ablations.study.export import read_export
-from ablations.study.study import StudiedDataset, build_study
+from ablations.reconcile.plans import Selection, draw_plan, mark_plan
+from ablations.reconcile.results import write_overviews
+from ablations.report import check_report, render_index, render_report
+from ablations.study import StudiedDataset, build_study, read_export
+from ablations.tables import build_table
 from ablations.trial.records import TrialRecord
 from ablations.workspace import Workspace
 
@@ -30,7 +31,7 @@ FOLDER = Path("results/kernels/quick")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path:
-    """Results of both experiments with made-up errors, an index, a README; nothing under runs/."""
+    """Results of both experiments with invented errors, an index and a README; no runs/."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "experiments.yaml").write_text(EXPERIMENTS)
     with pytest.MonkeyPatch.context() as patch:
@@ -46,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path:
 
 @pytest.fixture
 def results(made: Path, command: Callable[..., Answer], tmp_path: Path) -> Path:
-    """A copy of them where commands run."""
+    """A copy of these results in the working directory of commands."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     assert command("ablations", "report", "--all", "--check").code == 0
     return tmp_path
@@ -58,14 +59,14 @@ def write_results(
     *,
     change: Callable[[Plan, dict[str, TrialRecord]], Plan] = lambda plan, _: plan,
 ) -> None:
-    """What a run would have written, had the trials measured what `make_records` says."""
+    """Writes what a run would have written if trials had measured what `make_records` returns."""
     config = read_config(folder / "experiments.yaml")
     workspace = Workspace(
         runs_dir=folder / "runs", results_dir=folder / "results", data_dir=folder / "data"
     )
-    plan = draw_plan(config, name, Selection(settings={}), None, data_dir=workspace.data_dir)
+    plan = draw_plan(config, name, Selection(), data_dir=workspace.data_dir)
     records = make_records(plan)
-    plan = change(refresh(plan, Ledger(workspace.runs_dir), records), records)
+    plan = change(mark_plan(plan, Findings(records=records, failures={}, corrupt={})), records)
     scales = Scales(paper=COMPLEXITY, trained=COMPLEXITY)
     study = build_study(
         config.experiment(name),
@@ -75,8 +76,9 @@ def write_results(
         paper=read_paper(),
         looks=((0, 1, 2),),
     )
-    publish(study, workspace)
-    publish_index(config, workspace)
+    target = workspace.find_results(name, recipe_name="quick")
+    write_changed(render_report(study, build_table(study), target), target)
+    write_overviews(config, workspace)
 
 
 def read_all(folder: Path) -> dict[str, bytes]:
@@ -92,24 +94,24 @@ def fail_the_last(plan: Plan, records: dict[str, TrialRecord]) -> Plan:
     return replace(plan, trials=(*others, replace(last, state="failed", reason="no luck")))
 
 
-def test_without_a_ledger_the_results_stay_as_they_are(
+def test_without_a_ledger_results_are_unchanged(
     results: Path, command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fresh clone has no runs/; complexities are not counted, so that no torch is needed."""
+    """A fresh clone has no runs/. Complexities are not counted again, so torch is not needed."""
     before = read_all(results)
-    monkeypatch.setattr("ablations.report.writing.count_scales", None)
+    monkeypatch.setattr("ablations.reconcile.studies.count_scales", None)
 
     answer = command("ablations", "report", "--all")
 
     assert answer.code == 0
-    assert answer.out.count("nothing: it is as it was") == 2
+    assert answer.out.count("unchanged") == 2
     assert read_all(results) == before
 
 
 def test_shared_trials_alone_make_no_results(
     command: Callable[..., Answer], tmp_path: Path
 ) -> None:
-    """SK is a row of both experiments: to train one of them is not to ask the other's question."""
+    """SK is a row of both experiments, but only one of them was run."""
     local = ("--backend", "local", "--tracking-uri", "off")
     command("run-ablation", "kernels", *local, "--results-dir", "elsewhere")
 
@@ -119,7 +121,7 @@ def test_shared_trials_alone_make_no_results(
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"kernels", "README.md"}
 
 
-def test_what_was_derived_is_derived_again(results: Path, command: Callable[..., Answer]) -> None:
+def test_derived_files_are_regenerated(results: Path, command: Callable[..., Answer]) -> None:
     """From the four exported files alone: tables, index, README."""
     before = read_all(results)
     derived = ["table.md", "table.csv", "table.tex", "report.html"]
@@ -137,7 +139,7 @@ def test_what_was_derived_is_derived_again(results: Path, command: Callable[...,
 
 
 def edit(old: str, new: str, name: str) -> Callable[[Path], None]:
-    """An edit of a file that holds `old`."""
+    """An edit that replaces `old` in a file."""
 
     def change(folder: Path) -> None:
         path = folder / name
@@ -151,28 +153,37 @@ def edit(old: str, new: str, name: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("change", "finding"),
     [
-        (edit("20.79", "20.70", f"{FOLDER}/table.md"), "table.md: edited or stale"),
-        (edit("20.79", "20.70", f"{FOLDER}/table.csv"), "table.csv: edited or stale"),
-        (edit("20.79", "20.70", f"{FOLDER}/table.tex"), "table.tex: edited or stale"),
-        (edit("20.79", "20.70", f"{FOLDER}/report.html"), "report.html: edited or stale"),
-        (edit("error", "errors", f"{FOLDER}/errors.svg"), "errors.svg: edited or stale"),
+        (edit("20.79", "20.70", f"{FOLDER}/table.md"), "table.md: edited or out of date"),
+        (edit("20.79", "20.70", f"{FOLDER}/table.csv"), "table.csv: edited or out of date"),
+        (edit("20.79", "20.70", f"{FOLDER}/table.tex"), "table.tex: edited or out of date"),
+        (edit("20.79", "20.70", f"{FOLDER}/report.html"), "report.html: edited or out of date"),
+        (edit("error", "errors", f"{FOLDER}/errors.svg"), "errors.svg: edited or out of date"),
         (lambda folder: (folder / FOLDER / "cost.svg").unlink(), "cost.svg: missing"),
         (edit("finished", "failed", f"{FOLDER}/trials.csv"), "trials.csv must be as"),
         (edit("4.0", "3.0", f"{FOLDER}/curves.csv"), "curves.csv must be as"),
-        (edit("Which", "What", f"{FOLDER}/provenance.json"), "table.md: edited or stale"),
-        (edit('"format"', ' "format"', f"{FOLDER}/provenance.json"), "its own records give"),
+        (edit("Which", "What", f"{FOLDER}/provenance.json"), "table.md: edited or out of date"),
+        (
+            edit('"format"', ' "format"', f"{FOLDER}/provenance.json"),
+            "differs from what its own records give",
+        ),
         (lambda folder: (folder / FOLDER / "outcomes.npz").unlink(), "outcomes.npz must be as"),
         (lambda folder: (folder / FOLDER / "table.csv").unlink(), "table.csv: missing"),
         (lambda folder: (folder / FOLDER / "x.svg").touch(), "x.svg: does not belong there"),
-        (lambda folder: (folder / FOLDER / "provenance.json").unlink(), "json: missing, without"),
+        (
+            lambda folder: (folder / FOLDER / "provenance.json").unlink(),
+            "json: missing, nothing can be",
+        ),
         (lambda folder: (folder / "results/kernel").mkdir(), "kernel: belongs to no experiment"),
         (lambda folder: (folder / "results/kernels/q").mkdir(), "q: belongs to no recipe"),
-        (edit("6 finished", "7 finished", "results/README.md"), "README.md: edited or stale"),
+        (edit("6 finished", "7 finished", "results/README.md"), "README.md: edited or out of date"),
         (lambda folder: (folder / "results/README.md").unlink(), "README.md: missing"),
-        (edit("20.79", "20.70", "README.md"), "README.md: its table is not that of"),
+        (edit("20.79", "20.70", "README.md"), "README.md: its table differs from"),
         (edit("quick/table.md", "quack/table.md", "README.md"), "quack/table.md, which is missing"),
-        (edit("Which second", "What second", "experiments.yaml"), "otherwise of: question; run"),
-        (edit("baseline: sum", "baseline: SK", "experiments.yaml"), "otherwise of: baseline; run"),
+        (edit("Which second", "What second", "experiments.yaml"), "now differs in: question; run"),
+        (
+            edit("baseline: sum", "baseline: SK", "experiments.yaml"),
+            "now differs in: baseline; run",
+        ),
         (edit("seeds: [0, 1, 2]", "seeds: [0, 1, 2, 3]", "experiments.yaml"), "2 of 8 trials are"),
         (edit("epochs: 2", "epochs: 3", "experiments.yaml"), "6 of 6 trials are missing; train"),
     ],
@@ -183,7 +194,7 @@ def test_a_check_finds(
     change: Callable[[Path], None],
     finding: str,
 ) -> None:
-    """What was edited, is stale, missing or foreign; it says so, exits 1 and writes nothing."""
+    """Whatever was edited, is out of date, missing or foreign is reported; nothing is written."""
     change(results)
     before = read_all(results)
 
@@ -198,10 +209,10 @@ def test_a_check_finds(
     assert read_all(results) == before
 
 
-def test_a_sealed_script_is_found_and_drawn_over(
+def test_a_sealed_script_is_reported_and_replaced(
     results: Path, command: Callable[..., Answer]
 ) -> None:
-    """The digests in a drawing are no secret, and its text becomes a part of report.html."""
+    """Anyone can compute the digests in a drawing, and its text becomes part of report.html."""
     path = results / FOLDER / "errors.svg"
     before = path.read_text()
     path.write_text(seal(before.replace("</defs>", "<script>alert(1)</script></defs>", 1)))
@@ -210,16 +221,16 @@ def test_a_sealed_script_is_found_and_drawn_over(
     written = command("ablations", "report", "--all")
 
     assert found.code == 1
-    assert f"{FOLDER}/errors.svg: edited or stale" in found.err
+    assert f"{FOLDER}/errors.svg: edited or out of date" in found.err
     assert written.code == 0
     assert path.read_text() == before
     assert "alert(1)" not in (results / FOLDER / "report.html").read_text()
 
 
-def test_a_check_of_one_experiment_is_of_no_other(
+def test_a_check_of_one_experiment_ignores_the_others(
     results: Path, command: Callable[..., Answer]
 ) -> None:
-    """But one of which nothing is there is missing."""
+    """An edit elsewhere is not its concern."""
     edit("SK", "KS", "results/attention/quick/table.md")(results)
 
     assert command("ablations", "report", "kernels", "--check").code == 0
@@ -229,16 +240,18 @@ def test_a_check_of_one_experiment_is_of_no_other(
 def test_a_figure_of_the_same_data_is_kept(
     results: Path, command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is drawn, so that matplotlib is neither loaded nor need it be the same version."""
+    """Nothing is drawn, so matplotlib need not be the same version."""
     before = read_all(results)
-    monkeypatch.setattr("ablations.report.deriving.render_svg", None)
+    monkeypatch.setattr("ablations.report.files.render_svg", None)
 
     assert command("ablations", "report", "--all").code == 0
     assert read_all(results) == before
 
 
-def test_what_is_stale_is_written_anew(results: Path, command: Callable[..., Answer]) -> None:
-    """A changed question needs no training; an added seed is said to be missing."""
+def test_results_that_are_out_of_date_are_regenerated(
+    results: Path, command: Callable[..., Answer]
+) -> None:
+    """A changed question needs no training; an added seed is reported as missing."""
     edit("Which second", "What second", "experiments.yaml")(results)
     edit("seeds: [0, 1, 2]", "seeds: [0, 1, 2, 3]", "experiments.yaml")(results)
 
@@ -246,12 +259,12 @@ def test_what_is_stale_is_written_anew(results: Path, command: Callable[..., Ans
 
     table = (results / FOLDER / "table.md").read_text()
     assert "What second kernel?" in table
-    assert "Trials: 8 asked = 6 finished + 2 to run." in table
+    assert "Trials: 6 of 8 finished, 2 to run." in table
     assert command("ablations", "report", "--all", "--check").code == 0
 
 
-def test_a_failure_is_not_forgotten(results: Path, command: Callable[..., Answer]) -> None:
-    """The results of a machine that has not the ledger still say so."""
+def test_a_failure_is_kept_in_the_results(results: Path, command: Callable[..., Answer]) -> None:
+    """A machine without the ledger still reports it."""
     write_results(results, "kernels", change=fail_the_last)
 
     command("ablations", "report", "--all")
@@ -262,7 +275,7 @@ def test_a_failure_is_not_forgotten(results: Path, command: Callable[..., Answer
 def test_foreign_folders_and_old_results_are_left_alone(
     results: Path, command: Callable[..., Answer]
 ) -> None:
-    """And named: a table without records is not replaced by an empty one."""
+    """They are reported; a table without records is not replaced by an empty one."""
     (results / "results/old").mkdir()
     (results / FOLDER / "provenance.json").unlink()
     before = (results / FOLDER / "table.md").read_bytes()
@@ -282,7 +295,7 @@ def test_foreign_folders_and_old_results_are_left_alone(
         (("kernels", "--all"), 2, "either names of experiments or --all"),
         (("kernel",), 2, "did you mean kernels?"),
         (("kernels", "--recipe", "quik"), 2, "did you mean quick?"),
-        (("kernels",), 1, "nothing is known of kernels; `run-ablation kernels`"),
+        (("kernels",), 1, "nothing is known of kernels; train with `run-ablation kernels`"),
         (("kernels", "--check"), 1, "kernels: missing"),
     ],
 )
@@ -293,7 +306,7 @@ def test_bad_input_gets_one_message(
     code: int,
     message: str,
 ) -> None:
-    """And nothing is written."""
+    """Nothing is written."""
     answer = command("ablations", "report", *arguments)
 
     assert answer.code == code
@@ -301,8 +314,8 @@ def test_bad_input_gets_one_message(
     assert not (tmp_path / "results").exists()
 
 
-def test_another_page_is_not_written_over(results: Path, command: Callable[..., Answer]) -> None:
-    """The folder of results might be the wrong one."""
+def test_another_page_is_not_overwritten(results: Path, command: Callable[..., Answer]) -> None:
+    """The folder may be the wrong one."""
     index = results / "results/README.md"
     index.write_text("# Mine")
 
@@ -313,10 +326,8 @@ def test_another_page_is_not_written_over(results: Path, command: Callable[..., 
     assert index.read_text() == "# Mine"
 
 
-def test_a_damaged_export_is_not_written_over(
-    results: Path, command: Callable[..., Answer]
-) -> None:
-    """Its records may be nowhere else; a run says so before it trains."""
+def test_damaged_records_are_not_overwritten(results: Path, command: Callable[..., Answer]) -> None:
+    """They may exist nowhere else; a run reports them before it trains."""
     edit("4.0", "3.0", f"{FOLDER}/curves.csv")(results)
     before = read_all(results)
 
@@ -331,8 +342,10 @@ def test_a_damaged_export_is_not_written_over(
     assert read_all(results) == before
 
 
-def test_the_ledger_comes_first(results: Path, command: Callable[..., Answer]) -> None:
-    """A run's own records replace made-up ones; without them, what it wrote stays."""
+def test_the_ledger_takes_precedence_over_results(
+    results: Path, command: Callable[..., Answer]
+) -> None:
+    """A run replaces invented records; if its own are lost, what it wrote is kept."""
     arguments = ("kernels", "--backend", "local", "--tracking-uri", "off")
     command("run-ablation", *arguments)
     written = read_all(results)
@@ -348,11 +361,11 @@ def test_the_ledger_comes_first(results: Path, command: Callable[..., Answer]) -
     assert (results / FOLDER / "table.md").read_bytes() == written[f"{results / FOLDER}/table.md"]
 
 
-def test_the_index_leads_to_every_table(results: Path) -> None:
+def test_the_index_links_every_table(results: Path) -> None:
     """With question, recipe, n, trials, verdicts and claims."""
     studies = [read_export(path.parent) for path in results.rglob("provenance.json")]
 
-    index = render_index(studies)
+    index = render_index([(study, build_table(study)) for study in studies])
 
     for study in studies:
         link = f"{study.definition.experiment}/quick/table.md"
@@ -361,17 +374,17 @@ def test_the_index_leads_to_every_table(results: Path) -> None:
         assert f"| {study.definition.question} | quick | 3 | 6 finished | 1 undecided |" in row
 
 
-def test_a_folder_is_checked_by_itself(results: Path) -> None:
-    """Wherever it is."""
+def test_a_folder_can_be_checked_alone(results: Path) -> None:
+    """Its location does not matter."""
     (results / "results/kernels/quick").rename(results / "elsewhere")
 
     assert check_report(results / "elsewhere") == []
 
 
-def test_a_dataset_without_a_checksum_is_that_of_the_results(
+def test_a_dataset_without_a_checksum_is_taken_from_the_results(
     command: Callable[..., Answer], tmp_path: Path
 ) -> None:
-    """A folder of images is not on the machine that checks what was trained on it."""
+    """The machine that checks results need not have the folder of images."""
     path = tmp_path / "experiments.yaml"
     changes = {"dataset: synthetic": "dataset: imagenet", "input_size: 32": "input_size: 224"}
     for old, new in changes.items():
@@ -386,11 +399,9 @@ def test_a_dataset_without_a_checksum_is_that_of_the_results(
         test_size=6,
     )
 
-    plan = draw_plan(
-        read_config(path), "kernels", Selection(settings={}), None, data_dir=tmp_path, known=known
-    )
+    plan = draw_plan(read_config(path), "kernels", Selection(), data_dir=tmp_path, known=known)
 
     dataset = plan.trials[0].spec.dataset
     assert (dataset.identity, dataset.test_size) == ("found:abc", 6)
     assert plan.variants[0].network.num_classes == 5
-    assert command  # it knows the datasets of this test
+    assert command  # the fixture registers the datasets of this test
