@@ -371,9 +371,9 @@ def test_a_plan_shows_its_estimate(command: Callable[..., Answer]) -> None:
     assert "All together" in text.out
     [plan] = json.loads(data.out)
     total = sum(trial["estimate"]["seconds"] for trial in plan["trials"])
-    assert plan["price"]["hours"] == pytest.approx(total / 3600)
-    assert plan["price"]["disk_bytes"]["datasets"] == {}
-    assert plan["price"]["device"]["kind"] == "cpu"
+    assert plan["estimate"]["hours"] == pytest.approx(total / 3600)
+    assert plan["estimate"]["disk_bytes"]["datasets"] == {}
+    assert plan["estimate"]["device"]["kind"] == "cpu"
 
 
 def test_records_are_as_large_as_estimated(command: Callable[..., Answer], tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ def test_records_are_as_large_as_estimated(command: Callable[..., Answer], tmp_p
     command("run-ablation", *arguments, *LOCAL)
 
     size = sum(path.stat().st_size for path in tmp_path.glob("runs/trials/*/*"))
-    assert plan["price"]["disk_bytes"]["records"] == pytest.approx(size, rel=0.2)
+    assert plan["estimate"]["disk_bytes"]["records"] == pytest.approx(size, rel=0.2)
 
 
 def test_a_plan_with_nothing_to_train_measures_nothing(
@@ -397,7 +397,7 @@ def test_a_plan_with_nothing_to_train_measures_nothing(
 
     assert text.code == 0
     assert "Time:" not in text.out
-    assert json.loads(data.out)[0]["price"]["device"] is None
+    assert json.loads(data.out)[0]["estimate"]["device"] is None
 
 
 @contextmanager
