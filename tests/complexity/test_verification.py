@@ -10,7 +10,6 @@ from decimal import Decimal
 import pytest
 from conftest import ROOT, Answer
 
-from ablations.cli import commands
 from ablations.complexity.counts import Complexity, Sized
 from ablations.complexity.verification import Check, check_tables, list_networks
 from ablations.config import Explanation, PaperRow, PaperTable, read_paper
@@ -108,7 +107,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     def pinned(networks: list[Sized], **_: object) -> dict[Sized, Complexity]:
         return {sized: count(sized) for sized in networks}
 
-    monkeypatch.setattr(commands, "count_complexities", pinned)
+    monkeypatch.setattr("ablations.complexity.count_complexities", pinned)
 
 
 @pytest.mark.usefixtures("counted")
@@ -132,7 +131,8 @@ def test_verify_fails_on_a_difference(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 1, and the cell is marked."""
-    monkeypatch.setattr(commands, "read_paper", lambda: make_table(params_m=Decimal("26.0")))
+    tables = make_table(params_m=Decimal("26.0"))
+    monkeypatch.setattr("ablations.config.read_paper", lambda: tables)
 
     answer = command("ablations", "verify")
 
