@@ -1,11 +1,12 @@
-"""Data frames -> figures: what is plotted, how it is drawn, and as what it is written."""
+"""The figures of a study: what they plot, how they are drawn, and their forms as files."""
 
-from ablations.figures.charts import Chart, build_charts, list_charts
+from ablations.figures.charts import Chart, Source, build_charts, list_charts
 from ablations.figures.rendering import State, check_svg, draw, render_png, render_svg
 from ablations.figures.svg import parse_svg
 
 __all__ = [
     "Chart",
+    "Source",
     "State",
     "build_charts",
     "check_svg",

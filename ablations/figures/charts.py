@@ -1,9 +1,12 @@
-"""A table's rows and its trials' curves -> exactly what each figure plots; no drawing here."""
+"""A table and its curves -> the exact data of each figure, without drawing.
+
+Adding a figure takes a function that selects its data, one that draws it, and an entry here in
+`FIGURES`.
+"""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,84 +14,99 @@ import pandas as pd
 from ablations.study import Study
 from ablations.tables import Table, list_curves
 
-Name = Literal["errors", "cost", "curves", "differences"]
+Selected = tuple[str, pd.DataFrame]
+"""Caption of a figure, and exactly what it plots."""
 
 DECIMALS = 6
-"""What is plotted is rounded, so that another machine's last digit makes no figure stale."""
+"""Decimals of plotted data, so that last digits that differ between machines change no figure."""
 
 PAPER_PANEL = "paper, as printed"
-"""The panel of the papers' numbers, which share no axis with ours."""
+"""Title of the panel with the papers' numbers, which share no axis with ours."""
 
 CURVES = {"top1_error": "top1_error_percent", "train_loss": "train_loss_nats"}
-"""Columns of the trials' curves that are drawn, with what they are called in a chart."""
+"""Columns of the trials' curves that are plotted, with their names in a chart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """One figure, but for its drawing."""
+    """Everything about one figure except its drawing."""
 
-    name: Name
-    """Stem of its files; says how it is drawn."""
+    name: str
+    """Stem of its files, and its key in `FIGURES`."""
 
     caption: str
-    """What is shown, what bars and bands are, and of how many seeds."""
+    """What the figure shows, the meaning of bars and bands, and the number of seeds."""
 
     data: pd.DataFrame
-    """All that is plotted and nothing else, in long form, units in the columns' names."""
+    """Exactly what is plotted, in long form, with units in the names of columns."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the data: two charts of one name with the same digest show the same."""
+        """SHA-256 of the data: charts with the same name and digest show the same."""
         text = str(self.data.to_csv(index=False, lineterminator="\n"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What charts are built from."""
+
+    rows: pd.DataFrame
+    """One row per variant, as in `Table.rows`; the papers' columns may be absent."""
+
+    curves: pd.DataFrame
+    """One row per epoch of each trial, as from `list_curves`."""
+
+    baseline: str
+    """The variant that the others are compared with."""
+
+    recipe_name: str
+    """How the trials were trained."""
+
+    margin: float
+    """Points of error below which a difference does not matter."""
+
+    only_printed: Collection[str] = ()
+    """Rows that are not trained; they appear in the papers' panels only."""
+
+    @property
+    def trained(self) -> pd.DataFrame:
+        """The rows that are trained."""
+        return self.rows.drop(index=list(self.only_printed))
+
+    @property
+    def panel(self) -> str:
+        """Title of the panel with our errors."""
+        return f"recipe {self.recipe_name}"
+
+
 def list_charts(study: Study, table: Table) -> tuple[Chart, ...]:
-    """The figures of a study; one that has nothing to plot is left out."""
+    """The charts of a study; a figure that has nothing to plot is left out."""
     definition = study.definition
     return build_charts(
-        table.rows,
-        list_curves(study),
-        baseline=definition.baseline,
-        recipe_name=definition.recipe_name,
-        margin=definition.margin,
-        only_printed=definition.only_printed,
+        Source(
+            rows=table.rows,
+            curves=list_curves(study),
+            baseline=definition.baseline,
+            recipe_name=definition.recipe_name,
+            margin=definition.margin,
+            only_printed=definition.only_printed,
+        )
     )
 
 
-def build_charts(
-    rows: pd.DataFrame,
-    curves: pd.DataFrame,
-    *,
-    baseline: str,
-    recipe_name: str,
-    margin: float,
-    only_printed: Collection[str] = (),
-) -> tuple[Chart, ...]:
-    """The figures of a table; one that has nothing to plot is left out.
-
-    Args:
-        rows: One row per variant, as in `Table.rows`; the papers' columns may be absent.
-        curves: One row per epoch of each trial, as from `list_curves`.
-        baseline: The variant that the others are compared with.
-        recipe_name: How the trials were trained; the title of their panel.
-        margin: Points of error below which a difference does not matter.
-        only_printed: Rows that are not trained; they appear in the papers' panels only.
-    """
-    ours = f"recipe {recipe_name}"
-    trained = rows.drop(index=list(only_printed))
-    charts = (
-        _chart_errors(trained, rows, baseline=baseline, panel=ours),
-        _chart_differences(trained, baseline=baseline, margin=margin),
-        _chart_cost(trained, rows, baseline=baseline, panel=ours),
-        _chart_curves(curves, list(trained.index), baseline=baseline),
+def build_charts(source: Source) -> tuple[Chart, ...]:
+    """The charts of a table; a figure that has nothing to plot is left out."""
+    return tuple(
+        Chart(name=name, caption=caption, data=data)
+        for name, figure in FIGURES.items()
+        if (found := figure.select(source)) is not None
+        for caption, data in (found,)
     )
-    return tuple(chart for chart in charts if chart is not None)
 
 
-def _chart_errors(
-    rows: pd.DataFrame, all_rows: pd.DataFrame, *, baseline: str, panel: str
-) -> Chart | None:
+def _select_errors(source: Source) -> Selected | None:
+    rows, baseline, panel = source.trained, source.baseline, source.panel
     measured = _tidy(
         {
             "n": rows["n"],
@@ -99,24 +117,22 @@ def _chart_errors(
         panel=panel,
     )
     printed = _tidy(
-        {"top1_error_percent": _column(all_rows, "paper_top1_error")},
+        {"top1_error_percent": _column(source.rows, "paper_top1_error")},
         baseline=baseline,
         panel=PAPER_PANEL,
     ).dropna(subset="top1_error_percent")
     if measured["top1_error_percent"].isna().all() and printed.empty:
         return None
-    return Chart(
-        name="errors",
-        caption=(
-            f"Top-1 error on the test images, {panel}: mean over seeds after the last epoch; bars "
-            f"are 95 % t-intervals over retraining, {_say_seeds(rows['n'])}. Lower is better."
-            + (_PAPER_APART if len(printed) else "")
-        ),
-        data=_stack(measured, printed),
+    caption = (
+        f"Top-1 error on the test images, {panel}: mean over seeds after the last epoch; bars "
+        f"are 95 % t-intervals over retraining, {_say_seeds(rows['n'])}. Lower is better."
+        + (_PAPER_APART if len(printed) else "")
     )
+    return caption, _stack(measured, printed)
 
 
-def _chart_differences(rows: pd.DataFrame, *, baseline: str, margin: float) -> Chart | None:
+def _select_differences(source: Source) -> Selected | None:
+    rows, baseline, margin = source.trained, source.baseline, source.margin
     data = _tidy(
         {
             "n": rows["n"],
@@ -129,21 +145,16 @@ def _chart_differences(rows: pd.DataFrame, *, baseline: str, margin: float) -> C
     )
     if data.loc[~data["is_baseline"], "difference_points"].isna().all():
         return None
-    return Chart(
-        name="differences",
-        caption=(
-            f"Difference of top-1 error from {baseline}, paired by seed, "
-            f"{_say_seeds(rows['n'])}; bars are 95 % intervals of one row, not corrected over the "
-            f"table. Shaded: the margin of ±{margin:g} points. Verdicts are corrected over the "
-            "table."
-        ),
-        data=data,
+    caption = (
+        f"Difference of top-1 error from {baseline}, paired by seed, {_say_seeds(rows['n'])}; bars "
+        "are 95 % intervals of one row, not corrected over the table. Shaded: the margin of "
+        f"±{margin:g} points. Verdicts are corrected over the table."
     )
+    return caption, data
 
 
-def _chart_cost(
-    rows: pd.DataFrame, all_rows: pd.DataFrame, *, baseline: str, panel: str
-) -> Chart | None:
+def _select_cost(source: Source) -> Selected | None:
+    rows, baseline, panel = source.trained, source.baseline, source.panel
     measured = _tidy(
         {
             "n": rows["n"],
@@ -156,8 +167,8 @@ def _chart_cost(
     )
     printed = _tidy(
         {
-            "params_millions": _column(all_rows, "paper_params_m"),
-            "top1_error_percent": _column(all_rows, "paper_top1_error"),
+            "params_millions": _column(source.rows, "paper_params_m"),
+            "top1_error_percent": _column(source.rows, "paper_top1_error"),
         },
         baseline=baseline,
         panel=PAPER_PANEL,
@@ -166,26 +177,24 @@ def _chart_cost(
     if data.empty:
         return None
     has_paper = bool((data["panel"] == PAPER_PANEL).any())
-    return Chart(
-        name="cost",
-        caption=(
-            "Top-1 error against the parameters of the network that was trained, "
-            f"{panel}: mean over seeds with its 95 % t-interval, {_say_seeds(rows['n'])}. "
-            "Lower and further left is better." + (_PAPER_APART if has_paper else "")
-        ),
-        data=data.reset_index(drop=True),
+    caption = (
+        f"Top-1 error against the parameters of the network that was trained, {panel}: mean over "
+        f"seeds with its 95 % t-interval, {_say_seeds(rows['n'])}. Lower and further left is "
+        f"better.{_PAPER_APART if has_paper else ''}"
     )
+    return caption, data.reset_index(drop=True)
 
 
 _PAPER_APART = (
-    " The paper's printed numbers are of its own training and stand in a panel of their own, with "
-    "axes of their own."
+    " The paper's printed numbers come from its own training; they have a panel and axes of their "
+    "own."
 )
-"""Ends a caption where the paper has a panel."""
+"""End of a caption if the paper has a panel."""
 
 
-def _chart_curves(curves: pd.DataFrame, variants: list[str], *, baseline: str) -> Chart | None:
-    known = curves.replace([np.inf, -np.inf], np.nan).dropna(subset=list(CURVES))
+def _select_curves(source: Source) -> Selected | None:
+    variants, baseline = list(source.trained.index), source.baseline
+    known = source.curves.replace([np.inf, -np.inf], np.nan).dropna(subset=list(CURVES))
     parts = []
     for column, quantity in CURVES.items():
         spread = known.groupby(["variant", "epoch"])[column].agg(["count", "mean", "min", "max"])
@@ -201,19 +210,38 @@ def _chart_curves(curves: pd.DataFrame, variants: list[str], *, baseline: str) -
     data = data.sort_values(["quantity", "place", "epoch"], ascending=True)
     data = data.rename(columns={"count": "n", "min": "least", "max": "greatest"})
     columns = ["quantity", "variant", "is_baseline", "epochs_trained", "n"]
-    return Chart(
-        name="curves",
-        caption=(
-            "Test error and training loss after each epoch: mean over seeds, band from the least "
-            f"to the greatest seed, {_say_seeds(data['n'])}. Dashed, in every panel: the mean of "
-            f"{baseline}."
-        ),
-        data=data[[*columns, "mean", "least", "greatest"]].round(DECIMALS).reset_index(drop=True),
+    caption = (
+        "Test error and training loss after each epoch: mean over seeds, band from the smallest to "
+        f"the largest, {_say_seeds(data['n'])}. Dashed, in every panel: the mean of {baseline}."
     )
+    plotted = data[[*columns, "mean", "least", "greatest"]].round(DECIMALS)
+    return caption, plotted.reset_index(drop=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """Everything that differs between figures."""
+
+    select: Callable[[Source], Selected | None]
+    """Returns the caption and the data to plot, or None if there is nothing to plot."""
+
+    draw: str
+    """Function that draws a chart, as `module:name`; its module loads matplotlib."""
+
+
+FIGURES: Mapping[str, Figure] = {
+    "errors": Figure(select=_select_errors, draw="ablations.figures.forests:draw_errors"),
+    "differences": Figure(
+        select=_select_differences, draw="ablations.figures.forests:draw_differences"
+    ),
+    "cost": Figure(select=_select_cost, draw="ablations.figures.cost:draw_cost"),
+    "curves": Figure(select=_select_curves, draw="ablations.figures.curves:draw_curves"),
+}
+"""Every figure by the stem of its files, in the order of the report."""
 
 
 def _tidy(columns: dict[str, pd.Series], *, baseline: str, panel: str = "") -> pd.DataFrame:
-    """One row a variant, led by its panel, its name, and whether it is the baseline."""
+    """One row per variant, with its panel, its name, and whether it is the baseline."""
     frame = pd.DataFrame(columns).round(DECIMALS).rename_axis("variant").reset_index()
     frame.insert(1, "is_baseline", frame["variant"] == baseline)
     if panel:
@@ -222,18 +250,18 @@ def _tidy(columns: dict[str, pd.Series], *, baseline: str, panel: str = "") -> p
 
 
 def _stack(measured: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
-    """Both panels' rows in one frame; what is not known of a printed row is NaN."""
+    """The rows of both panels in one frame; values that a printed row lacks are NaN."""
     stacked = pd.concat([measured, printed.reindex(columns=measured.columns)], ignore_index=True)
     return stacked.astype({"n": "Int64"})
 
 
 def _column(rows: pd.DataFrame, name: str) -> pd.Series:
-    """A column that may be absent, as numbers."""
+    """A column as numbers; NaN if it is absent."""
     return rows[name].astype(float) if name in rows else pd.Series(np.nan, rows.index)
 
 
 def _say_seeds(counts: pd.Series) -> str:
-    """How many seeds there are, as a range where they differ.
+    """The number of seeds, or its range.
 
     >>> _say_seeds(pd.Series([3, 3])), _say_seeds(pd.Series([3, 0]))
     ('n = 3', 'n = 0 to 3')

@@ -1,4 +1,4 @@
-"""Test error and training loss by epoch: a small panel for each variant, against the baseline."""
+"""Test error and training loss by epoch: one small panel per variant, with the baseline."""
 
 from math import ceil
 
@@ -13,7 +13,7 @@ from ablations.figures import style
 from ablations.figures.charts import Chart
 
 _COLUMNS = 4
-"""Panels side by side."""
+"""Panels per row."""
 
 _LABELS = {
     "top1_error_percent": "top-1 error (%)",
@@ -21,11 +21,11 @@ _LABELS = {
 }
 
 _WIDE = 5
-"""A greatest value of so many times the least one is drawn on a logarithmic axis."""
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
 
 def draw_curves(chart: Chart) -> Figure:
-    """A block of panels for each quantity, all panels of a block on the same axes."""
+    """Draws one block of panels per quantity; all panels of a block share their axes."""
     data = chart.data
     names = data.drop_duplicates("variant")
     titles = [
@@ -64,7 +64,7 @@ def _draw_block(part: SubFigure, data: pd.DataFrame, titles: list[str]) -> None:
 
 
 def _draw_variant(axes: Axes, data: pd.DataFrame, baseline: pd.DataFrame) -> None:
-    """Its own curve, and the baseline's; of a single epoch a point with a bar, and a level."""
+    """Draws a variant's curve and the baseline's; for one epoch, a point with a bar and a level."""
     is_baseline = bool(data["is_baseline"].any())
     color = style.BLACK if is_baseline else style.BLUE
     epochs, mean = data["epochs_trained"], data["mean"]
@@ -83,7 +83,7 @@ def _draw_variant(axes: Axes, data: pd.DataFrame, baseline: pd.DataFrame) -> Non
 
 
 def _scale(axes: Axes, data: pd.DataFrame) -> None:
-    """Whole epochs, and a logarithmic axis where the values span much; all panels share both."""
+    """Sets whole epochs, and a logarithmic axis for values of a wide range; panels share both."""
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     if data["epochs_trained"].max() == 1:
         axes.set_xlim(0.5, 1.5)

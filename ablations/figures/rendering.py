@@ -1,11 +1,13 @@
-"""A chart as an SVG that says what it was drawn from, and as a PNG."""
+"""Charts as SVG, with digests of what was drawn, and as PNG."""
 
 import hashlib
 import re
-from io import BytesIO, StringIO
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from io import BytesIO
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Literal
 
-from ablations.figures.charts import Chart
+from ablations.figures.charts import FIGURES, Chart
 from ablations.figures.svg import parse_svg
 
 if TYPE_CHECKING:
@@ -14,53 +16,55 @@ if TYPE_CHECKING:
 State = Literal["current", "edited", "stale"]
 
 PNG_DPI = 144
-"""Twice a screen's 72 points an inch."""
+"""Twice the 72 points per inch of a screen."""
 
 _STAMP = re.compile(r"<!-- data ([0-9a-f]{64}), drawing ([0-9a-f]{64}) -->\n")
-"""The line of an SVG that holds the digests of its data and of all its other lines."""
+"""The line of an SVG with the digests of its data and of all other lines."""
 
 
 def draw(chart: Chart) -> "Figure":
-    """The chart drawn; a figure of its own, known to no global state."""
-    from ablations.figures.drawing import draw_chart  # loads matplotlib, only where it is used
+    """Draws a chart as a figure that is not part of any global state."""
+    from ablations.figures.style import use_style  # loads matplotlib
 
-    return draw_chart(chart)
+    function: Callable[[Chart], Figure] = resolve_name(FIGURES[chart.name].draw)
+    with use_style():
+        return function(chart)
 
 
 def render_svg(chart: Chart) -> str:
-    """The chart as SVG; the same bytes every time with the same version of matplotlib.
+    """Renders a chart as SVG; one version of matplotlib always gives the same bytes.
 
-    A line holds two digests: of the data, and of the drawing without that line, sealed with the
-    first (`check_svg`).
+    One line has two digests for `check_svg`: of the data, and of the drawing without that line
+    together with the first digest.
     """
-    from ablations.figures.drawing import draw_chart, use_style
-
-    with use_style(), StringIO() as buffer:
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        draw_chart(chart).savefig(buffer, format="svg", metadata=nothing)
-        drawing = "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    content = _save(chart, format="svg", metadata=nothing).decode()
+    drawing = "".join(line.rstrip() + "\n" for line in content.splitlines())
     stamp = f"<!-- data {chart.digest}, drawing {_seal(drawing, chart.digest)} -->\n"
     return drawing.replace("</svg>\n", f"{stamp}</svg>\n")
 
 
 def render_png(chart: Chart) -> bytes:
-    """The chart as PNG."""
-    from ablations.figures.drawing import draw_chart, use_style
+    """Renders a chart as PNG."""
+    return _save(chart, format="png", dpi=PNG_DPI, metadata={"Software": None})
+
+
+def _save(chart: Chart, **options: Any) -> bytes:
+    from ablations.figures.style import use_style  # loads matplotlib
 
     with use_style(), BytesIO() as buffer:
-        figure = draw_chart(chart)
-        figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
+        draw(chart).savefig(buffer, **options)
         return buffer.getvalue()
 
 
 def check_svg(text: str, chart: Chart) -> State:
-    """Whether a drawing is of this data, without drawing it again.
+    """Checks that a drawing shows this data, without drawing it again.
 
-    Other versions of matplotlib draw other bytes of the same data, so bytes are not compared.
+    Bytes are not compared, since versions of matplotlib draw the same data differently.
 
     Returns:
-        `edited` if the text is not what `render_svg` wrote or holds what no drawing needs, `stale`
-        if it was drawn from other data, else `current`.
+        `edited` if the text is not what `render_svg` wrote or contains what no drawing needs,
+        `stale` if it was drawn from other data, otherwise `current`.
     """
     stamps = _STAMP.findall(text)
     if len(stamps) != 1:
@@ -76,5 +80,5 @@ def check_svg(text: str, chart: Chart) -> State:
 
 
 def _seal(drawing: str, data: str) -> str:
-    """SHA-256 of a drawing without its stamp, and of the digest of what it shows."""
+    """SHA-256 of a drawing without its digests, together with the digest of its data."""
     return hashlib.sha256(f"{data}\n{drawing}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Drawings as matplotlib writes them, parsed with nothing in them but what a figure needs."""
+"""Parses drawings of matplotlib, and rejects whatever a figure does not need."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -8,13 +8,13 @@ PROLOG = """<?xml version="1.0" encoding="utf-8" standalone="no"?>
 <!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN"
   "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">
 """
-"""What a file of matplotlib starts with; no other declaration is accepted."""
+"""Start of a file from matplotlib; no other declaration is accepted."""
 
 STYLE_SHEET = "*{stroke-linejoin: round; stroke-linecap: butt}"
-"""The only style sheet."""
+"""The only accepted style sheet."""
 
 MAX_DEPTH = 32
-"""Deepest nesting of elements; matplotlib's is below 10."""
+"""Maximum nesting of elements; matplotlib's is below 10."""
 
 ELEMENTS = frozenset(
     {"svg", "defs", "style", "g", "path", "use", "text", "clipPath", "rect", "pattern"}
@@ -33,20 +33,20 @@ ATTRIBUTES: Mapping[str, re.Pattern[str]] = {
     "transform": re.compile(r"(?:(?:translate|rotate|scale|matrix)\([\d.,e\s+-]*\)\s*)*"),
     "style": re.compile(rf"(?:[a-z-]+: {_STYLE_VALUE}(?:; |;?$))*"),
 }
-"""What each attribute may be. References lead to the same file, and no value can run code."""
+"""Pattern of each attribute. References stay within the file, and no value can run code."""
 
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
 _DECLARATION = re.compile(r"<\?|<!(?!--)")
 
 
 def parse_svg(text: str) -> ElementTree.Element:
-    """Parses a drawing that may become a part of a page.
+    """Parses a drawing that may become part of a page.
 
     Returns:
-        The root; names of elements and attributes are without their namespaces.
+        The root element, with all names stripped of their namespaces.
 
     Raises:
-        ValueError: If it is not XML, or holds anything that a figure does not need.
+        ValueError: If it is not XML, or contains anything that a figure does not need.
     """
     content = text.removeprefix(PROLOG)
     if _DECLARATION.search(content):
@@ -60,7 +60,7 @@ def parse_svg(text: str) -> ElementTree.Element:
 
 
 def _check_element(element: ElementTree.Element, *, depth: int) -> None:
-    """Checks an element and all below it, and takes the namespaces off."""
+    """Checks an element and all elements below it, and strips namespaces."""
     name = element.tag.removeprefix(_NAMESPACE)
     if element.tag == name or name not in ELEMENTS or depth > MAX_DEPTH:
         raise ValueError(f"an SVG must not hold the element {element.tag!r} at depth {depth}")

@@ -1,4 +1,4 @@
-"""A table with its figures and trials -> one HTML file that needs nothing else."""
+"""The report: a table with its figures and trials as one self-contained HTML file."""
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,76 +15,76 @@ from ablations.statistics.claims import Evidence
 from ablations.tables import Table, format_cells
 
 SHOWN_HASH = 12
-"""Characters that are shown of a commit."""
+"""Number of characters shown of a commit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """All that a report shows."""
+    """Content of a report."""
 
     table: Table
-    """The comparison, with its claims and the methods in its notes."""
+    """The comparison table, with claims and notes."""
 
     expect: str
-    """What was expected before anything ran."""
+    """The expectation stated before anything ran."""
 
     charts: Sequence[tuple[str, str]]
     """Caption and SVG of each figure."""
 
     trials: pd.DataFrame
-    """One row a trial, led by its id, as from `list_trials`."""
+    """One row per trial, starting with its id, as from `list_trials`."""
 
     environments: pd.DataFrame
-    """One row for each device and version of the code that trained."""
+    """One row per combination of device and versions."""
 
     recipe: Mapping[str, Any]
-    """How the trials were trained, field by field."""
+    """Fields of the training recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column as it is shown."""
+    """One column of a grid."""
 
     heading: str
-    """What stands above it."""
+    """Its heading."""
 
     is_number: bool
-    """Whether it lines up at the right."""
+    """Whether it is aligned to the right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table as it is shown: texts only."""
+    """A table as text."""
 
     groups: Sequence[tuple[str, int]]
-    """Headings over neighbouring columns, and over how many; empty where there are none."""
+    """Headings over neighbouring columns with the number of columns; empty for none."""
 
     columns: Sequence[Column]
-    """All columns, from the left."""
+    """Columns from the left."""
 
     rows: Sequence[Sequence[str]]
-    """The cells, row by row."""
+    """Cells by row."""
 
     marked: frozenset[int] = frozenset()
-    """The baseline's place in the rows."""
+    """Index of the baseline's row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What the trials say of one variant."""
+    """Result for one variant."""
 
     variant: str
-    """Its name."""
+    """Name of the variant."""
 
     text: str
-    """Its difference from the baseline in words and numbers."""
+    """Difference from the baseline, with its interval."""
 
     verdict: str
-    """One word, or why there is none."""
+    """Verdict, or the reason why there is none."""
 
 
 def render_html(page: Page) -> str:
-    """The report as one file: no script, no font, nothing that is fetched."""
+    """Renders the report as one file without scripts, fonts or anything to fetch."""
     environment = Environment(
         loader=PackageLoader("ablations.report", package_path=""),
         autoescape=True,
@@ -111,7 +111,7 @@ def render_html(page: Page) -> str:
 
 
 def list_findings(table: Table) -> list[Finding]:
-    """Every variant but the baseline, with its difference and verdict, in the table's order."""
+    """Lists the trained variants except the baseline, in the table's order."""
     place = list(table.headings).index("difference")
     return [
         _describe_row(str(variant), row, cells[place])
@@ -121,12 +121,12 @@ def list_findings(table: Table) -> list[Finding]:
 
 
 def embed_svg(svg: str, *, prefix: str) -> str:
-    """An SVG file as an element of a page, its ids apart from those of the page's other ones.
+    """Renders an SVG file as an element of a page, with a prefix that makes its ids unique.
 
-    The element is named by the page's element `PREFIX-caption`.
+    The element is labelled by the page's element `PREFIX-caption`.
 
     Raises:
-        ValueError: If it holds anything that a figure does not need, such as a script.
+        ValueError: If it contains anything that a figure does not need, such as a script.
 
     >>> embed_svg('<svg xmlns="http://www.w3.org/2000/svg"><g id="a"/></svg>', prefix="f")
     '<svg role="img" aria-labelledby="f-caption"><g id="f-a" /></svg>'
@@ -140,7 +140,7 @@ def embed_svg(svg: str, *, prefix: str) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A value of any kind as a reader expects it.
+    """Formats any value for people.
 
     >>> [format_value(value) for value in (True, None, 4.249999999999998, (0, 1), "x")]
     ['yes', '–', '4.25', '0, 1', 'x']
@@ -173,7 +173,7 @@ def _describe_part(part: Evidence) -> str:
 
 
 def _grid_table(table: Table) -> Grid:
-    """The comparison, its headings split into groups."""
+    """The comparison table, with groups of headings."""
     groups = [heading.rpartition(": ")[0] for heading in table.headings.values()]
     numeric = {str(key) for key in table.rows if is_numeric_dtype(table.rows[key])}
     cells = format_cells(table)
@@ -190,7 +190,7 @@ def _grid_table(table: Table) -> Grid:
 
 
 def _grid_frame(frame: pd.DataFrame) -> Grid:
-    """A frame as it is."""
+    """A data frame as text."""
     return Grid(
         groups=[],
         columns=[

@@ -1,4 +1,4 @@
-"""Studies -> the page that leads to their tables."""
+"""The index of all results."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ Made by `run-ablation` and `ablations report` from the trials' own records, and 
 
 
 def render_index(entries: Sequence[tuple[Study, Table]]) -> str:
-    """The index as Markdown: one row per study, then the claims with their verdicts."""
+    """Renders the index as Markdown: one row per study, then the claims with their verdicts."""
     columns = ("experiment", "question", "recipe", "n", "trials", "verdicts", "claims", "report")
     lines = [HEAD, _join(columns), _join(["---"] * len(columns))]
     lines += [_join(_describe(study, table)) for study, table in entries]
@@ -44,7 +44,7 @@ def _describe(study: Study, table: Table) -> list[str]:
 
 
 def count_words(words: Iterable[str]) -> str:
-    """How often each word stands there, the most frequent first.
+    """Counts words, the most frequent first.
 
     >>> count_words(["better", "undecided", "better"])
     '2 better, 1 undecided'
@@ -54,7 +54,7 @@ def count_words(words: Iterable[str]) -> str:
 
 
 def _describe_seeds(study: Study, table: Table) -> str:
-    """Finished seeds of the rows that are trained: one number, or the least and the greatest."""
+    """Number of finished seeds of the trained rows, or its range."""
     numbers = [int(table.rows.loc[name, "n"]) for name in table.rows.index if name in study.shown]
     least, most = min(numbers), max(numbers)
     return str(most) if least == most else f"{least} to {most}"

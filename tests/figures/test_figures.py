@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ablations.figures import Chart, build_charts, check_svg, draw, render_png, render_svg
+from ablations.figures import Chart, Source, build_charts, check_svg, draw, render_png, render_svg
 from ablations.figures.cost import spread_labels
 from ablations.report.html import embed_svg
 
@@ -31,7 +31,8 @@ def make_charts(
     """The charts of some rows, by name."""
     rows = make_rows() if rows is None else rows
     curves = make_curves(rows) if curves is None else curves
-    charts = build_charts(rows, curves, baseline=baseline, recipe_name="quick", margin=0.5)
+    source = Source(rows=rows, curves=curves, baseline=baseline, recipe_name="quick", margin=0.5)
+    charts = build_charts(source)
     return {chart.name: chart for chart in charts}
 
 
@@ -73,7 +74,7 @@ def test_the_papers_errors_are_in_a_panel_of_their_own() -> None:
     assert errors["recipe quick", "base"] == 3.48
     assert errors["paper, as printed", "base"] == 20.79
     assert len(draw(CHARTS["errors"]).axes) == 2
-    assert "panel of their own" in CHARTS["errors"].caption
+    assert "a panel and axes of their own" in CHARTS["errors"].caption
 
 
 @pytest.mark.parametrize("absent", [True, False])

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from example_table import HOSTILE, make_curves, make_rows, make_table
 
-from ablations.figures import build_charts, render_svg
+from ablations.figures import Source, build_charts, render_svg
 from ablations.report.html import Page, embed_svg, format_value, list_findings, render_html
 
 TRIALS = pd.DataFrame(
@@ -28,7 +28,13 @@ TRIALS = pd.DataFrame(
 CHARTS = [
     (f"{chart.caption} {HOSTILE}", render_svg(chart))
     for chart in build_charts(
-        make_rows(), make_curves(make_rows()), baseline="base", recipe_name="quick", margin=0.5
+        Source(
+            rows=make_rows(),
+            curves=make_curves(make_rows()),
+            baseline="base",
+            recipe_name="quick",
+            margin=0.5,
+        )
     )
 ]
 PAGE = Page(
