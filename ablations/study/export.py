@@ -1,7 +1,8 @@
-"""A study <-> four files, from which everything that a reader sees can be derived again.
+"""A study as four files, from which tables, figures and reports are derived.
 
-`trials.csv` has a row a trial and where it ran, `curves.csv` a row an epoch, `outcomes.npz` a bit a
-test image, and `provenance.json` all the rest, with the checksums of the other three.
+`trials.csv` has one row per trial with its environment, `curves.csv` one row per epoch,
+`outcomes.npz` one bit per test image (correct or not), and `provenance.json` everything else, with
+the checksums of the other three.
 """
 
 import csv
@@ -22,7 +23,13 @@ from ablations.errors import IncompleteError, MachineError
 from ablations.files import write_changed
 from ablations.plans import make_key
 from ablations.study.study import Definition, Row, StudiedTrial, Study
-from ablations.trial.records import EPOCH_CODEC, Environment, EpochRecord, TrialRecord
+from ablations.trial.records import (
+    ENVIRONMENT_CODEC,
+    EPOCH_CODEC,
+    Environment,
+    EpochRecord,
+    TrialRecord,
+)
 
 T = TypeVar("T")
 
@@ -43,22 +50,22 @@ _PLACE = tuple(field.name for field in fields(Environment))
 
 @dataclass(frozen=True, kw_only=True)
 class _Provenance:
-    """What provenance.json holds."""
+    """Content of provenance.json."""
 
     format: int
     """Version of the layout."""
 
     definition: Definition
-    """What is asked; its rows have only those facts that not all of them share."""
+    """The definition; its rows lack the facts that all of them share."""
 
     facts: dict[str, Any]
     """Facts that all trials share."""
 
     matrix_hash: str
-    """Follows from the definition."""
+    """Hash of the definition."""
 
     counts: dict[str, int]
-    """Trials in each state; they follow from trials.csv."""
+    """Number of trials in each state, as in trials.csv."""
 
     scales: dict[str, Scales]
     """Complexities by variant."""
@@ -77,17 +84,16 @@ class _Provenance:
 
 
 _PROVENANCE = TypeAdapter(_Provenance)
-_ENVIRONMENT = TypeAdapter(Environment)
 _TRIAL = TypeAdapter(StudiedTrial)
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether a folder holds a study."""
+    """Whether a folder contains a study."""
     return (folder / PROVENANCE).is_file()
 
 
 def write_export(study: Study, folder: Path) -> list[str]:
-    """Writes the four files, each whole or not at all; returns the names of those that changed.
+    """Writes the four files atomically; returns the names of those that changed.
 
     Raises:
         MachineError: If the folder cannot be written.
@@ -96,7 +102,7 @@ def write_export(study: Study, folder: Path) -> list[str]:
 
 
 def render_export(study: Study) -> dict[str, bytes]:
-    """The four files' contents by name; equal studies give equal bytes."""
+    """Renders the four files by name; equal studies give equal bytes."""
     contents = {
         TRIALS: _render_csv(_describe_trial(trial) for trial in study.trials),
         CURVES: _render_csv(
@@ -129,7 +135,7 @@ def render_export(study: Study) -> dict[str, bytes]:
 
 
 def read_export(folder: Path) -> Study:
-    """The study that `write_export` wrote.
+    """Reads the study that `write_export` wrote.
 
     Raises:
         IncompleteError: If a file is missing, was edited or damaged, or is of another version.
@@ -164,7 +170,7 @@ def read_export(folder: Path) -> Study:
 
 
 def _describe_trial(trial: StudiedTrial) -> dict[str, Any]:
-    """A line of trials.csv; the same columns for every trial."""
+    """One row of trials.csv; all trials have the same columns."""
     row: dict[str, Any] = {
         "trial": trial.key,
         "variant": trial.variant,
@@ -187,7 +193,7 @@ def _describe_trial(trial: StudiedTrial) -> dict[str, Any]:
 
 
 def _pack_outcomes(study: Study) -> bytes:
-    """An archive without compression and clock, so that its bytes depend on the outcomes alone."""
+    """An archive without compression and timestamps, so that equal outcomes give equal bytes."""
     arrays = {
         trial.key: np.packbits(np.array(trial.record.last.correct, bool))
         for trial in study.trials
@@ -203,13 +209,13 @@ def _pack_outcomes(study: Study) -> bytes:
 
 
 def _list_shared_facts(rows: Sequence[Row]) -> dict[str, Any]:
-    """Facts that are the same for all rows."""
+    """Facts that all rows share."""
     first = rows[0].facts
     return {key: v for key, v in first.items() if all(row.facts.get(key) == v for row in rows)}
 
 
 def _render_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Numbers with all their digits, and nothing where nothing is known."""
+    """Renders numbers with all digits, and unknown values as empty cells."""
     listed = list(rows)
     columns = listed[0].keys() if listed else ("trial", *_EPOCH)
     buffer = io.StringIO(newline="")
@@ -230,7 +236,7 @@ def _parse_provenance(content: bytes) -> _Provenance:
     provenance = _PROVENANCE.validate_python(plain)
     if {*provenance.sha256} != {*EXPORTED} - {PROVENANCE}:
         raise ValueError(f"checksums of {', '.join(sorted(provenance.sha256))}")
-    columns = provenance.definition.columns  # JSON's keys are sorted, the table's are in order
+    columns = provenance.definition.columns  # keys are sorted in JSON, but ordered in the table
     rows = tuple(
         replace(row, settings={key: row.settings[key] for key in columns})
         for row in provenance.definition.rows
@@ -275,14 +281,14 @@ def _parse_trial(
         key=trial.key,
         facts=own,
         epochs=(*epochs[:-1], replace(epochs[-1], correct=correct)),
-        environment=_ENVIRONMENT.validate_python({name: row[name] or None for name in _PLACE}),
+        environment=ENVIRONMENT_CODEC.validate_python({name: row[name] or None for name in _PLACE}),
         finished_at=float(row["finished_at"]),
     )
     return replace(trial, record=record)
 
 
 def _parse(path: Path, parse: Callable[[bytes], T]) -> T:
-    """What a file holds; what cannot be parsed is one complaint with the file's name."""
+    """Parses a file; any failure becomes one error with the name of the file."""
     try:
         return parse(_read(path))
     except ValidationError as error:

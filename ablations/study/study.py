@@ -1,7 +1,7 @@
-"""All that is known of one experiment on one recipe: what everything a reader sees is derived from.
+"""Everything known of one experiment on one recipe, from which all results are derived.
 
-A study is made of plain values and knows no network, so that it can be exported to files, and read
-back where neither the ledger nor PyTorch is at hand.
+A study consists of plain values rather than networks, so that it can be read from files on a
+machine that has neither the ledger nor PyTorch.
 """
 
 import hashlib
@@ -20,19 +20,19 @@ from ablations.trial.records import TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A paper's table that printed cells come from."""
+    """A table of a paper that printed cells come from."""
 
     key: str
-    """Its key in paper.yaml."""
+    """Key in paper.yaml."""
 
     source: str
     """Paper and table."""
 
     recipe: str
-    """How the printed errors came about."""
+    """How the printed errors were obtained."""
 
     provenance: Provenance
-    """Where the numbers were read."""
+    """Where the numbers were read, unless a cell says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,44 +43,44 @@ class PrintedRow:
     """Name of the row."""
 
     cells: PaperRow
-    """Its cells, of all tables that it stands in; an earlier table's come first."""
+    """Its cells from all tables; those of an earlier table take precedence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A variant, as the experiment declares it."""
+    """A variant as plain values, readable without torch."""
 
     name: str
-    """Its name."""
+    """Name of the variant."""
 
     settings: Mapping[str, Any]
-    """What the table shows of it, in the paper's terms."""
+    """Cells of the table's setting columns, in the paper's terms."""
 
     facts: Mapping[str, Any]
-    """What the identities of its trials are made of, but for the seed."""
+    """Facts that determine the identity of its trials, except the seed."""
 
     as_built: str
-    """What it is on the body, where experiments.yaml gives that in the body's own numbers."""
+    """The parts that experiments.yaml gives in the body's own numbers, as text."""
 
     paper_network: str
-    """Key of the same variant's network at the paper's scale, and of its images' size."""
+    """Hash of the variant's network at the paper's scale and of the size of its images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudiedDataset:
-    """What is known of the dataset without reading it."""
+    """The dataset, as far as it is known without reading it."""
 
     name: str
-    """Its name in experiments.yaml."""
+    """Name in experiments.yaml."""
 
     identity: str
-    """What stands for its images in the identity of a trial."""
+    """Identity of the images, which is part of the identity of a trial."""
 
     is_pinned: bool
-    """Whether the identity is the checksum of its images, the same on every machine."""
+    """Whether the identity is the checksum of the images, equal on every machine."""
 
     found: str | None
-    """SHA-256 of what the machine held, for a dataset that is known only there."""
+    """SHA-256 of the machine's copy, for a dataset without a pinned checksum."""
 
     num_classes: int
     """Number of labels."""
@@ -94,19 +94,19 @@ class StudiedDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """What is asked: an experiment on a recipe, before anything is trained."""
+    """What was asked: an experiment on a recipe, before anything is trained."""
 
     experiment: str
     """Name of the experiment."""
 
     recipe_name: str
-    """Name of the recipe, with what was changed in it."""
+    """Name of the recipe, with the changes to it."""
 
     question: str
-    """What the table answers."""
+    """The experiment's question."""
 
     expect: str
-    """What was expected before it was run."""
+    """The expectation stated before anything ran."""
 
     baseline: str
     """The variant that the others are compared with."""
@@ -115,46 +115,46 @@ class Definition:
     """Points of error below which a difference does not matter."""
 
     claims: tuple[Claim, ...]
-    """Statements that the trials are held against."""
+    """Statements of papers that the trials are compared with."""
 
     columns: tuple[Column, ...]
-    """Settings that the table shows, in order."""
+    """Setting columns of the table, in order."""
 
     sources: tuple[Source, ...]
     """The papers' tables, in order."""
 
     printed: tuple[PrintedRow, ...]
-    """Rows that are shown with printed cells, in the papers' order; of variants and of others."""
+    """Rows with printed cells in the papers' order, of variants and of others."""
 
     rows: tuple[Row, ...]
     """All variants, in the file's order."""
 
     recipe: Mapping[str, Any]
-    """The recipe as plain values, its name apart."""
+    """Fields of the recipe as plain values."""
 
     seeds: tuple[int, ...]
-    """One training of every variant for each."""
+    """Seeds; every variant is trained once per seed."""
 
     body: str
     """Name of the body that the variants are built on."""
 
     dataset: StudiedDataset
-    """What they are trained on."""
+    """Dataset that the variants are trained on."""
 
     @cached_property
     def printed_cells(self) -> Mapping[str, PaperRow]:
-        """Printed cells by the row's name."""
+        """Printed cells by the name of the row."""
         return {row.name: row.cells for row in self.printed}
 
     @cached_property
     def only_printed(self) -> tuple[str, ...]:
-        """Rows that no variant has: nothing of them is ours."""
+        """Printed rows that are not variants, so nothing of them is measured."""
         declared = {row.name for row in self.rows}
         return tuple(row.name for row in self.printed if row.name not in declared)
 
     @cached_property
     def matrix_hash(self) -> str:
-        """SHA-256 of all that is trained: baseline, networks, recipe, seeds and dataset."""
+        """SHA-256 of everything that is trained: baseline, networks, recipe, seeds, dataset."""
         facts = {
             "baseline": self.baseline,
             "variants": [[row.name, row.facts["network"]] for row in self.rows],
@@ -166,9 +166,9 @@ class Definition:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def list_names(self) -> list[str]:
-        """Names of all rows: the variants' order, a row that is only printed after its neighbour.
+        """Names of all rows in the variants' order.
 
-        The neighbour is the row above it in the paper.
+        A row that is only printed follows the row that is above it in the paper.
         """
         names = [row.name for row in self.rows]
         above: str | None = None
@@ -181,25 +181,25 @@ class Definition:
 
 @dataclass(frozen=True, kw_only=True)
 class StudiedTrial:
-    """A trial that was asked for, or that belongs to a row that was not."""
+    """A trial of the definition, whether it was asked for or not."""
 
     key: str
-    """The trial's identity."""
+    """Identity of the trial."""
 
     variant: str
-    """The row that it belongs to."""
+    """Variant that it belongs to."""
 
     seed: int
-    """Its seed."""
+    """Seed of the trial."""
 
     state: State
-    """Whether it is done; skipped if it was not asked for."""
+    """State; `skipped` if it was not asked for."""
 
     reason: str = ""
     """Why it is skipped, failed or diverged."""
 
     record: TrialRecord | None = None
-    """What it measured, if that is known; of a skipped trial too."""
+    """Record of the trial if there is one, also of a skipped trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +213,7 @@ class Study:
     """Complexities by variant."""
 
     trials: tuple[StudiedTrial, ...]
-    """All trials of the definition, variants in order and seeds within them."""
+    """All trials of the definition, by variant, then by seed."""
 
     looks: tuple[tuple[int, ...], ...] = ()
     """Seeds of all looks at this table, in order; too many make it exploratory."""
@@ -222,7 +222,7 @@ class Study:
     """How the run was narrowed or altered on the command line; empty for the declared one."""
 
     is_narrowed: bool = False
-    """Whether seeds or variants were chosen, so that the table is not the recipe's whole one."""
+    """Whether only some seeds or variants were chosen."""
 
     @property
     def shown(self) -> frozenset[str]:
@@ -235,7 +235,7 @@ class Study:
         return {state: sum(t.state == state for t in self.trials) for state in states}
 
     def list_finished(self) -> list[tuple[StudiedTrial, TrialRecord]]:
-        """Trials that have an error, asked for or not, with what they measured."""
+        """Finished trials with their records, asked for or not."""
         pairs = [(trial, trial.record) for trial in self.trials]
         return [(t, record) for t, record in pairs if record and record.state == "finished"]
 
@@ -243,11 +243,11 @@ class Study:
 def build_definition(
     experiment: Experiment, plan: Plan, paper: Mapping[str, PaperTable]
 ) -> Definition:
-    """What is asked, as plain values.
+    """Describes what was asked as plain values.
 
     Args:
         experiment: As experiments.yaml declares it.
-        plan: Of the experiment on a recipe.
+        plan: Plan of the experiment on a recipe.
         paper: The papers' tables, by key.
     """
     tables = {key: paper[key] for key in experiment.paper_table}
@@ -288,13 +288,13 @@ def build_study(
     paper: Mapping[str, PaperTable],
     looks: Sequence[Sequence[int]] = (),
 ) -> Study:
-    """What is asked, with what is known of it.
+    """Combines what was asked with everything known of it.
 
     Args:
         experiment: As experiments.yaml declares it.
-        plan: Of the experiment on a recipe.
-        records: All known records of the plan's trials, by key; of variants that were not asked
-            for too, since they belong to the family.
+        plan: Plan of the experiment on a recipe.
+        records: Known records of the plan's trials by key, also of variants that were not asked
+            for, since they belong to the family.
         scales: Complexities by variant.
         paper: The papers' tables, by key.
         looks: Seeds of all looks at this table, in order.
@@ -311,7 +311,7 @@ def build_study(
 
 
 def merge_tables(tables: Iterable[PaperTable]) -> dict[str, PaperRow]:
-    """The rows of several tables; a later one fills the cells that the earlier leave empty."""
+    """Merges the rows of several tables; earlier tables take precedence, cell by cell."""
     merged: dict[str, PaperRow] = {}
     for table in tables:
         for name, row in table.rows.items():
@@ -370,6 +370,6 @@ def _describe_trial(trial: PlannedTrial, record: TrialRecord | None) -> StudiedT
 
 
 def _make_plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As the values are once they were written and read: lists for tuples, keys sorted."""
+    """Converts values to what JSON gives back: lists for tuples, sorted keys."""
     plain: dict[str, Any] = json.loads(json.dumps(values, sort_keys=True))
     return plain
