@@ -25,7 +25,6 @@ from ablations.config.schema import (
     Column,
     Experiment,
     Form,
-    Match,
     Recipe,
     Statement,
 )
@@ -52,7 +51,6 @@ __all__ = [
     "Experiment",
     "Explanation",
     "Form",
-    "Match",
     "PaperRow",
     "PaperTable",
     "Parts",

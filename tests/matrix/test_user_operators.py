@@ -215,5 +215,5 @@ def test_a_user_operator_is_a_variant_like_any_other(
     assert "own.variants.mine: " in refused.err
     assert "settings.kernel: Input should be a valid integer" in refused.err
     assert answer.code == 0
-    assert "6 asked = 6 finished" in answer.out
+    assert "Trials: 6 of 6 finished." in answer.out
     assert "Mixed(drop=0.0, kernel=5, sizes=())" in answer.out
