@@ -1,4 +1,4 @@
-"""Variants x seeds -> trials with identity; what is done, and what is to do."""
+"""The trials of an experiment: variants times seeds, each with its identity and state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from ablations.matrix import Matrix, Variant
 from sknet.spec import NetworkSpec
 
 PROCEDURE = 1
-"""Goes up by one with every change of code that changes results, so old trials are not reused."""
+"""Incremented with every change of code that changes results, so old trials are not reused."""
 
 State = Literal["finished", "diverged", "failed", "to run", "skipped"]
-"""What is known of a trial; a diverged one is done, a failed one is tried again."""
+"""State of a trial; a diverged one is not run again, a failed one is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """All that a trial's numbers depend on."""
+    """Everything that the results of a trial depend on."""
 
     network: NetworkSpec
-    """What is trained."""
+    """Network to train."""
 
     recipe: Recipe
-    """How; of its seeds only `seed` counts, and of its body only what `network` holds."""
+    """Recipe; its `seeds` and `body` are ignored in favour of `seed` and `network`."""
 
     dataset: Dataset
-    """On what."""
+    """Dataset to train on."""
 
     seed: int
-    """Source of all randomness."""
+    """Seed of all random numbers."""
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -59,59 +59,60 @@ def make_key(facts: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTrial:
-    """A trial and what is known of it."""
+    """A trial and its state."""
 
     variant: Variant
-    """The row of the table that it belongs to."""
+    """Variant that is trained."""
 
     spec: TrialSpec
-    """What it depends on."""
+    """Spec of the trial."""
 
     state: State
-    """Whether it is done."""
+    """State of the trial."""
 
     reason: str = ""
-    """Why it is skipped or failed."""
+    """Why it was skipped or failed; else empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The trials of one experiment with one recipe, variants in order, seeds within them."""
+    """The trials of one experiment on one recipe, ordered by variant, then by seed."""
 
     experiment: str
     """Name of the experiment."""
 
     recipe_name: str
-    """Name of the recipe, with what was changed in it."""
+    """Name of the recipe, with any changes made to it."""
 
     recipe: Recipe
     """The recipe."""
 
     matrix: Matrix
-    """All rows that the experiment declares, and how they came about."""
+    """The variants of the experiment, and those that were left out."""
 
     trials: tuple[PlannedTrial, ...]
-    """All trials that were asked for."""
+    """The requested trials."""
+
     changes: tuple[str, ...] = ()
-    """How the run was narrowed or altered on the command line; empty for the declared one."""
+    """How the plan was narrowed or altered on the command line; empty if it was not."""
 
     is_narrowed: bool = False
-    """Whether seeds or variants were chosen, so that the table is not the recipe's whole one."""
+    """Whether only some seeds or variants were requested, so that the table is incomplete."""
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """All rows that the experiment declares."""
+        """All variants of the experiment."""
         return self.matrix.variants
 
     @property
     def to_run(self) -> list[TrialSpec]:
-        """Specs of what must be trained, seed by seed so that a table fills evenly."""
+        """Specs of the trials to run, seed by seed so that the table fills evenly."""
         specs = [trial.spec for trial in self.trials if trial.state in ("to run", "failed")]
         order = {seed: position for position, seed in enumerate(self.recipe.seeds)}
         return sorted(specs, key=lambda spec: order[spec.seed])
 
     def count(self) -> Mapping[State, int]:
-        """Number of trials in each state; they add up to what was asked."""
+        """Number of trials in each state; they add up to the requested ones."""
         states: tuple[State, ...] = ("finished", "diverged", "failed", "to run", "skipped")
         return {state: sum(t.state == state for t in self.trials) for state in states}
 
@@ -119,7 +120,7 @@ class Plan:
 def build_specs(
     variants: Sequence[Variant], recipe: Recipe, dataset: Dataset
 ) -> list[tuple[Variant, TrialSpec]]:
-    """Every variant with every seed, variants in order and seeds within them."""
+    """Every variant with every seed, ordered by variant, then by seed."""
     return [
         (variant, TrialSpec(network=variant.network, recipe=recipe, dataset=dataset, seed=seed))
         for variant in variants

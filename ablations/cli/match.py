@@ -11,13 +11,13 @@ from ablations.cli.options import AsJson, RunsDir, parse_share
 from ablations.complexity.counts import Complexity, Sized, count_complexities
 from ablations.complexity.match import (
     By,
-    Match,
     Proposal,
     Sizing,
     choose_start,
     propose,
     render_yaml,
 )
+from ablations.config import Match
 from ablations.errors import IncompleteError
 from ablations.formatting import format_share
 from ablations.workspace import Workspace

@@ -1,49 +1,49 @@
-"""Whether variants cost about as much as the one that their experiment's budget names."""
+"""Whether the variants of an experiment cost as much as its budget demands."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ablations.complexity.counts import Complexity
 from ablations.complexity.scales import Scales
-from ablations.config import Budget, Config
+from ablations.config import Budget, Config, Match
 from ablations.errors import InputError
 from ablations.formatting import format_cost, format_share
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distance:
-    """How far a variant's cost is from the budget's measure."""
+    """How far the cost of a variant is from that of the budget's reference."""
 
     variant: str
-    """The variant."""
+    """Name of the variant."""
 
     cost: int
-    """What it costs: multiply-adds or parameters of the network that is trained."""
+    """Multiply-adds or parameters of the trained network."""
 
     share: float
-    """How much more than the measure that is, as a share of it; negative if less."""
+    """Difference from the reference, relative to it; negative if cheaper."""
 
     is_free: bool
-    """Whether the budget lets it cost what it likes."""
+    """Whether the budget exempts it."""
 
     is_within: bool
     """Whether it is within the tolerance."""
 
 
 def measure_distances(budget: Budget, scales: Mapping[str, Scales]) -> tuple[Distance, ...]:
-    """The distance of every variant's trained network from the measure."""
-    measure = get_cost(scales[budget.to].trained, budget.match)
+    """The distance of every variant from the budget's reference."""
+    reference = get_cost(scales[budget.to].trained, budget.match)
     distances = []
     for name, own in scales.items():
         cost = get_cost(own.trained, budget.match)
-        share = cost / measure - 1
+        share = cost / reference - 1
         distances.append(
             Distance(
                 variant=name,
                 cost=cost,
                 share=share,
                 is_free=name in budget.free,
-                is_within=abs(cost - measure) <= budget.tolerance * measure,
+                is_within=abs(cost - reference) <= budget.tolerance * reference,
             )
         )
     return tuple(distances)
@@ -52,26 +52,26 @@ def measure_distances(budget: Budget, scales: Mapping[str, Scales]) -> tuple[Dis
 def check_budget(
     config: Config, experiment: str, scales: Mapping[str, Scales], *, asked: Collection[str]
 ) -> None:
-    """Makes sure that the variants that are asked for meet the experiment's budget, if any.
+    """Checks that the requested variants meet the experiment's budget, if it has one.
 
     Args:
-        config: Where the experiment stands.
+        config: Configuration that holds the experiment.
         experiment: Its name.
-        scales: Complexities of all its variants.
-        asked: Names of the variants that will be compared.
+        scales: Complexities of all variants.
+        asked: Names of the requested variants.
 
     Raises:
-        InputError: With every one of them that does not.
+        InputError: With every requested variant that does not.
     """
     budget = config.experiment(experiment).budget
     if budget is None:
         return
     keys = ("experiments", experiment, "variants")
-    measure = format_cost(get_cost(scales[budget.to].trained, budget.match), budget.match)
+    reference = format_cost(get_cost(scales[budget.to].trained, budget.match), budget.match)
     faults = [
-        f"{config.place(*keys, found.variant)}: must cost within "
-        f"{100 * budget.tolerance:g}% of {budget.to} ({measure}), got {format_share(found.share)}; "
-        "change its widths (see `ablations match`), or name it in budget.free."
+        f"{config.place(*keys, found.variant)}: must cost within {100 * budget.tolerance:g}% "
+        f"of {budget.to} ({reference}), got {format_share(found.share)}; "
+        "change its widths (see `ablations match`), or add it to budget.free."
         for found in measure_distances(budget, scales)
         if found.variant in asked and not (found.is_within or found.is_free)
     ]
@@ -79,6 +79,6 @@ def check_budget(
         raise InputError("\n".join(faults))
 
 
-def get_cost(complexity: Complexity, match: str) -> int:
-    """The multiply-adds (`macs`) or the parameters (`params`)."""
+def get_cost(complexity: Complexity, match: Match) -> int:
+    """Multiply-adds or parameters."""
     return complexity.macs if match == "macs" else complexity.params

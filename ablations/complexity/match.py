@@ -1,34 +1,31 @@
-"""Finds the plain network that costs as much as another: deeper, wider, or of higher cardinality.
+"""Finds a plain network that costs as much as another: deeper, wider, or of higher cardinality.
 
-Candidates are compared by a formula, which is exact for plain networks; what is proposed is counted
-as any other network is.
+Candidates are compared by a formula, which is exact for plain networks; the proposal is counted
+like any other network.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from math import ceil, gcd, log
 from typing import Literal
 
 from ablations.complexity.budget import get_cost
 from ablations.complexity.counts import Complexity
-from ablations.errors import InputError
+from ablations.config import Match
+from ablations.errors import InputError, suggest
 from sknet.spec import Body, Branch, NetworkSpec, SelectiveKernel
 from sknet.zoo import BODIES, NETWORKS
 
 By = Literal["depth", "width", "cardinality"]
 """What the proposal has more of: bottlenecks, channels everywhere, or groups."""
 
-Match = Literal["macs", "params"]
-"""What is matched: multiply-adds or parameters."""
-
 Count = Callable[[NetworkSpec], Complexity]
-"""Counts a network on the images that its body is made for."""
+"""Counts a network on images of its body's input size."""
 
 LARGEST_FACTOR = 4
-"""By how much a proposal may be deeper, wider, or of higher cardinality than its start."""
+"""Largest factor by which a proposal may exceed the start in depth, width or cardinality."""
 LARGEST_CHANGE = 1.5
-"""By how much the width of a group may change where groups of the same width are too coarse."""
+"""Largest factor by which the width of groups may change if steps are too coarse otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +36,7 @@ class Plain:
     """Depths, widths and stem."""
 
     branch: Branch
-    """Its kernel."""
+    """The kernel."""
 
     in_channels: int
     """Channels of the images."""
@@ -49,7 +46,7 @@ class Plain:
 
     @property
     def spec(self) -> NetworkSpec:
-        """What is built."""
+        """Spec of the network."""
         return NetworkSpec(
             body=self.body,
             operator=SelectiveKernel(branches=(self.branch,), attention="sum"),
@@ -59,65 +56,54 @@ class Plain:
 
     @property
     def group_width(self) -> int:
-        """Channels of a group in the first stage."""
+        """Channels per group in the first stage."""
         return self.body.mid_widths[0] // (self.branch.groups or self.body.mid_widths[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizing:
-    """A network with its cost, held against the target's."""
+    """A network, its complexity, and its distance from the target."""
 
     network: Plain
     """The network."""
 
     complexity: Complexity
-    """What it costs."""
+    """Its complexity."""
 
     share: float
-    """How much more than the target that is in the matched cost, as a share; negative if less."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What a formula says of a plain network's cost."""
-
-    macs: int
-    """Multiply-adds of one forward pass on one image."""
-
-    params: int
-    """Trainable parameters."""
+    """Difference from the target in the matched cost, relative to it; negative if cheaper."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """What a search found."""
+    """The result of a search."""
 
     target: Complexity
-    """What is to be matched."""
+    """Complexity to be matched."""
 
     body: Body
-    """The target's body, which variants change."""
+    """Body of the target, which variants change."""
 
     start: Sizing
-    """The network that was changed."""
+    """Network that the search started from."""
 
     found: Sizing
-    """The change of it that costs as much as the target, as nearly as it can."""
+    """The variation of it whose cost is nearest to the target's."""
 
     note: str
-    """What else the change does; empty if nothing."""
+    """Side effects of the variation; empty if there are none."""
 
 
 def choose_start(to: str, start: str | None = None) -> Plain:
-    """The network to start from, made for the images and classes of the network `to`.
+    """The network to start from, with the input and the classes of the network `to`.
 
     Args:
         to: A network of the zoo.
-        start: Another one, with one kernel and no attention; if None, the ResNeXt of the body of
-            `to`: one 3x3 kernel, of as many groups as its first branch has.
+        start: Another one, with one kernel and no attention. By default the ResNeXt on the body of
+            `to`: one 3x3 kernel with as many groups as its first branch.
 
     Raises:
-        InputError: If a name is wrong, or stands for a network that cannot be changed so.
+        InputError: If a name is unknown, or its network cannot be varied like this.
     """
     target, target_body, branches = _find_network(to, flag="--to")
     if start is None:
@@ -131,8 +117,8 @@ def choose_start(to: str, start: str | None = None) -> Plain:
             )
         if body.input_size != target_body.input_size:
             raise InputError(
-                f"--from must be made for images of {target_body.input_size} pixels, as {to} is, "
-                f"got {start!r}, which is for {body.input_size}."
+                f"--from must be made for images of {target_body.input_size} pixels, like {to}, "
+                f"got {start!r}, which is made for {body.input_size}."
             )
     return Plain(
         body=body,
@@ -145,31 +131,30 @@ def choose_start(to: str, start: str | None = None) -> Plain:
 def propose(
     to: str, start: Plain, *, by: By, match: Match, tolerance: float, count: Count
 ) -> Proposal:
-    """The change of `start` that costs as much as the network `to`, as nearly as it can.
+    """The variation of `start` whose cost is nearest to that of the network `to`.
 
-    By depth, one stage gets more bottlenecks, or fewer. Of the stages that come within the
-    tolerance it is the one that is also nearest in the other cost; if none does, the nearest one.
-    By width, all widths but the stem's grow; by cardinality, those of the spatial operator alone.
-    Both ways groups stay as wide as they are; where that is too coarse for the tolerance, groups
+    By depth, one stage gets more bottlenecks, or fewer: of the stages that come within the
+    tolerance, the one that is also nearest in the other cost; if there is none, the nearest one.
+    By width, all widths except the stem's change; by cardinality, only those of the spatial
+    operator. Groups keep their width; if the steps are then too coarse for the tolerance, groups
     up to half as wide again are tried too.
 
     Args:
-        to: The network of the zoo that is to be matched.
-        start: What is changed.
-        by: How.
-        match: Which cost is matched.
-        tolerance: Largest distance that will do, as a share.
-        count: Counts networks.
+        to: Network of the zoo to be matched.
+        start: Network to vary.
+        by: What to vary.
+        match: Cost that is matched.
+        tolerance: Largest acceptable relative difference.
+        count: Counts a network.
     """
     network, body, _ = _find_network(to, flag="--to")
     target = count(network)
-    goal = Estimate(macs=target.macs, params=target.params)
     if by == "depth":
-        found = _search_depths(start, goal, match=match, tolerance=tolerance)
+        found = _search_depths(start, target, match=match, tolerance=tolerance)
     else:
-        found = _find_nearest([*_widen(start, by), start], goal, match)
-        if abs(_compare(found, goal, match)) > tolerance:
-            found = _find_nearest([found, *_widen_freely(start, by)], goal, match)
+        found = _find_nearest([*_widen(start, by), start], target, match)
+        if abs(_compare(found, target, match)) > tolerance:
+            found = _find_nearest([found, *_widen_freely(start, by)], target, match)
 
     def size(network: Plain) -> Sizing:
         complexity = count(network.spec)
@@ -185,24 +170,33 @@ def propose(
     )
 
 
-def estimate_cost(network: Plain) -> Estimate:
-    """Multiply-adds and parameters, from the sizes of all convolutions and the classifier.
+def compute_complexity(network: Plain) -> Complexity:
+    """The complexity by formula, from the sizes of all convolutions and the classifier.
 
     >>> body = Body(depths=(1,), mid_widths=(4,), out_widths=(64,))
     >>> branch = Branch(groups=2)
-    >>> estimate_cost(Plain(body=body, branch=branch, in_channels=3, num_classes=10)).params
+    >>> plain = Plain(body=body, branch=branch, in_channels=3, num_classes=10)
+    >>> compute_complexity(plain).params
     10914
     """
-    macs = params = 0
+    features, classes = network.body.out_widths[-1], network.num_classes
+    macs, params, norms = features * classes, (features + 1) * classes, 0
     for weights, outputs, side in _list_convolutions(network):
         macs += weights * side**2
-        params += weights + 2 * outputs  # batch normalisation follows each
-    features, classes = network.body.out_widths[-1], network.num_classes
-    return Estimate(macs=macs + features * classes, params=params + (features + 1) * classes)
+        params += weights
+        norms += 2 * outputs  # batch normalisation follows each convolution
+    return Complexity(
+        params=params + norms,
+        running_statistics=norms,
+        macs=macs,
+        rescaling_macs=0,
+        fvcore_total=None,
+        uncounted=(),
+    )
 
 
 def _list_convolutions(network: Plain) -> Iterator[tuple[int, int, int]]:
-    """Weights and outputs of every convolution, and the side of the square map that it gives."""
+    """Yields weights and outputs of every convolution, and the side of its output map."""
     body, branch = network.body, network.branch
     stem = body.stem
     side = ceil(body.input_size / stem.stride)
@@ -219,9 +213,9 @@ def _list_convolutions(network: Plain) -> Iterator[tuple[int, int, int]]:
 
 
 def render_yaml(proposal: Proposal) -> str:
-    """The settings that make the proposal a variant of an experiment on the target's body.
+    """The settings of a variant that is the proposal, in an experiment on the target's body.
 
-    On a body that is narrower than the paper's they stand under `on`, in its own numbers.
+    For a body narrower than the paper's they are nested under `on`, in that body's own numbers.
     """
     network, body = proposal.found.network, proposal.body
     lines = [f"branches: [{{{_describe_kernel(network.branch)}}}]", "attention: sum"]
@@ -247,8 +241,7 @@ def _describe_kernel(branch: Branch) -> str:
 def _find_network(name: str, *, flag: str) -> tuple[NetworkSpec, Body, tuple[Branch, ...]]:
     """A network of the zoo, its body and its kernels."""
     if name not in NETWORKS:
-        close = get_close_matches(name, NETWORKS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else "; sknet.list_models() names all."
+        hint = suggest(name, NETWORKS) or "; sknet.list_models() lists all."
         raise InputError(f"{flag} must be a network of the zoo, got {name!r}{hint}")
     network = NETWORKS[name]
     if not isinstance(network.body, Body) or not isinstance(network.operator, SelectiveKernel):
@@ -256,7 +249,7 @@ def _find_network(name: str, *, flag: str) -> tuple[NetworkSpec, Body, tuple[Bra
     return network, network.body, network.operator.branches
 
 
-def _search_depths(start: Plain, goal: Estimate, *, match: Match, tolerance: float) -> Plain:
+def _search_depths(start: Plain, goal: Complexity, *, match: Match, tolerance: float) -> Plain:
     """The best number of bottlenecks in one stage."""
     largest = LARGEST_FACTOR * sum(start.body.depths)
     found = [
@@ -274,21 +267,19 @@ def _deepen(start: Plain, stage: int, depth: int) -> Plain:
     return replace(start, body=replace(start.body, depths=depths))
 
 
-def _find_nearest(networks: Iterable[Plain], goal: Estimate, match: Match) -> Plain:
+def _find_nearest(networks: Iterable[Plain], goal: Complexity, match: Match) -> Plain:
     return min(networks, key=lambda network: abs(_compare(network, goal, match)))
 
 
-def _compare(network: Plain, goal: Estimate, match: Match) -> float:
-    """How much more the network costs, as a share of the goal."""
-    cost: int = getattr(estimate_cost(network), match)
-    measure: int = getattr(goal, match)
-    return cost / measure - 1
+def _compare(network: Plain, goal: Complexity, match: Match) -> float:
+    """The relative difference of the network's cost from the goal's."""
+    return get_cost(compute_complexity(network), match) / get_cost(goal, match) - 1
 
 
 def _widen(start: Plain, by: By) -> Iterator[Plain]:
-    """Networks of more and more groups, all as wide as the start's."""
+    """Yields networks with more and more groups, all as wide as the start's."""
     groups = start.branch.groups
-    if groups is None or groups == 1:  # one channel or all in a group: their number says nothing
+    if groups is None or groups == 1:  # depthwise or dense: the number of groups is fixed
         return
     for number in range(1, LARGEST_FACTOR * groups + 1):
         body = _scale(start.body, number, groups, by)
@@ -297,7 +288,7 @@ def _widen(start: Plain, by: By) -> Iterator[Plain]:
 
 
 def _widen_freely(start: Plain, by: By) -> Iterator[Plain]:
-    """Wider and wider networks, with the number of groups that keeps their width most nearly."""
+    """Yields wider and wider networks, with groups as nearly as wide as the start's."""
     widths = start.body.mid_widths + (start.body.out_widths if by == "width" else ())
     unit = gcd(*widths)
     for number in range(1, LARGEST_FACTOR * unit + 1):
@@ -309,7 +300,7 @@ def _widen_freely(start: Plain, by: By) -> Iterator[Plain]:
 
 
 def _choose_groups(start: Plain, body: Body) -> list[int | None]:
-    """The number of groups for the wider body; none if no number keeps them nearly as wide."""
+    """The number of groups for a wider body; empty if none keeps their width nearly constant."""
     if start.branch.groups in (None, 1):
         return [start.branch.groups]
     common = gcd(*body.mid_widths)
@@ -322,7 +313,7 @@ def _choose_groups(start: Plain, body: Body) -> list[int | None]:
 
 
 def _scale(body: Body, numerator: int, denominator: int, by: By) -> Body | None:
-    """The body with widths multiplied by a fraction; None if one is no whole number then."""
+    """The body with widths multiplied by a fraction; None if one is not whole then."""
     chosen = body.mid_widths + (body.out_widths if by == "width" else ())
     if any(width * numerator % denominator for width in chosen):
         return None
@@ -335,6 +326,6 @@ def _describe_groups(start: Plain, found: Plain) -> str:
     if start.branch.groups in (None, 1) or found.group_width == start.group_width:
         return ""
     return (
-        f"Groups are {found.group_width} channels wide in the first stage, {start.group_width} in "
-        "what it starts from: with the same width the steps are too coarse for the tolerance."
+        f"Groups are {found.group_width} channels wide in the first stage instead of "
+        f"{start.group_width}: with the same width, steps are too coarse for the tolerance."
     )

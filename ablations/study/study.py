@@ -324,10 +324,14 @@ def merge_tables(tables: Iterable[PaperTable]) -> dict[str, PaperRow]:
 
 def _fill(row: PaperRow, other: PaperRow) -> PaperRow:
     """`row` with those cells of `other` that it has not, and what explains them."""
-    cells = row.model_fields_set - {"explained"}
-    new = {key: getattr(other, key) for key in other.model_fields_set - cells - {"explained"}}
-    explained = {key: why for key, why in other.explained.items() if key in new}
-    return row.model_copy(update={**new, "explained": {**row.explained, **explained}})
+    notes = {"explained", "provenance"}  # mappings from cells, merged cell by cell
+    cells = other.model_fields_set - row.model_fields_set - notes
+    merged = {
+        note: {c: value for c, value in getattr(other, note).items() if c in cells}
+        | getattr(row, note)
+        for note in notes & (row.model_fields_set | other.model_fields_set)
+    }
+    return row.model_copy(update={c: getattr(other, c) for c in cells} | merged)
 
 
 def _describe_row(variant: Variant, facts: Mapping[str, Any]) -> Row:

@@ -1,4 +1,4 @@
-"""The papers' printed complexities are our counts, or differ for a reason that holds."""
+"""Printed complexities equal our counts, or differ for a documented reason."""
 
 import json
 import re
@@ -28,7 +28,7 @@ OTHER = Complexity(
 
 
 def count(sized: Sized) -> Complexity:
-    """The pinned counts, which other tests hold against the networks; torchvision's apart."""
+    """The pinned counts, which other tests compare with the networks."""
     for name, spec in NETWORKS.items():
         if spec == sized.network:
             return replace(OTHER, **GOLDEN[name])
@@ -42,13 +42,13 @@ def check(tables: dict[str, PaperTable]) -> list[Check]:
 
 @pytest.mark.parametrize("found", check(dict(read_paper())), ids=lambda c: f"{c.row}, {c.column}")
 def test_every_printed_cell_is_ours_or_explained(found: Check) -> None:
-    """A cell that nobody can explain would make the networks others than the papers'."""
+    """A cell without explanation would mean that the networks are not the papers'."""
     assert found.verdict in ("exact", "explained", "published only")
     assert (found.verdict == "explained") <= bool(found.reason)
 
 
 def test_the_readme_shows_the_totals() -> None:
-    """As `ablations verify` prints them."""
+    """In the words of `ablations verify`."""
     totals = Counter(found.verdict for found in check(dict(read_paper())))
     parts = ", ".join(f"{number} {verdict}" for verdict, number in totals.items())
 
@@ -74,10 +74,10 @@ def make_table(**cells: object) -> dict[str, PaperTable]:
         ("27.5", {"ours": "27.5", "reason": "no longer needed"}, "DIFFERS"),
     ],
 )
-def test_an_explanation_holds_for_one_number(
+def test_an_explanation_holds_for_one_count(
     printed: str, explanation: dict | None, verdict: str
 ) -> None:
-    """If the code changes, yesterday's reason does not excuse today's count."""
+    """If the code changes, an old reason does not excuse a new count."""
     explained = {"params_m": Explanation.model_validate(explanation)} if explanation else {}
 
     [found] = check(make_table(params_m=Decimal(printed), explained=explained))
@@ -86,7 +86,7 @@ def test_an_explanation_holds_for_one_number(
 
 
 def test_shapes_are_checked() -> None:
-    """Table 1 prints no count but the body itself."""
+    """Table 1 prints the body itself, not a count."""
     [right] = check(make_table(depths=(3, 4, 6, 3)))
     [wrong] = check(make_table(depths=(3, 4, 23, 3)))
 
@@ -95,15 +95,27 @@ def test_shapes_are_checked() -> None:
 
 
 def test_differences_are_rounded_once() -> None:
-    """4.4682 is 4.47: no difference; and one more digit of ours is shown."""
+    """4.4682 is 4.47, so there is no difference; our number is shown with one more digit."""
     [found] = check(make_table(gflops=Decimal("4.47")))
 
     assert (found.ours, found.difference) == ("4.468", "+0.00")
 
 
+def test_checks_have_the_provenance_of_their_cell() -> None:
+    """A cell of a row may have been read elsewhere than the table."""
+    cells = {"params_m": Decimal("27.5"), "gflops": Decimal("4.47")}
+
+    found = check(make_table(**cells, provenance={"gflops": "recomputed"}))
+
+    assert {c.column: c.provenance for c in found} == {
+        "params_m": "printed",
+        "gflops": "recomputed",
+    }
+
+
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ablations verify` with the pinned counts: counting takes a minute."""
+    """Lets `ablations verify` use the pinned counts, since counting takes a minute."""
 
     def pinned(networks: list[Sized], **_: object) -> dict[Sized, Complexity]:
         return {sized: count(sized) for sized in networks}
@@ -113,7 +125,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("counted")
 def test_verify_prints_every_cell(command: Callable[..., Answer]) -> None:
-    """All tables, or those that are named; as JSON too."""
+    """Of all tables or the named ones, also as JSON."""
     everything, one = (
         command("ablations", "verify"),
         command("ablations", "verify", "--table", "table6"),
@@ -131,7 +143,7 @@ def test_verify_prints_every_cell(command: Callable[..., Answer]) -> None:
 def test_verify_fails_on_a_difference(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 1, and the cell is marked."""
+    """The exit code is 1, and the cell is marked."""
     monkeypatch.setattr(commands, "read_paper", lambda: make_table(params_m=Decimal("26.0")))
 
     answer = command("ablations", "verify")
@@ -142,7 +154,7 @@ def test_verify_fails_on_a_difference(
 
 
 def test_verify_refuses_an_unknown_table(command: Callable[..., Answer]) -> None:
-    """With the tables that there are."""
+    """The message lists the tables."""
     answer = command("ablations", "verify", "--table", "table99")
 
     assert answer.code == 2
