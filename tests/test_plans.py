@@ -1,4 +1,4 @@
-"""A trial's identity is made of facts, and of nothing else."""
+"""The key of a trial depends on facts, and on nothing else."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def test_key_of_a_trial_is_stable(spec: TrialSpec) -> None:
     ],
 )
 def test_facts_are_part_of_the_key(spec: TrialSpec, change: dict) -> None:
-    """Everything that the numbers depend on."""
+    """Everything that results depend on changes the key."""
     [(part, value)] = change.items()
     if part == "recipe":
         value = spec.recipe.model_copy(update=value)
@@ -51,16 +51,16 @@ def test_procedure_is_part_of_the_key(spec: TrialSpec, monkeypatch: pytest.Monke
     assert replace(spec).key != before
 
 
-def test_labels_are_no_part_of_the_key(spec: TrialSpec, recipe: Recipe) -> None:
-    """Other seeds of the recipe, the body's name, the dataset's constants."""
+def test_labels_are_not_part_of_the_key(spec: TrialSpec, recipe: Recipe) -> None:
+    """Nor are other seeds of the recipe, the name of the body, or the dataset's constants."""
     renamed = recipe.model_copy(update={"seeds": (7, 8), "body": "wee"})
     same = replace(spec, recipe=renamed, dataset=replace(spec.dataset, mean=(0.1,)))
 
     assert same.key == spec.key
 
 
-def test_the_same_network_otherwise_described_has_the_same_key(spec: TrialSpec) -> None:
-    """A ratio below the floor changes nothing that is built."""
+def test_equal_networks_have_the_same_key(spec: TrialSpec) -> None:
+    """A ratio below the floor does not change the network."""
     operator = replace(spec.network.operator, reduction=64)
     same = replace(spec, network=replace(spec.network, operator=operator))
 

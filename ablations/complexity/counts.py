@@ -1,8 +1,6 @@
-"""Parameters and multiply-adds of a network spec, counted by fvcore and cached."""
+"""Parameters and multiply-adds of networks, counted by fvcore and cached."""
 
 import hashlib
-import json
-import logging
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -10,13 +8,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ablations.files import write_atomically
+from pydantic import TypeAdapter, ValidationError
+
+from ablations.files import hash_value, read_cache, write_cache
 from sknet.spec import NetworkSpec, UserOperator
 
 COUNTED = frozenset({"conv", "linear"})
 """Operators whose multiply-adds the papers count."""
 COUNTED_OF_USERS = frozenset({"addmm", "bmm", "einsum", "matmul"})
-"""Products of matrices, which are counted in operators of users."""
+"""Matrix products, which are counted too in operators of the user's own."""
 COUNTED_BY_FVCORE_ONLY = frozenset({"batch_norm", "adaptive_avg_pool2d"})
 """Operators that fvcore counts but the papers do not."""
 FREE = frozenset(
@@ -36,37 +36,37 @@ FREE = frozenset(
         "aten::unsqueeze",
     }
 )
-"""Operators unknown to fvcore that are considered free; any other is an error."""
+"""Operators that fvcore does not count and that are considered free; any other is an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Complexity:
-    """Size and arithmetic of one forward pass on one image."""
+    """Parameters of a network, and multiply-adds of one forward pass on one image."""
 
     params: int
     """Trainable parameters."""
 
     running_statistics: int
-    """Elements of batch normalisation's running means and variances."""
+    """Elements of the running means and variances of batch normalisation."""
 
     macs: int
-    """Multiply-adds by the papers' convention, the unit that they call FLOPs: convolutions,
-    fully connected layers, and the rescaling of channels in Select."""
+    """Multiply-adds by the papers' convention, who call them FLOPs: convolutions, fully connected
+    layers, and the rescaling of channels in Select."""
 
     rescaling_macs: int
-    """The part of `macs` for rescaling, computed from shapes."""
+    """The part of `macs` that is rescaling; it depends on shapes, not on the implementation."""
 
     fvcore_total: int | None
-    """fvcore's total, which includes batch normalisation but not rescaling; None if PyTorch's
+    """Total of fvcore, which counts batch normalisation but not rescaling; None if PyTorch's
     counter was used instead."""
 
     uncounted: tuple[str, ...]
-    """Operators that are unknown to fvcore and not counted."""
+    """Operators that were not counted."""
 
 
 @dataclass(frozen=True)
 class TorchvisionNetwork:
-    """A network of torchvision that sknet does not build."""
+    """A network of torchvision, which sknet does not build."""
 
     name: str
     """Name in torchvision."""
@@ -74,53 +74,49 @@ class TorchvisionNetwork:
     in_channels: ClassVar[int] = 3
 
     def architecture(self) -> dict[str, str]:
-        """Key of the network in the cache."""
+        """What distinguishes it from other networks in the cache."""
         return {"torchvision": self.name}
 
 
 @dataclass(frozen=True)
 class Sized:
-    """A network and the size of the square images that it is counted on."""
+    """A network, and the size of the images that it is counted on."""
 
     network: NetworkSpec | TorchvisionNetwork
-    """Network to count."""
+    """The network."""
 
     image_size: int
-    """Side of the images in pixels."""
+    """Side of the square images in pixels."""
 
 
 def count_complexities(
     networks: Iterable[Sized], *, cache_file: Path
 ) -> Mapping[Sized, Complexity]:
-    """Counts the complexity of each network, unless it is in the cache.
-
-    A cache that cannot be written is ignored, since it only saves time.
-    """
+    """The complexity of each network, from the cache where possible."""
     source = _hash_source()
-    cache = _read_cache(cache_file)
     keys = {network: _make_key(network, source) for network in networks}
-    unknown = {key: network for network, key in keys.items() if key not in cache}
-    for key, network in unknown.items():
-        cache[key] = asdict(count_complexity(network))
+    cache = read_cache(cache_file)
+    known = {key: found for key in keys.values() if (found := _parse_complexity(cache.get(key)))}
+    unknown = {key: network for network, key in keys.items() if key not in known}
+    known |= {key: count_complexity(network) for key, network in unknown.items()}
     if unknown:
-        try:
-            write_atomically(cache_file, json.dumps(cache, indent=1))
-        except OSError as error:
-            logging.getLogger(__name__).info("%s is not writable: %s", cache_file, error)
-    return {network: _parse_complexity(cache[key]) for network, key in keys.items()}
+        write_cache(cache_file, cache | {key: asdict(known[key]) for key in unknown})
+    return {network: known[key] for network, key in keys.items()}
 
 
 def count_complexity(sized: Sized) -> Complexity:
-    """Builds the network and counts it; a large one takes about a second.
+    """Builds a network and counts its complexity; a large one takes about a second.
 
-    Without fvcore, PyTorch's own counter is used; both agree on convolutions and fully connected
-    layers. In an operator of a user, products of matrices count too, as does what its method
-    `count_rescaling(output)` returns, if it has one. Other operators are listed in `uncounted`.
+    If fvcore is not installed, PyTorch's own counter is used; both agree on convolutions and fully
+    connected layers.
+
+    In operators of the user's own, matrix products are counted too, and `count_rescaling(output)`
+    is called if the module has it. Operators that were not counted are listed in `uncounted`.
 
     Raises:
-        RuntimeError: If one of our networks uses an operator that is neither counted nor free.
+        RuntimeError: If one of sknet's networks uses an operator that is neither counted nor free.
     """
-    # Late: not needed if everything is in the cache.
+    # Imported late: if all networks are cached, torch is not loaded.
     import torch
     from torch import nn
 
@@ -147,7 +143,7 @@ def count_complexity(sized: Sized) -> Complexity:
 
 
 def count_rescaling(network: Any, image: Any) -> int:
-    """Counts multiplications of channels by weights from the output shapes of their units.
+    """Multiplications of channels by weights, from the output shapes of the modules that do it.
 
     Shapes:
         image: (1, C, H, W)
@@ -171,7 +167,7 @@ def count_rescaling(network: Any, image: Any) -> int:
 
 def _build(network: NetworkSpec | TorchvisionNetwork) -> Any:
     if isinstance(network, TorchvisionNetwork):
-        from torchvision.models import get_model  # slow to import
+        from torchvision.models import get_model  # takes seconds, and rarely needed
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # about the initialisation of Inception
@@ -184,21 +180,21 @@ def _build(network: NetworkSpec | TorchvisionNetwork) -> Any:
 def _count_macs(
     network: Any, image: Any, *, is_users: bool
 ) -> tuple[int, int | None, tuple[str, ...]]:
-    """Multiply-adds of convolutions and linear layers, fvcore's total, uncounted operators."""
+    """Counted multiply-adds, fvcore's total, and the operators that were not counted."""
     if find_spec("fvcore") is None:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             network(image)
-        return counter.get_total_flops() // 2, None, ()  # it counts two operations for each
+        return counter.get_total_flops() // 2, None, ()  # it counts two operations per multiply-add
     by_operator, uncounted = _analyse(network, image)
     counted = COUNTED | (COUNTED_OF_USERS if is_users else set())
     unknown = (by_operator.keys() - counted - COUNTED_BY_FVCORE_ONLY) | (uncounted - FREE)
     if unknown and not is_users:
         raise RuntimeError(
-            f"every operator must be counted or known as free, got {sorted(unknown)}; "
-            "decide which it is in ablations/complexity.py."
+            f"every operator must be counted or known as free, got {sorted(unknown)}. "
+            "Add it to one of the sets in ablations/complexity/counts.py."
         )
     macs = sum(by_operator.get(name, 0) for name in counted)
     free = uncounted | (by_operator.keys() - counted - COUNTED_BY_FVCORE_ONLY)
@@ -206,7 +202,7 @@ def _count_macs(
 
 
 def _analyse(network: Any, image: Any) -> tuple[dict[str, int], set[str]]:
-    """Multiply-adds by operator from fvcore, and the operators that it does not know."""
+    """Multiply-adds by operator, and the operators that fvcore does not know."""
     with warnings.catch_warnings():
         # fvcore traces the network, which PyTorch has deprecated.
         warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
@@ -220,12 +216,11 @@ def _analyse(network: Any, image: Any) -> tuple[dict[str, int], set[str]]:
 
 
 def _make_key(sized: Sized, source: str) -> str:
-    facts = [sized.network.architecture(), sized.image_size, source]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hash_value([sized.network.architecture(), sized.image_size, source])
 
 
 def _hash_source() -> str:
-    """SHA-256 of the sources of sknet and of this module."""
+    """SHA-256 of the code that builds and counts networks."""
     import sknet
 
     digest = hashlib.sha256()
@@ -234,13 +229,9 @@ def _hash_source() -> str:
     return digest.hexdigest()
 
 
-def _read_cache(cache_file: Path) -> dict[str, Any]:
+def _parse_complexity(values: Any) -> Complexity | None:
+    """A cached complexity; None if it is missing or damaged."""
     try:
-        cache = json.loads(cache_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # no cache yet, or a damaged one
-        return {}
-    return cache if isinstance(cache, dict) else {}
-
-
-def _parse_complexity(values: dict[str, Any]) -> Complexity:
-    return Complexity(**{**values, "uncounted": tuple(values["uncounted"])})
+        return TypeAdapter(Complexity).validate_python(values)
+    except ValidationError:
+        return None

@@ -1,28 +1,27 @@
-"""Finds the plain network as complex as another: deeper, wider, or of higher cardinality.
+"""Finds a plain network that costs as much as another: deeper, wider, or of higher cardinality.
 
-Candidates are compared by a formula that is exact for plain networks; the proposal is counted like
-any other network.
+Candidates are compared by a formula, which is exact for plain networks; the proposal is counted
+like any other network.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from math import ceil, gcd, log
 
 from ablations.choices import By, Match
 from ablations.complexity.budget import get_cost
 from ablations.complexity.counts import Complexity
-from ablations.errors import InputError
+from ablations.errors import InputError, suggest
 from sknet.spec import Body, Branch, NetworkSpec, SelectiveKernel
 from sknet.zoo import BODIES, NETWORKS
 
 Count = Callable[[NetworkSpec], Complexity]
-"""Counts a network on the images that its body is made for."""
+"""Counts a network on images of its body's input size."""
 
 LARGEST_FACTOR = 4
-"""Maximum factor of depth, width or cardinality."""
+"""Largest factor by which a proposal may exceed the start in depth, width or cardinality."""
 LARGEST_CHANGE = 1.5
-"""Maximum factor of the width of groups, if groups of the same width are too coarse."""
+"""Largest factor by which the width of groups may change if steps are too coarse otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class Plain:
     """Depths, widths and stem."""
 
     branch: Branch
-    """Kernel."""
+    """The kernel."""
 
     in_channels: int
     """Channels of the images."""
@@ -43,7 +42,7 @@ class Plain:
 
     @property
     def spec(self) -> NetworkSpec:
-        """The network as a spec."""
+        """Spec of the network."""
         return NetworkSpec(
             body=self.body,
             operator=SelectiveKernel(branches=(self.branch,), attention="sum"),
@@ -59,7 +58,7 @@ class Plain:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizing:
-    """A network with its complexity, compared with the target."""
+    """A network, its complexity, and its distance from the target."""
 
     network: Plain
     """The network."""
@@ -68,50 +67,39 @@ class Sizing:
     """Its complexity."""
 
     share: float
-    """Relative difference from the target in the matched quantity; negative if smaller."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """Size of a plain network, computed by a formula."""
-
-    macs: int
-    """Multiply-adds of one forward pass on one image."""
-
-    params: int
-    """Trainable parameters."""
+    """Difference from the target in the matched cost, relative to it; negative if cheaper."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """Result of a search."""
+    """The result of a search."""
 
     target: Complexity
-    """Complexity to match."""
+    """Complexity to be matched."""
 
     body: Body
-    """Body of the target."""
+    """Body of the target, which variants change."""
 
     start: Sizing
     """Network that the search started from."""
 
     found: Sizing
-    """Network closest to the target."""
+    """The variation of it whose cost is nearest to the target's."""
 
     note: str
-    """Other effects of the change; empty if there are none."""
+    """Side effects of the variation; empty if there are none."""
 
 
 def choose_start(to: str, start: str | None = None) -> Plain:
-    """Chooses the network to start from, for the images and classes of the network `to`.
+    """The network to start from, with the input and the classes of the network `to`.
 
     Args:
-        to: Name of a network of the zoo.
-        start: Name of another one, with one kernel and no attention; if None, the ResNeXt on the
-            body of `to`, with one 3x3 kernel and the groups of its first branch.
+        to: A network of the zoo.
+        start: Another one, with one kernel and no attention. By default the ResNeXt on the body of
+            `to`: one 3x3 kernel with as many groups as its first branch.
 
     Raises:
-        InputError: If a name is unknown, or its network cannot be changed in this way.
+        InputError: If a name is unknown, or its network cannot be varied like this.
     """
     target, target_body, branches = _find_network(to, flag="--to")
     if start is None:
@@ -125,8 +113,8 @@ def choose_start(to: str, start: str | None = None) -> Plain:
             )
         if body.input_size != target_body.input_size:
             raise InputError(
-                f"--from must be made for images of {target_body.input_size} pixels, as {to} is, "
-                f"got {start!r}, which is for {body.input_size}."
+                f"--from must be made for images of {target_body.input_size} pixels, like {to}, "
+                f"got {start!r}, which is made for {body.input_size}."
             )
     return Plain(
         body=body,
@@ -139,31 +127,30 @@ def choose_start(to: str, start: str | None = None) -> Plain:
 def propose(
     to: str, start: Plain, *, by: By, match: Match, tolerance: float, count: Count
 ) -> Proposal:
-    """Proposes the change of `start` that is closest to the network `to`.
+    """The variation of `start` whose cost is nearest to that of the network `to`.
 
-    By depth, the number of bottlenecks changes in one stage: among the stages that come within the
-    tolerance, the one that is also closest in the other quantity; if there is none, the closest. By
-    width, all widths except the stem's grow; by cardinality, only those of the spatial operator. In
-    both cases the width of groups is kept; if that is too coarse for the tolerance, groups of up to
-    1.5 times the width are tried too.
+    By depth, one stage gets more bottlenecks, or fewer: of the stages that come within the
+    tolerance, the one that is also nearest in the other cost; if there is none, the nearest one.
+    By width, all widths except the stem's change; by cardinality, only those of the spatial
+    operator. Groups keep their width; if the steps are then too coarse for the tolerance, groups
+    up to half as wide again are tried too.
 
     Args:
-        to: Name of the network to match.
-        start: Network to change.
-        by: What to increase.
-        match: Quantity to match.
-        tolerance: Largest acceptable relative distance.
-        count: Counts networks.
+        to: Network of the zoo to be matched.
+        start: Network to vary.
+        by: What to vary.
+        match: Cost that is matched.
+        tolerance: Largest acceptable relative difference.
+        count: Counts a network.
     """
     network, body, _ = _find_network(to, flag="--to")
     target = count(network)
-    goal = Size(macs=target.macs, params=target.params)
     if by == "depth":
-        found = _search_depths(start, goal, match=match, tolerance=tolerance)
+        found = _search_depths(start, target, match=match, tolerance=tolerance)
     else:
-        found = _find_nearest([*_widen(start, by), start], goal, match)
-        if abs(_compare(found, goal, match)) > tolerance:
-            found = _find_nearest([found, *_widen_freely(start, by)], goal, match)
+        found = _find_nearest([*_widen(start, by), start], target, match)
+        if abs(_compare(found, target, match)) > tolerance:
+            found = _find_nearest([found, *_widen_freely(start, by)], target, match)
 
     def size(network: Plain) -> Sizing:
         complexity = count(network.spec)
@@ -179,24 +166,33 @@ def propose(
     )
 
 
-def compute_size(network: Plain) -> Size:
-    """Computes multiply-adds and parameters from the convolutions and the classifier.
+def compute_complexity(network: Plain) -> Complexity:
+    """The complexity by formula, from the sizes of all convolutions and the classifier.
 
     >>> body = Body(depths=(1,), mid_widths=(4,), out_widths=(64,))
     >>> branch = Branch(groups=2)
-    >>> compute_size(Plain(body=body, branch=branch, in_channels=3, num_classes=10)).params
+    >>> plain = Plain(body=body, branch=branch, in_channels=3, num_classes=10)
+    >>> compute_complexity(plain).params
     10914
     """
-    macs = params = 0
+    features, classes = network.body.out_widths[-1], network.num_classes
+    macs, params, norms = features * classes, (features + 1) * classes, 0
     for weights, outputs, side in _list_convolutions(network):
         macs += weights * side**2
-        params += weights + 2 * outputs  # batch normalisation follows each
-    features, classes = network.body.out_widths[-1], network.num_classes
-    return Size(macs=macs + features * classes, params=params + (features + 1) * classes)
+        params += weights
+        norms += 2 * outputs  # batch normalisation follows each convolution
+    return Complexity(
+        params=params + norms,
+        running_statistics=norms,
+        macs=macs,
+        rescaling_macs=0,
+        fvcore_total=None,
+        uncounted=(),
+    )
 
 
 def _list_convolutions(network: Plain) -> Iterator[tuple[int, int, int]]:
-    """Weights and outputs of every convolution, and the side of its square output."""
+    """Yields weights and outputs of every convolution, and the side of its output map."""
     body, branch = network.body, network.branch
     stem = body.stem
     side = ceil(body.input_size / stem.stride)
@@ -213,9 +209,9 @@ def _list_convolutions(network: Plain) -> Iterator[tuple[int, int, int]]:
 
 
 def render_yaml(proposal: Proposal) -> str:
-    """Renders the settings of a variant that is the proposal, on the target's body.
+    """The settings of a variant that is the proposal, in an experiment on the target's body.
 
-    On a body that is narrower than the paper's they are below `on`, in the body's own numbers.
+    For a body narrower than the paper's they are nested under `on`, in that body's own numbers.
     """
     network, body = proposal.found.network, proposal.body
     lines = [f"branches: [{{{_describe_kernel(network.branch)}}}]", "attention: sum"]
@@ -241,8 +237,7 @@ def _describe_kernel(branch: Branch) -> str:
 def _find_network(name: str, *, flag: str) -> tuple[NetworkSpec, Body, tuple[Branch, ...]]:
     """A network of the zoo, its body and its kernels."""
     if name not in NETWORKS:
-        close = get_close_matches(name, NETWORKS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else "; sknet.list_models() names all."
+        hint = suggest(name, NETWORKS) or "; sknet.list_models() lists all."
         raise InputError(f"{flag} must be a network of the zoo, got {name!r}{hint}")
     network = NETWORKS[name]
     if not isinstance(network.body, Body) or not isinstance(network.operator, SelectiveKernel):
@@ -250,7 +245,7 @@ def _find_network(name: str, *, flag: str) -> tuple[NetworkSpec, Body, tuple[Bra
     return network, network.body, network.operator.branches
 
 
-def _search_depths(start: Plain, goal: Size, *, match: Match, tolerance: float) -> Plain:
+def _search_depths(start: Plain, goal: Complexity, *, match: Match, tolerance: float) -> Plain:
     """The best number of bottlenecks in one stage."""
     largest = LARGEST_FACTOR * sum(start.body.depths)
     found = [
@@ -268,23 +263,19 @@ def _deepen(start: Plain, stage: int, depth: int) -> Plain:
     return replace(start, body=replace(start.body, depths=depths))
 
 
-def _find_nearest(networks: Iterable[Plain], goal: Size, match: Match) -> Plain:
+def _find_nearest(networks: Iterable[Plain], goal: Complexity, match: Match) -> Plain:
     return min(networks, key=lambda network: abs(_compare(network, goal, match)))
 
 
-def _compare(network: Plain, goal: Size, match: Match) -> float:
-    """Relative difference of a network from the goal; negative if smaller."""
-    cost: int = getattr(compute_size(network), match)
-    measure: int = getattr(goal, match)
-    return cost / measure - 1
+def _compare(network: Plain, goal: Complexity, match: Match) -> float:
+    """The relative difference of the network's cost from the goal's."""
+    return get_cost(compute_complexity(network), match) / get_cost(goal, match) - 1
 
 
 def _widen(start: Plain, by: By) -> Iterator[Plain]:
-    """Yields networks with more and more groups of the same width."""
+    """Yields networks with more and more groups, all as wide as the start's."""
     groups = start.branch.groups
-    if (
-        groups is None or groups == 1
-    ):  # with one channel or all channels per group, their number means nothing
+    if groups is None or groups == 1:  # depthwise or dense: the number of groups is fixed
         return
     for number in range(1, LARGEST_FACTOR * groups + 1):
         body = _scale(start.body, number, groups, by)
@@ -293,7 +284,7 @@ def _widen(start: Plain, by: By) -> Iterator[Plain]:
 
 
 def _widen_freely(start: Plain, by: By) -> Iterator[Plain]:
-    """Yields wider and wider networks, with the number of groups that best keeps their width."""
+    """Yields wider and wider networks, with groups as nearly as wide as the start's."""
     widths = start.body.mid_widths + (start.body.out_widths if by == "width" else ())
     unit = gcd(*widths)
     for number in range(1, LARGEST_FACTOR * unit + 1):
@@ -305,7 +296,7 @@ def _widen_freely(start: Plain, by: By) -> Iterator[Plain]:
 
 
 def _choose_groups(start: Plain, body: Body) -> list[int | None]:
-    """Numbers of groups for the wider body; empty if none roughly keeps their width."""
+    """The number of groups for a wider body; empty if none keeps their width nearly constant."""
     if start.branch.groups in (None, 1):
         return [start.branch.groups]
     common = gcd(*body.mid_widths)
@@ -318,7 +309,7 @@ def _choose_groups(start: Plain, body: Body) -> list[int | None]:
 
 
 def _scale(body: Body, numerator: int, denominator: int, by: By) -> Body | None:
-    """The body with widths multiplied by a fraction; None if a width would not be whole."""
+    """The body with widths multiplied by a fraction; None if one is not whole then."""
     chosen = body.mid_widths + (body.out_widths if by == "width" else ())
     if any(width * numerator % denominator for width in chosen):
         return None
@@ -331,6 +322,6 @@ def _describe_groups(start: Plain, found: Plain) -> str:
     if start.branch.groups in (None, 1) or found.group_width == start.group_width:
         return ""
     return (
-        f"Groups are {found.group_width} channels wide in the first stage, {start.group_width} in "
-        "what it starts from: with the same width the steps are too coarse for the tolerance."
+        f"Groups are {found.group_width} channels wide in the first stage instead of "
+        f"{start.group_width}: with the same width, steps are too coarse for the tolerance."
     )

@@ -1,27 +1,27 @@
-"""Both complexities of a variant: at the paper's scale and as it is trained."""
+"""The complexities of a variant at both scales: the paper's and that of training."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.complexity.counts import Complexity, Sized, count_complexities
 from ablations.config import Config
-from ablations.data.catalogue import DATASETS
+from ablations.data import DATASETS
 from ablations.plans import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scales:
-    """The two complexities of a variant."""
+    """The complexities of a variant."""
 
     paper: Complexity
-    """Of the variant's network at the paper's scale."""
+    """Complexity of the network at the paper's scale."""
 
     trained: Complexity
-    """Of the network that is trained."""
+    """Complexity of the trained network."""
 
 
 def count_scales(config: Config, plan: Plan, *, cache_file: Path) -> dict[str, Scales]:
-    """Both complexities of every variant of a plan, by variant."""
+    """Both complexities of every variant of a plan, by name."""
     paper_size = config.bodies[config.experiment(plan.experiment).paper_body].input_size
     trained_size = DATASETS[plan.recipe.dataset].image_size
     pairs = {

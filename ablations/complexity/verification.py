@@ -1,4 +1,4 @@
-"""Comparison of every printed complexity with our count of the same network."""
+"""Compares every printed complexity and shape with our own count of the network."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal, TypedDict
 
 from ablations.complexity.counts import Complexity, Sized, TorchvisionNetwork
-from ablations.config import Complexities, PaperRow, PaperTable
+from ablations.config import Cell, Complexities, PaperRow, PaperTable, Provenance
 from sknet.zoo import NETWORKS
 
 Verdict = Literal["exact", "explained", "published only", "DIFFERS"]
 """Equal at the printed precision; different for a known reason; of a network that sknet does not
-build; or different without a reason, which must not be."""
+build; or different without a reason, which is a fault."""
 
-SHAPES = ("depths", "mid_widths", "out_widths")
-"""Cells that hold a body's shape."""
+SHAPES: tuple[Cell, ...] = ("depths", "mid_widths", "out_widths")
+"""Cells that hold the shape of a body."""
 
 UNITS: Mapping[Complexities, int] = {"params_m": 10**6, "gflops": 10**9, "mflops": 10**6}
 """Cells that hold a complexity, with their unit."""
@@ -22,7 +22,7 @@ UNITS: Mapping[Complexities, int] = {"params_m": 10**6, "gflops": 10**9, "mflops
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One printed cell, compared with ours."""
+    """One printed cell compared with our count."""
 
     table: str
     """Key of the table."""
@@ -30,30 +30,30 @@ class Check:
     row: str
     """Name of the row."""
 
-    column: str
+    column: Cell
     """Name of the cell."""
 
-    provenance: str
+    provenance: Provenance
     """Where the printed number was read."""
 
     printed: str
-    """The number as it is printed."""
+    """The printed number."""
 
     ours: str | None
-    """Ours with one more digit; None if there is no network to count."""
+    """Our number with one more digit; None if there is no network to count."""
 
     difference: str | None
-    """Ours minus the printed number, at the printed precision; None if not applicable."""
+    """Our number at the printed precision minus the printed one; None for shapes."""
 
     verdict: Verdict
-    """Verdict on the cell."""
+    """Result of the comparison."""
 
     reason: str
-    """Why it differs."""
+    """Why the numbers differ; empty if they agree."""
 
 
 class _Judged(TypedDict):
-    """The part of a check that results from the comparison."""
+    """The fields of a check that follow from the comparison."""
 
     ours: str | None
     difference: str | None
@@ -62,7 +62,7 @@ class _Judged(TypedDict):
 
 
 def list_networks(tables: Mapping[str, PaperTable]) -> list[Sized]:
-    """Lists every network in the tables that can be counted."""
+    """Every network of the tables that can be counted."""
     return [
         sized
         for table in tables.values()
@@ -74,16 +74,16 @@ def list_networks(tables: Mapping[str, PaperTable]) -> list[Sized]:
 def check_tables(
     tables: Mapping[str, PaperTable], complexities: Mapping[Sized, Complexity]
 ) -> Iterator[Check]:
-    """Yields every complexity cell and every shape of the tables, in the papers' order.
+    """Yields a check of every complexity and shape in the tables, in the papers' order.
 
     Args:
         tables: The printed tables.
-        complexities: Complexities of all networks from `list_networks`.
+        complexities: Complexity of every network in `list_networks`.
     """
     for key, table in tables.items():
         for name, row in table.rows.items():
-            judged = {column: _judge_shape(row, column) for column in SHAPES}
-            judged |= {column: _judge_complexity(row, column, complexities) for column in UNITS}
+            judged: dict[Cell, _Judged | None] = {c: _judge_shape(row, c) for c in SHAPES}
+            judged |= {c: _judge_complexity(row, c, complexities) for c in UNITS}
             for column, verdict in judged.items():
                 if verdict is not None:
                     printed = _format(getattr(row, column))
@@ -91,7 +91,7 @@ def check_tables(
                         table=key,
                         row=name,
                         column=column,
-                        provenance=table.provenance,
+                        provenance=table.find_provenance(name, column),
                         printed=printed,
                         **verdict,
                     )
@@ -105,8 +105,8 @@ def _find_network(row: PaperRow) -> Sized | None:
     return None
 
 
-def _judge_shape(row: PaperRow, column: str) -> _Judged | None:
-    """Compares the shape of a body; None if nothing is printed."""
+def _judge_shape(row: PaperRow, column: Cell) -> _Judged | None:
+    """Compares the shape of a body; None if it is not printed."""
     if getattr(row, column) is None:
         return None
     body = NETWORKS[row.network].body if row.network else None
@@ -122,7 +122,7 @@ def _judge_shape(row: PaperRow, column: str) -> _Judged | None:
 def _judge_complexity(
     row: PaperRow, column: Complexities, complexities: Mapping[Sized, Complexity]
 ) -> _Judged | None:
-    """Compares a count; None if nothing is printed."""
+    """Compares a complexity; None if it is not printed."""
     printed: Decimal | None = getattr(row, column)
     if printed is None:
         return None
@@ -144,7 +144,7 @@ def _judge_complexity(
 def _explain(
     row: PaperRow, column: Complexities, *, rounded: Decimal, found: Complexity
 ) -> tuple[Verdict, str]:
-    """Verdict on a counted cell, and the reason."""
+    """The verdict on a complexity that was counted, and the reason."""
     printed: Decimal = getattr(row, column)
     if row.network is None:
         return "published only", "torchvision's network, by our count"
@@ -153,14 +153,14 @@ def _explain(
         return ("exact" if rounded == printed else "DIFFERS"), ""
     with_statistics = _round(found.params + found.running_statistics, column, printed)
     if not rounded == explanation.ours != printed:
-        return "DIFFERS", f"the explanation holds for {explanation.ours} alone"
+        return "DIFFERS", f"the explanation holds only for {explanation.ours}"
     if explanation.running_statistics and with_statistics != printed:
         return "DIFFERS", f"with running statistics it is {with_statistics}"
     return "explained", explanation.reason
 
 
 def _round(count: int, column: Complexities, like: Decimal) -> Decimal:
-    """A count in the unit of the column, with the decimals of `like`."""
+    """A count in the unit of the column, with as many decimals as `like`."""
     return (Decimal(count) / UNITS[column]).quantize(like, rounding=ROUND_HALF_UP)
 
 

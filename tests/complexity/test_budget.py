@@ -1,4 +1,4 @@
-"""What variants may cost: how far each is from the measure, and which are refused."""
+"""Variants must cost as much as the budget's reference, within the tolerance."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,7 +31,7 @@ BUDGETED = """
 
 
 def make_scales(**macs: int) -> dict[str, Scales]:
-    """Variants whose trained networks have so many multiply-adds."""
+    """Variants whose trained networks have the given multiply-adds."""
     counted = {name: replace(COMPLEXITY, macs=value) for name, value in macs.items()}
     return {name: Scales(paper=COMPLEXITY, trained=own) for name, own in counted.items()}
 
@@ -48,8 +48,8 @@ def config(tmp_path: Path) -> Config:
     return read_config(path)
 
 
-def test_distances_are_shares_of_the_measure() -> None:
-    """With a sign; a free variant has one, too."""
+def test_distances_are_relative_to_the_reference() -> None:
+    """They are signed; a free variant has one too."""
     scales = make_scales(sum=2_000_000, near=2_120_000, far=2_284_000, wee=1_000_000)
 
     found = {distance.variant: distance for distance in measure_distances(BUDGET, scales)}
@@ -60,8 +60,8 @@ def test_distances_are_shares_of_the_measure() -> None:
     assert [name for name, distance in found.items() if distance.is_free] == ["wee"]
 
 
-def test_parameters_are_matched_where_the_budget_says_so() -> None:
-    """Multiply-adds do not count then."""
+def test_a_budget_may_match_parameters() -> None:
+    """Multiply-adds are then ignored."""
     scales = make_scales(sum=2_000_000, far=4_000_000)
 
     found = measure_distances(BUDGET.model_copy(update={"match": "params"}), scales)
@@ -69,8 +69,8 @@ def test_parameters_are_matched_where_the_budget_says_so() -> None:
     assert [distance.share for distance in found] == [0.0, 0.0]
 
 
-def test_all_variants_outside_are_refused_with_their_lines(config: Config) -> None:
-    """Above and below; those that are free are not."""
+def test_all_variants_beyond_the_budget_are_reported(config: Config) -> None:
+    """With their lines, whether above or below; free variants are exempt."""
     scales = make_scales(sum=2_000_000, near=2_119_000, far=2_284_000, low=1_500_000, wee=1)
 
     with pytest.raises(InputError) as caught:
@@ -79,14 +79,14 @@ def test_all_variants_outside_are_refused_with_their_lines(config: Config) -> No
     first, second = str(caught.value).splitlines()
     assert first == (
         f"{config.path}:10: experiments.fair.variants.far: must cost within 6% of sum "
-        "(2.000 MFLOPs), got +14.2%; change its widths (see `ablations match`), or name it in "
+        "(2.000 MFLOPs), got +14.2%; change its widths (see `ablations match`), or add it to "
         "budget.free."
     )
     assert ":11: experiments.fair.variants.low: " in second
     assert "got -25.0%" in second
 
 
-def test_variants_that_are_not_asked_for_may_cost_what_they_like(config: Config) -> None:
+def test_variants_that_are_not_requested_are_exempt(config: Config) -> None:
     """A table without them is fair."""
     scales = make_scales(sum=2_000_000, near=2_000_000, far=9_000_000, low=2_000_000, wee=1)
 
@@ -101,7 +101,7 @@ def set_budget(tmp_path: Path, share: str) -> None:
 
 
 def test_a_run_beyond_its_budget_is_refused(command: Callable[..., Answer], tmp_path: Path) -> None:
-    """As its plan is, before anything is trained, prepared or printed."""
+    """Like its plan, before anything is trained, prepared or printed."""
     set_budget(tmp_path, "6%")
 
     for verb in ("plan",), ("run", "--dry-run"), ("run",):
@@ -115,7 +115,7 @@ def test_a_run_beyond_its_budget_is_refused(command: Callable[..., Answer], tmp_
 
 
 def test_the_plan_shows_each_distance(command: Callable[..., Answer], tmp_path: Path) -> None:
-    """In a column of its own."""
+    """In a separate column."""
     set_budget(tmp_path, "90%")
 
     answer = command("ablations", "plan", "attention", "--seeds", "0")

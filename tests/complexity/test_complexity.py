@@ -1,4 +1,4 @@
-"""Complexity is the papers', to the printed digit, and agrees with an independent counter."""
+"""Counts equal the printed ones, and agree with an independent counter."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ PRINTED = read_paper()["sknet.table6_dilation_group"].rows
 
 
 def build_table6() -> tuple[Variant, ...]:
-    """The five rows of Table 6."""
+    """The five variants of Table 6."""
     return build_matrix(
         read_config(ROOT / "experiments.yaml"),
         "dilation_group",
@@ -33,7 +33,7 @@ def build_table6() -> tuple[Variant, ...]:
 
 @pytest.fixture(scope="module")
 def table6(tmp_path_factory: pytest.TempPathFactory) -> dict[str, complexity.Complexity]:
-    """Complexity of the five rows at the paper's scale."""
+    """Complexities of the five variants at the paper's scale."""
     cache = tmp_path_factory.mktemp("complexity") / "complexity.json"
     sizes = {variant.name: Sized(variant.paper_network, 224) for variant in build_table6()}
     counted = count_complexities(sizes.values(), cache_file=cache)
@@ -52,7 +52,7 @@ def test_multiply_adds_are_the_printed_ones(
 def test_parameters_are_the_printed_ones(
     table6: dict[str, complexity.Complexity], name: str
 ) -> None:
-    """At the printed digit, with the running statistics where the cell's note says so."""
+    """At the printed precision, with running statistics where the explanation says so."""
     found = table6[name]
     statistics = found.running_statistics if PRINTED[name].explained else 0
     printed = float(PRINTED[name].params_m)
@@ -71,8 +71,8 @@ def test_known_integers_of_sknet50(table6: dict[str, complexity.Complexity]) -> 
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_torchs_own_counter_agrees(table6: dict[str, complexity.Complexity], name: str) -> None:
-    """It counts two operations for a multiply-add, on the meta device, and nothing else."""
+def test_the_counter_of_pytorch_agrees(table6: dict[str, complexity.Complexity], name: str) -> None:
+    """It counts two operations per multiply-add, and no rescaling."""
     [spec] = [variant.paper_network for variant in build_table6() if variant.name == name]
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         build_network(spec).eval()(torch.empty(1, 3, 224, 224))
@@ -83,7 +83,7 @@ def test_torchs_own_counter_agrees(table6: dict[str, complexity.Complexity], nam
 
 
 def test_rescaling_follows_from_shapes() -> None:
-    """Two branches' elements in each unit of the tiny SKNet at 32x32: 16x16, 8x8, 4x4 maps."""
+    """One per element of both branches: 16x16, 8x8 and 4x4 maps in the tiny SKNet."""
     found = count_complexity(Sized(NETWORKS["sknet_tiny"], 32))
 
     assert found.rescaling_macs == 2 * (16 * 16 * 16 + 32 * 8 * 8 + 64 * 4 * 4)
@@ -91,7 +91,7 @@ def test_rescaling_follows_from_shapes() -> None:
 
 
 def test_the_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A spec is counted once for a source of the networks."""
+    """A network is counted once per version of the code."""
     sized, cache = Sized(NETWORKS["sknet_tiny"], 32), tmp_path / "complexity.json"
     first = count_complexities([sized], cache_file=cache)
 
@@ -104,7 +104,7 @@ def test_the_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_changed_source_is_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number of yesterday's code must not stand beside today's."""
+    """Counts of different versions of the code must not be mixed."""
     sized, cache = Sized(NETWORKS["sknet_tiny"], 32), tmp_path / "complexity.json"
     count_complexities([sized], cache_file=cache)
     monkeypatch.setattr(complexity, "_hash_source", lambda: "another")
@@ -113,19 +113,25 @@ def test_a_changed_source_is_counted_again(tmp_path: Path, monkeypatch: pytest.M
     assert len(json.loads(cache.read_text())) == 2
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{"])
-def test_a_damaged_cache_is_made_anew(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", "\xff", '{"KEY": null}', '{"KEY": {"macs": "x"}}']
+)
+def test_a_damaged_cache_is_replaced(tmp_path: Path, content: str) -> None:
     """It only saves time."""
     cache = tmp_path / "complexity.json"
-    cache.write_text(content)
+    sized = Sized(NETWORKS["sknet_tiny"], 32)
+    expected = count_complexities([sized], cache_file=cache)
+    [key] = json.loads(cache.read_text())
+    cache.write_text(content.replace("KEY", key), encoding="latin-1")
 
-    count_complexities([Sized(NETWORKS["sknet_tiny"], 32)], cache_file=cache)
+    found = count_complexities([sized], cache_file=cache)
 
-    assert len(json.loads(cache.read_text())) == 1
+    assert found == expected
+    assert list(json.loads(cache.read_text())) == [key]
 
 
 def test_unknown_operators_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is taken as free is decided, not overlooked."""
+    """Operators are considered free by decision, not by accident."""
     monkeypatch.setattr(complexity, "FREE", complexity.FREE - {"aten::softmax"})
 
     with pytest.raises(RuntimeError, match=r"known as free, got \['aten::softmax'\]"):
@@ -134,7 +140,7 @@ def test_unknown_operators_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("name", ["sknet_tiny", "senet29", "shufflenet_v2_x0_5_sk"])
 def test_without_fvcore_the_count_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that only trains need not have it; PyTorch's own counter stands in."""
+    """A machine that only trains does not need it; PyTorch's own counter is used."""
     sized = Sized(NETWORKS[name], 32)
     whole = count_complexity(sized)
     monkeypatch.setattr(complexity, "find_spec", lambda _: None)

@@ -27,7 +27,7 @@ OTHER = Complexity(
 
 
 def count(sized: Sized) -> Complexity:
-    """The golden count, which other tests compare with the network; `OTHER` for torchvision's."""
+    """The pinned counts, which other tests compare with the networks."""
     for name, spec in NETWORKS.items():
         if spec == sized.network:
             return replace(OTHER, **GOLDEN[name])
@@ -35,13 +35,13 @@ def count(sized: Sized) -> Complexity:
 
 
 def check(tables: dict[str, PaperTable]) -> list[Check]:
-    """Compares every cell of the tables with the golden counts."""
+    """All cells of the tables against the pinned counts."""
     return list(check_tables(tables, {sized: count(sized) for sized in list_networks(tables)}))
 
 
 @pytest.mark.parametrize("found", check(dict(read_paper())), ids=lambda c: f"{c.row}, {c.column}")
-def test_every_printed_cell_is_reproduced_or_explained(found: Check) -> None:
-    """An unexplained difference would mean that a network is not the paper's."""
+def test_every_printed_cell_is_ours_or_explained(found: Check) -> None:
+    """A cell without explanation would mean that the networks are not the papers'."""
     assert found.verdict in ("exact", "explained", "published only")
     assert (found.verdict == "explained") <= bool(found.reason)
 
@@ -55,7 +55,7 @@ def test_the_readme_shows_the_totals() -> None:
 
 
 def make_table(**cells: object) -> dict[str, PaperTable]:
-    """One row: SKNet-50, with 27.48 million parameters, or 27.56 including running statistics."""
+    """A table with one row: SKNet-50, 27.48 million parameters, 27.56 with statistics."""
     row = PaperRow(network="sknet50", **cells)
     return {"t": PaperTable(source="A paper", provenance="printed", rows={"r": row})}
 
@@ -73,10 +73,10 @@ def make_table(**cells: object) -> dict[str, PaperTable]:
         ("27.5", {"ours": "27.5", "reason": "no longer needed"}, "DIFFERS"),
     ],
 )
-def test_an_explanation_is_valid_for_one_count_only(
+def test_an_explanation_holds_for_one_count(
     printed: str, explanation: dict | None, verdict: str
 ) -> None:
-    """After a change of code, an old explanation does not excuse a new count."""
+    """If the code changes, an old reason does not excuse a new count."""
     explained = {"params_m": Explanation.model_validate(explanation)} if explanation else {}
 
     [found] = check(make_table(params_m=Decimal(printed), explained=explained))
@@ -85,7 +85,7 @@ def test_an_explanation_is_valid_for_one_count_only(
 
 
 def test_shapes_are_checked() -> None:
-    """A table may print depths and widths instead of a complexity."""
+    """Table 1 prints the body itself, not a count."""
     [right] = check(make_table(depths=(3, 4, 6, 3)))
     [wrong] = check(make_table(depths=(3, 4, 23, 3)))
 
@@ -93,16 +93,28 @@ def test_shapes_are_checked() -> None:
     assert (wrong.printed, wrong.ours) == ("3-4-23-3", "3-4-6-3")
 
 
-def test_differences_are_taken_at_the_printed_precision() -> None:
-    """4.4682 equals the printed 4.47; our count is shown with one more digit."""
+def test_differences_are_rounded_once() -> None:
+    """4.4682 is 4.47, so there is no difference; our number is shown with one more digit."""
     [found] = check(make_table(gflops=Decimal("4.47")))
 
     assert (found.ours, found.difference) == ("4.468", "+0.00")
 
 
+def test_checks_have_the_provenance_of_their_cell() -> None:
+    """A cell of a row may have been read elsewhere than the table."""
+    cells = {"params_m": Decimal("27.5"), "gflops": Decimal("4.47")}
+
+    found = check(make_table(**cells, provenance={"gflops": "recomputed"}))
+
+    assert {c.column: c.provenance for c in found} == {
+        "params_m": "printed",
+        "gflops": "recomputed",
+    }
+
+
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replaces counting, which takes a minute, with the golden counts."""
+    """Lets `ablations verify` use the pinned counts, since counting takes a minute."""
 
     def pinned(networks: list[Sized], **_: object) -> dict[Sized, Complexity]:
         return {sized: count(sized) for sized in networks}
@@ -112,7 +124,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("counted")
 def test_verify_prints_every_cell(command: Callable[..., Answer]) -> None:
-    """Of all tables or of those selected by --table, as text or as JSON."""
+    """Of all tables or the named ones, also as JSON."""
     everything, one = (
         command("ablations", "verify"),
         command("ablations", "verify", "--table", "table6"),
@@ -130,7 +142,7 @@ def test_verify_prints_every_cell(command: Callable[..., Answer]) -> None:
 def test_verify_fails_on_a_difference(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With exit code 1; the cell is marked."""
+    """The exit code is 1, and the cell is marked."""
     tables = make_table(params_m=Decimal("26.0"))
     monkeypatch.setattr("ablations.config.read_paper", lambda: tables)
 
@@ -141,8 +153,8 @@ def test_verify_fails_on_a_difference(
     assert "1 cell(s) differ" in answer.err
 
 
-def test_verify_rejects_an_unknown_table(command: Callable[..., Answer]) -> None:
-    """The message lists the known tables."""
+def test_verify_refuses_an_unknown_table(command: Callable[..., Answer]) -> None:
+    """The message lists the tables."""
     answer = command("ablations", "verify", "--table", "table99")
 
     assert answer.code == 2
