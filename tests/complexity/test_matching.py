@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Answer
 
+from ablations.choices import Match
 from ablations.complexity.counts import Complexity, Sized, count_complexity
 from ablations.complexity.match import (
     By,
@@ -18,7 +19,7 @@ from ablations.complexity.match import (
     propose,
     render_yaml,
 )
-from ablations.config import Match, read_config
+from ablations.config import read_config
 from ablations.data.catalogue import DATASETS
 from ablations.errors import InputError
 from ablations.matrix import build_matrix
