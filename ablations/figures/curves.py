@@ -1,4 +1,4 @@
-"""Test error and training loss by epoch: a small panel for each variant, against the baseline."""
+"""Test error and training loss by epoch: one small panel per variant, with the baseline."""
 
 from math import ceil
 
@@ -21,11 +21,11 @@ _LABELS = {
 }
 
 _WIDE = 5
-"""A greatest value of so many times the least one is drawn on a logarithmic axis."""
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
 
 def draw_curves(chart: Chart) -> Figure:
-    """A block of panels for each quantity, all panels of a block on the same axes."""
+    """Draws one block of panels per quantity; the panels of a block share their axes."""
     data = chart.data
     names = data.drop_duplicates("variant")
     titles = [
@@ -55,16 +55,14 @@ def _draw_block(part: SubFigure, data: pd.DataFrame, titles: list[str]) -> None:
     variants = dict.fromkeys(data["variant"])
     for place, (axes, title, name) in enumerate(zip(grid.flat, titles, variants, strict=False)):
         axes.set_title(title, loc="left", fontsize=8.5)
-        axes.tick_params(
-            which="both", left=False, bottom=False, labelsize=8.5
-        )  # the grid shows them
+        axes.tick_params(which="both", left=False, bottom=False, labelsize=8.5)
         axes.tick_params(labelbottom=place + columns >= len(titles))
         _draw_variant(axes, data[data["variant"] == name], baseline)
     _scale(grid[0, 0], data)
 
 
 def _draw_variant(axes: Axes, data: pd.DataFrame, baseline: pd.DataFrame) -> None:
-    """Its own curve, and the baseline's; of a single epoch a point with a bar, and a level."""
+    """A variant's curve and the baseline's; for a single epoch, a point with a bar and a level."""
     is_baseline = bool(data["is_baseline"].any())
     color = style.BLACK if is_baseline else style.BLUE
     epochs, mean = data["epochs_trained"], data["mean"]
@@ -83,7 +81,7 @@ def _draw_variant(axes: Axes, data: pd.DataFrame, baseline: pd.DataFrame) -> Non
 
 
 def _scale(axes: Axes, data: pd.DataFrame) -> None:
-    """Whole epochs, and a logarithmic axis where the values span much; all panels share both."""
+    """Scales the shared axes: whole epochs, and logarithmic values if they span a wide range."""
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     if data["epochs_trained"].max() == 1:
         axes.set_xlim(0.5, 1.5)

@@ -1,4 +1,4 @@
-"""A row a variant: errors with their intervals, and differences from the baseline."""
+"""One row per variant: errors with their intervals, and differences from the baseline."""
 
 from collections.abc import Hashable
 from typing import Any
@@ -16,11 +16,11 @@ _MARKS = {
     "worse": (">", style.ORANGE),
     "equivalent": ("s", style.GREEN),
 }
-"""Marker and colour of a verdict's first word; others are open circles."""
+"""Marker and colour by the first word of a verdict; other verdicts are open circles."""
 
 
 def draw_errors(chart: Chart) -> Figure:
-    """Ours left and the paper's right, each on its own axis, with the values in numbers."""
+    """Draws our errors left and the paper's right, each on its own axis, with their values."""
     data = chart.data
     panels = list(dict.fromkeys(data["panel"]))
     variants = data.drop_duplicates("variant")
@@ -42,7 +42,7 @@ def draw_errors(chart: Chart) -> Figure:
 
 
 def draw_differences(chart: Chart) -> Figure:
-    """Zero, the margin, every row's interval, and the verdict beside it."""
+    """Draws every row's interval with its verdict, and the margin around zero."""
     data = chart.data
     names = _name_rows(data)
     figure = _make_figure(names)
@@ -103,7 +103,7 @@ def _draw_difference(axes: Axes, place: int, row: dict[Hashable, Any]) -> None:
 def _draw_interval(
     axes: Axes, place: int, interval: tuple[float, float], *, marker: str, color: str
 ) -> None:
-    """A value with its interval; open where nothing is known of its spread or its sign."""
+    """A value with its interval; the marker is open if the interval or the sign is unknown."""
     value, half_width = interval
     is_open = color == style.GREY or pd.isna(half_width)
     axes.errorbar(

@@ -1,4 +1,4 @@
-"""How every figure looks: colours that differ in grey and to colour-blind readers, sizes, lines."""
+"""Colours, sizes and lines of all figures; colours differ in grey and for colour-blind readers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,19 +9,19 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 
 BLACK, BLUE, ORANGE, GREEN, GREY = "#000000", "#0072B2", "#D55E00", "#009E73", "#6B6B6B"
-"""Of Okabe and Ito, but for the grey; always together with a marker, a line style or a word."""
+"""Colours of Okabe and Ito and a grey; always used with a marker, a line style or a word."""
 
 WIDTH = 8.5
-"""Inches; 816 pixels in a browser."""
+"""Width of a figure in inches; 816 pixels in a browser."""
 
 LINE_HEIGHT = 0.16
-"""Inches of a line of text."""
+"""Height of a line of text in inches."""
 
 TITLES: dict[str, Any] = {"fontsize": 9.5, "color": GREY}
-"""Of panels."""
+"""Style of panel titles."""
 
 NAME_WIDTH = 34
-"""Characters in a line of a variant's name."""
+"""Maximum number of characters in a line of a variant's name."""
 
 SETTINGS: dict[Any, Any] = {  # matplotlib types each key as a literal
     "font.size": 9.5,
@@ -39,17 +39,17 @@ SETTINGS: dict[Any, Any] = {  # matplotlib types each key as a literal
     "ytick.labelcolor": BLACK,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
-    "text.parse_math": False,  # a dollar in a variant's name is a dollar
+    "text.parse_math": False,  # dollars in names are literal
     "axes.formatter.useoffset": False,
-    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and selected
-    "svg.hashsalt": "ablations",  # ids are the same every time
+    "svg.fonttype": "none",  # text can be searched, selected and read aloud
+    "svg.hashsalt": "ablations",  # reproducible ids
 }
-"""Over matplotlib's defaults."""
+"""Changes to matplotlib's defaults."""
 
 
 @contextmanager
 def use_style() -> Iterator[None]:
-    """Draws and writes figures as this module says, whatever the user's matplotlibrc says."""
+    """Applies the settings of this module instead of the user's matplotlibrc."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(SETTINGS)
@@ -57,23 +57,23 @@ def use_style() -> Iterator[None]:
 
 
 def name_variant(name: str, is_baseline: bool, *, width: int = NAME_WIDTH) -> str:
-    """A variant's name in lines that are not too long, with a mark if it is the baseline."""
+    """Wraps a variant's name, marked if it is the baseline."""
     return fill(f"{name} (baseline)" if is_baseline else name, width)
 
 
 def count_lines(names: Iterable[str]) -> int:
-    """Lines of the longest of some wrapped names."""
+    """Counts the lines of the longest wrapped name."""
     return max(name.count("\n") + 1 for name in names)
 
 
 def label_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Names the rows of a horizontal figure, the first one on top."""
+    """Labels the rows of a horizontal figure, the first one on top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def shade_baseline(axes: Axes, is_baseline: Sequence[bool]) -> None:
-    """Marks the baseline's row, in each panel of a horizontal figure."""
+    """Shades the baseline's row in a panel of a horizontal figure."""
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     for place, marked in enumerate(is_baseline):
@@ -82,5 +82,5 @@ def shade_baseline(axes: Axes, is_baseline: Sequence[bool]) -> None:
 
 
 def write_beside(axes: Axes, place: float, text: str, *, color: str = BLACK) -> None:
-    """A word right of a row, outside of the panel."""
+    """Writes text to the right of a row, outside the panel."""
     axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", color=color)

@@ -1,4 +1,4 @@
-"""Tables inside a README, between two comments that name the file that they are taken from."""
+"""Tables inside a README, between comments that name the file that each comes from."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ _BLOCK = re.compile(
 
 
 def list_blocks(text: str) -> dict[str, str]:
-    r"""What stands between the comments, by the path that they name.
+    r"""Lists the content of all blocks, by the path that they name.
 
     >>> list_blocks("<!-- table: a.md -->\n| 1 |\n<!-- end of table -->")
     {'a.md': '| 1 |\n'}
@@ -19,11 +19,11 @@ def list_blocks(text: str) -> dict[str, str]:
 
 
 def fill_blocks(text: str, find_body: Callable[[str], str | None]) -> str:
-    """The text with its blocks made anew; one without a body stays as it is.
+    """Replaces the content of all blocks; one without new content keeps its own.
 
     Args:
-        text: With any number of blocks.
-        find_body: What belongs into the block of a path; None if nothing is known of it.
+        text: Text with any number of blocks.
+        find_body: Returns the content of the block for a path; None if it is unknown.
     """
 
     def fill(found: re.Match[str]) -> str:
@@ -34,5 +34,5 @@ def fill_blocks(text: str, find_body: Callable[[str], str | None]) -> str:
 
 
 def render_block(markdown: str) -> str:
-    """A table's Markdown without its heading: the README has its own."""
+    """Removes the heading from a table's Markdown, since the README has its own."""
     return markdown.partition("\n\n")[2]

@@ -1,4 +1,4 @@
-"""A table with its figures and trials -> one HTML file that needs nothing else."""
+"""A table with its figures and trials as one self-contained HTML file."""
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,76 +15,76 @@ from ablations.statistics.claims import Evidence
 from ablations.tables import Table, format_cells
 
 SHOWN_HASH = 12
-"""Characters that are shown of a commit."""
+"""Number of characters shown of a commit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """All that a report shows."""
+    """Content of a report."""
 
     table: Table
-    """The comparison, with its claims and the methods in its notes."""
+    """The comparison, with its claims and notes."""
 
     expect: str
-    """What was expected before anything ran."""
+    """What was expected before the trials ran."""
 
     charts: Sequence[tuple[str, str]]
     """Caption and SVG of each figure."""
 
     trials: pd.DataFrame
-    """One row a trial, led by its id, as from `list_trials`."""
+    """One row per trial, led by its id, as from `list_trials`."""
 
     environments: pd.DataFrame
-    """One row for each device and version of the code that trained."""
+    """One row per environment, as from `list_environments`."""
 
     recipe: Mapping[str, Any]
-    """How the trials were trained, field by field."""
+    """Fields of the recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column as it is shown."""
+class GridColumn:
+    """A column of a grid."""
 
     heading: str
-    """What stands above it."""
+    """Its heading."""
 
     is_number: bool
-    """Whether it lines up at the right."""
+    """Whether cells are aligned right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table as it is shown: texts only."""
+    """A table of texts."""
 
     groups: Sequence[tuple[str, int]]
-    """Headings over neighbouring columns, and over how many; empty where there are none."""
+    """Headings over neighbouring columns, each with its number of columns; empty without groups."""
 
-    columns: Sequence[Column]
-    """All columns, from the left."""
+    columns: Sequence[GridColumn]
+    """Columns from left to right."""
 
     rows: Sequence[Sequence[str]]
-    """The cells, row by row."""
+    """Cells by row."""
 
     marked: frozenset[int] = frozenset()
-    """The baseline's place in the rows."""
+    """Index of the baseline among the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What the trials say of one variant."""
+    """The result of one variant."""
 
     variant: str
-    """Its name."""
+    """Name of the variant."""
 
     text: str
-    """Its difference from the baseline in words and numbers."""
+    """Difference from the baseline."""
 
     verdict: str
-    """One word, or why there is none."""
+    """Verdict, or the reason why there is none."""
 
 
 def render_html(page: Page) -> str:
-    """The report as one file: no script, no font, nothing that is fetched."""
+    """Renders the report as one file without scripts, fonts or anything else to load."""
     environment = Environment(
         loader=PackageLoader("ablations.report", package_path=""),
         autoescape=True,
@@ -111,22 +111,22 @@ def render_html(page: Page) -> str:
 
 
 def list_findings(table: Table) -> list[Finding]:
-    """Every variant but the baseline, with its difference and verdict, in the table's order."""
+    """Lists the differences and verdicts of all variants except the baseline."""
     place = list(table.headings).index("difference")
     return [
         _describe_row(str(variant), row, cells[place])
         for (variant, row), cells in zip(table.rows.iterrows(), format_cells(table), strict=True)
-        if cells[place] != "baseline" and variant not in table.only_printed
+        if variant != table.baseline and variant not in table.only_printed
     ]
 
 
 def embed_svg(svg: str, *, prefix: str) -> str:
-    """An SVG file as an element of a page, its ids apart from those of the page's other ones.
+    """Turns an SVG file into an element of a page, with a prefix for its ids.
 
-    The element is named by the page's element `PREFIX-caption`.
+    The element is labelled by the page's element `PREFIX-caption`.
 
     Raises:
-        ValueError: If it holds anything that a figure does not need, such as a script.
+        ValueError: If it contains anything that a figure does not need, such as a script.
 
     >>> embed_svg('<svg xmlns="http://www.w3.org/2000/svg"><g id="a"/></svg>', prefix="f")
     '<svg role="img" aria-labelledby="f-caption"><g id="f-a" /></svg>'
@@ -140,7 +140,7 @@ def embed_svg(svg: str, *, prefix: str) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A value of any kind as a reader expects it.
+    """Formats a value of any type for readers.
 
     >>> [format_value(value) for value in (True, None, 4.249999999999998, (0, 1), "x")]
     ['yes', '–', '4.25', '0, 1', 'x']
@@ -173,28 +173,25 @@ def _describe_part(part: Evidence) -> str:
 
 
 def _grid_table(table: Table) -> Grid:
-    """The comparison, its headings split into groups."""
-    groups = [heading.rpartition(": ")[0] for heading in table.headings.values()]
-    numeric = {str(key) for key in table.rows if is_numeric_dtype(table.rows[key])}
-    cells = format_cells(table)
-    place = list(table.headings).index("difference")
+    """The comparison, with headings in groups."""
+    groups = groupby(column.group for column in table.shown)
     return Grid(
-        groups=[(group, len(list(members))) for group, members in groupby(groups)],
+        groups=[(group, len(list(members))) for group, members in groups],
         columns=[
-            Column(heading=heading.rpartition(": ")[2], is_number=key in numeric)
-            for key, heading in table.headings.items()
+            GridColumn(heading=column.heading, is_number=column.key in table.numeric)
+            for column in table.shown
         ],
-        rows=cells,
-        marked=frozenset(i for i, row in enumerate(cells) if row[place] == "baseline"),
+        rows=format_cells(table),
+        marked=frozenset(i for i, name in enumerate(table.rows.index) if name == table.baseline),
     )
 
 
 def _grid_frame(frame: pd.DataFrame) -> Grid:
-    """A frame as it is."""
+    """A data frame without groups."""
     return Grid(
         groups=[],
         columns=[
-            Column(heading=str(name).replace("_", " "), is_number=_holds_numbers(frame[name]))
+            GridColumn(heading=str(name).replace("_", " "), is_number=_holds_numbers(frame[name]))
             for name in frame
         ],
         rows=[list(_format_row(row)) for row in frame.to_dict("records")],

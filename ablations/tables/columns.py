@@ -4,7 +4,7 @@ Adding a column takes one entry of `COLUMNS`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablations.complexity.scales import Scales
@@ -84,6 +84,9 @@ class Column:
 
     compact: str = ""
     """Heading in the compact form; empty if that leaves the column out."""
+
+    abbreviations: Mapping[str, str] = field(default_factory=dict)
+    """Replacements in the cells of the compact form."""
 
     format: str = "{:.2f}"
     """Format of a number."""
@@ -288,7 +291,12 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(key="mcnemar_p", value=_read_mcnemar),
     Column(
-        key="verdict", value=_read_verdict, group="{recipe}", heading="verdict", compact="verdict"
+        key="verdict",
+        value=_read_verdict,
+        group="{recipe}",
+        heading="verdict",
+        compact="verdict",
+        abbreviations={", within the margin": "*"},
     ),
 )
-"""All columns in order, but for the names and settings of the rows."""
+"""All columns in order, except the names and settings of the rows."""
