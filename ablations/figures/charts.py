@@ -198,7 +198,9 @@ def _chart_cost(results: Results) -> Chart | None:
     )
 
 
-_PAPER_APART = " The paper's printed numbers come from its own training, so they have a panel with separate axes."
+_PAPER_APART = (
+    " The paper's numbers come from its own training and have a panel with separate axes."
+)
 """End of a caption if the paper has a panel."""
 
 

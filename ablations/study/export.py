@@ -1,7 +1,8 @@
-"""A study <-> four files, from which everything that a reader sees can be derived again.
+"""A study <-> the four files that every report can be derived from.
 
-`trials.csv` has a row a trial and where it ran, `curves.csv` a row an epoch, `outcomes.npz` a bit a
-test image, and `provenance.json` all the rest, with the checksums of the other three.
+`trials.csv` has one row per trial with its environment, `curves.csv` one row per epoch,
+`outcomes.npz` one bit per test image (correct or not), and `provenance.json` everything else, with
+the checksums of the other three.
 """
 
 import csv
@@ -19,7 +20,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from ablations.complexity.scales import Scales
 from ablations.errors import IncompleteError, MachineError
-from ablations.files import write_changed
 from ablations.plans import make_key
 from ablations.study.study import Definition, Row, StudiedTrial, Study
 from ablations.trial.records import EPOCH_CODEC, Environment, EpochRecord, TrialRecord
@@ -27,7 +27,7 @@ from ablations.trial.records import EPOCH_CODEC, Environment, EpochRecord, Trial
 T = TypeVar("T")
 
 FORMAT = 1
-"""Version of the files' layout."""
+"""Version of the file format."""
 
 TRIALS, CURVES, OUTCOMES, PROVENANCE = EXPORTED = (
     "trials.csv",
@@ -43,34 +43,34 @@ _PLACE = tuple(field.name for field in fields(Environment))
 
 @dataclass(frozen=True, kw_only=True)
 class _Provenance:
-    """What provenance.json holds."""
+    """Content of provenance.json."""
 
     format: int
-    """Version of the layout."""
+    """Version of the file format."""
 
     definition: Definition
-    """What is asked; its rows have only those facts that not all of them share."""
+    """The definition; its rows lack the facts that all rows share."""
 
     facts: dict[str, Any]
-    """Facts that all trials share."""
+    """Facts that all rows share."""
 
     matrix_hash: str
-    """Follows from the definition."""
+    """Matrix hash of the definition, as a check."""
 
     counts: dict[str, int]
-    """Trials in each state; they follow from trials.csv."""
+    """Number of trials by state, for readers."""
 
     scales: dict[str, Scales]
     """Complexities by variant."""
 
     looks: tuple[tuple[int, ...], ...]
-    """Seeds of all looks at the table."""
+    """Seeds of all looks at the table, in order."""
 
     changes: tuple[str, ...]
     """How the run was narrowed or altered."""
 
     is_narrowed: bool
-    """Whether seeds or variants were chosen."""
+    """Whether only some seeds or variants were selected."""
 
     sha256: dict[str, str]
     """Checksums of the other files."""
@@ -82,21 +82,12 @@ _TRIAL = TypeAdapter(StudiedTrial)
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether a folder holds a study."""
+    """Whether a folder contains an exported study."""
     return (folder / PROVENANCE).is_file()
 
 
-def write_export(study: Study, folder: Path) -> list[str]:
-    """Writes the four files, each whole or not at all; returns the names of those that changed.
-
-    Raises:
-        MachineError: If the folder cannot be written.
-    """
-    return write_changed(render_export(study), folder)
-
-
 def render_export(study: Study) -> dict[str, bytes]:
-    """The four files' contents by name; equal studies give equal bytes."""
+    """Renders the four files by name; equal studies give equal bytes."""
     contents = {
         TRIALS: _render_csv(_describe_trial(trial) for trial in study.trials),
         CURVES: _render_csv(
@@ -129,16 +120,16 @@ def render_export(study: Study) -> dict[str, bytes]:
 
 
 def read_export(folder: Path) -> Study:
-    """The study that `write_export` wrote.
+    """Reads the study that `render_export` rendered.
 
     Raises:
-        IncompleteError: If a file is missing, was edited or damaged, or is of another version.
+        IncompleteError: If a file is missing, edited, damaged, or of another version.
         MachineError: If a file cannot be read.
     """
     provenance = _parse(folder / PROVENANCE, _parse_provenance)
     for name, expected in provenance.sha256.items():
         if hashlib.sha256(_read(folder / name)).hexdigest() != expected:
-            raise _complain(folder / name, f"another checksum than {PROVENANCE} has")
+            raise _complain(folder / name, f"another checksum than in {PROVENANCE}")
     facts = {row.name: {**provenance.facts, **row.facts} for row in provenance.definition.rows}
     rows = tuple(replace(row, facts=facts[row.name]) for row in provenance.definition.rows)
     epochs = _parse(folder / CURVES, _parse_curves)
@@ -152,7 +143,7 @@ def read_export(folder: Path) -> Study:
 
     definition = replace(provenance.definition, rows=rows)
     if definition.matrix_hash != provenance.matrix_hash:
-        raise _complain(folder / PROVENANCE, "another matrix hash than its definition has")
+        raise _complain(folder / PROVENANCE, "another matrix hash than that of its definition")
     return Study(
         definition=definition,
         scales=provenance.scales,
@@ -164,7 +155,7 @@ def read_export(folder: Path) -> Study:
 
 
 def _describe_trial(trial: StudiedTrial) -> dict[str, Any]:
-    """A line of trials.csv; the same columns for every trial."""
+    """A row of trials.csv; every trial has the same columns."""
     row: dict[str, Any] = {
         "trial": trial.key,
         "variant": trial.variant,
@@ -187,7 +178,7 @@ def _describe_trial(trial: StudiedTrial) -> dict[str, Any]:
 
 
 def _pack_outcomes(study: Study) -> bytes:
-    """An archive without compression and clock, so that its bytes depend on the outcomes alone."""
+    """Packs outcomes without compression and time stamps, so bytes depend on nothing else."""
     arrays = {
         trial.key: np.packbits(np.array(trial.record.last.correct, bool))
         for trial in study.trials
@@ -203,13 +194,13 @@ def _pack_outcomes(study: Study) -> bytes:
 
 
 def _list_shared_facts(rows: Sequence[Row]) -> dict[str, Any]:
-    """Facts that are the same for all rows."""
+    """Facts that all rows share."""
     first = rows[0].facts
     return {key: v for key, v in first.items() if all(row.facts.get(key) == v for row in rows)}
 
 
 def _render_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Numbers with all their digits, and nothing where nothing is known."""
+    """Renders numbers with all their digits; unknown values are empty."""
     listed = list(rows)
     columns = listed[0].keys() if listed else ("trial", *_EPOCH)
     buffer = io.StringIO(newline="")
@@ -226,11 +217,11 @@ def _parse_csv(content: bytes) -> Iterable[dict[str, Any]]:
 def _parse_provenance(content: bytes) -> _Provenance:
     plain = json.loads(content)
     if plain["format"] != FORMAT:
-        raise ValueError(f"format {plain['format']} where {FORMAT} is read")
+        raise ValueError(f"format {plain['format']} instead of {FORMAT}")
     provenance = _PROVENANCE.validate_python(plain)
     if {*provenance.sha256} != {*EXPORTED} - {PROVENANCE}:
         raise ValueError(f"checksums of {', '.join(sorted(provenance.sha256))}")
-    columns = provenance.definition.columns  # JSON's keys are sorted, the table's are in order
+    columns = provenance.definition.columns  # JSON sorts keys, the table does not
     rows = tuple(
         replace(row, settings={key: row.settings[key] for key in columns})
         for row in provenance.definition.rows
@@ -265,7 +256,7 @@ def _parse_trial(
     )
     own = {**facts, "seed": trial.seed}
     if make_key(own) != trial.key:
-        raise ValueError(f"trial {trial.key} where its facts have the key {make_key(own)}")
+        raise ValueError(f"trial {trial.key}, but its facts have the key {make_key(own)}")
     if not epochs:
         return trial
     correct = None
@@ -282,7 +273,7 @@ def _parse_trial(
 
 
 def _parse(path: Path, parse: Callable[[bytes], T]) -> T:
-    """What a file holds; what cannot be parsed is one complaint with the file's name."""
+    """Parses a file; every fault is reported with the file's name."""
     try:
         return parse(_read(path))
     except ValidationError as error:
@@ -304,6 +295,6 @@ def _read(path: Path) -> bytes:
 
 def _complain(path: Path, found: str) -> IncompleteError:
     return IncompleteError(
-        f"{path} must be as `ablations report` wrote it, got {found}. Restore it from version "
-        f"control, or remove {path.parent} and write it anew."
+        f"{path} is not what `ablations report` wrote: {found}. Restore it from version control, "
+        f"or remove {path.parent} and regenerate it."
     )

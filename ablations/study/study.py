@@ -1,7 +1,7 @@
-"""All that is known of one experiment on one recipe: what everything a reader sees is derived from.
+"""Everything known about one experiment on one recipe; all reports are derived from it.
 
-A study is made of plain values and knows no network, so that it can be exported to files, and read
-back where neither the ledger nor PyTorch is at hand.
+A study consists of plain values without networks, so it can be exported to files and read back
+without the ledger and without PyTorch.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from ablations.trial.records import TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A paper's table that printed cells come from."""
+    """A table of a paper, the source of printed cells."""
 
     key: str
     """Its key in paper.yaml."""
@@ -29,7 +29,7 @@ class Source:
     """Paper and table."""
 
     recipe: str
-    """How the printed errors came about."""
+    """How the networks behind the printed errors were trained."""
 
     provenance: Provenance
     """Where the numbers were read."""
@@ -37,50 +37,50 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class PrintedRow:
-    """What the papers printed for one row."""
+    """Printed cells of one row."""
 
     name: str
     """Name of the row."""
 
     cells: PaperRow
-    """Its cells, of all tables that it stands in; an earlier table's come first."""
+    """Cells from all tables that contain the row; earlier tables take precedence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A variant, as the experiment declares it."""
+    """A variant as the experiment declares it."""
 
     name: str
-    """Its name."""
+    """Name of the variant."""
 
     settings: Mapping[str, Any]
-    """What the table shows of it, in the paper's terms."""
+    """Settings that the table shows, in the paper's terms."""
 
     facts: Mapping[str, Any]
-    """What the identities of its trials are made of, but for the seed."""
+    """Facts that identify its trials, without the seed."""
 
     as_built: str
-    """What it is on the body, where experiments.yaml gives that in the body's own numbers."""
+    """Description of the built network, if experiments.yaml gives the body's own numbers."""
 
     paper_network: str
-    """Key of the same variant's network at the paper's scale, and of its images' size."""
+    """Key of the variant's network and image size at the paper's scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudiedDataset:
-    """What is known of the dataset without reading it."""
+    """What is known about a dataset without reading it."""
 
     name: str
-    """Its name in experiments.yaml."""
+    """Name in experiments.yaml."""
 
     identity: str
-    """What stands for its images in the identity of a trial."""
+    """The dataset's part of a trial's identity."""
 
     is_pinned: bool
-    """Whether the identity is the checksum of its images, the same on every machine."""
+    """Whether the identity is a checksum of the images, equal on every machine."""
 
     found: str | None
-    """SHA-256 of what the machine held, for a dataset that is known only there."""
+    """SHA-256 of the files found on the machine, for a dataset without a checksum."""
 
     num_classes: int
     """Number of labels."""
@@ -94,19 +94,19 @@ class StudiedDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """What is asked: an experiment on a recipe, before anything is trained."""
+    """An experiment on a recipe, before anything is trained."""
 
     experiment: str
     """Name of the experiment."""
 
     recipe_name: str
-    """Name of the recipe, with what was changed in it."""
+    """Name of the recipe, with changes to it."""
 
     question: str
-    """What the table answers."""
+    """The question that the table answers."""
 
     expect: str
-    """What was expected before it was run."""
+    """What was expected before the experiment was run."""
 
     baseline: str
     """The variant that the others are compared with."""
@@ -115,46 +115,46 @@ class Definition:
     """Points of error below which a difference does not matter."""
 
     claims: tuple[Claim, ...]
-    """Statements that the trials are held against."""
+    """Claims to be tested."""
 
     columns: tuple[Column, ...]
-    """Settings that the table shows, in order."""
+    """Keys of the settings that the table shows, in order."""
 
     sources: tuple[Source, ...]
     """The papers' tables, in order."""
 
     printed: tuple[PrintedRow, ...]
-    """Rows that are shown with printed cells, in the papers' order; of variants and of others."""
+    """Rows with printed cells in the papers' order, with or without a variant."""
 
     rows: tuple[Row, ...]
-    """All variants, in the file's order."""
+    """All variants, in the order of experiments.yaml."""
 
     recipe: Mapping[str, Any]
-    """The recipe as plain values, its name apart."""
+    """The recipe as plain values, without its name."""
 
     seeds: tuple[int, ...]
-    """One training of every variant for each."""
+    """Seeds; every variant is trained once per seed."""
 
     body: str
     """Name of the body that the variants are built on."""
 
     dataset: StudiedDataset
-    """What they are trained on."""
+    """The dataset that variants are trained on."""
 
     @cached_property
     def printed_cells(self) -> Mapping[str, PaperRow]:
-        """Printed cells by the row's name."""
+        """Printed cells by row."""
         return {row.name: row.cells for row in self.printed}
 
     @cached_property
     def only_printed(self) -> tuple[str, ...]:
-        """Rows that no variant has: nothing of them is ours."""
+        """Printed rows without a variant."""
         declared = {row.name for row in self.rows}
         return tuple(row.name for row in self.printed if row.name not in declared)
 
     @cached_property
     def matrix_hash(self) -> str:
-        """SHA-256 of all that is trained: baseline, networks, recipe, seeds and dataset."""
+        """SHA-256 of baseline, networks, recipe, seeds and dataset."""
         facts = {
             "baseline": self.baseline,
             "variants": [[row.name, row.facts["network"]] for row in self.rows],
@@ -166,9 +166,9 @@ class Definition:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def list_names(self) -> list[str]:
-        """Names of all rows: the variants' order, a row that is only printed after its neighbour.
+        """Lists the names of all rows in the order of the variants.
 
-        The neighbour is the row above it in the paper.
+        A row that is only printed comes after the row above it in the paper.
         """
         names = [row.name for row in self.rows]
         above: str | None = None
@@ -181,61 +181,61 @@ class Definition:
 
 @dataclass(frozen=True, kw_only=True)
 class StudiedTrial:
-    """A trial that was asked for, or that belongs to a row that was not."""
+    """A trial of a study, selected or not."""
 
     key: str
     """The trial's identity."""
 
     variant: str
-    """The row that it belongs to."""
+    """The variant that it trains."""
 
     seed: int
-    """Its seed."""
+    """Seed of the trial."""
 
     state: State
-    """Whether it is done; skipped if it was not asked for."""
+    """State of the trial; skipped if it was not selected."""
 
     reason: str = ""
-    """Why it is skipped, failed or diverged."""
+    """Why it was skipped, failed or diverged."""
 
     record: TrialRecord | None = None
-    """What it measured, if that is known; of a skipped trial too."""
+    """Its record, if there is one, even if the trial was skipped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Everything known of one experiment on one recipe."""
+    """Everything known about one experiment on one recipe."""
 
     definition: Definition
-    """What was asked, before anything was trained."""
+    """The experiment and the recipe."""
 
     scales: Mapping[str, Scales]
     """Complexities by variant."""
 
     trials: tuple[StudiedTrial, ...]
-    """All trials of the definition, variants in order and seeds within them."""
+    """All trials of the definition, ordered by variant, then by seed."""
 
     looks: tuple[tuple[int, ...], ...] = ()
-    """Seeds of all looks at this table, in order; too many make it exploratory."""
+    """Seeds of all looks at the table, in order; too many looks make it exploratory."""
 
     changes: tuple[str, ...] = ()
-    """How the run was narrowed or altered on the command line; empty for the declared one."""
+    """How the run was narrowed or altered on the command line; empty if it was not."""
 
     is_narrowed: bool = False
-    """Whether seeds or variants were chosen, so that the table is not the recipe's whole one."""
+    """Whether only some seeds or variants were selected."""
 
     @property
     def shown(self) -> frozenset[str]:
-        """Variants that were asked for."""
+        """Variants that were selected."""
         return frozenset(trial.variant for trial in self.trials if trial.state != "skipped")
 
     def count(self) -> Mapping[State, int]:
-        """Number of trials in each state; they add up to what was asked."""
+        """Counts the trials by state."""
         states: tuple[State, ...] = ("finished", "diverged", "failed", "to run", "skipped")
         return {state: sum(t.state == state for t in self.trials) for state in states}
 
     def list_finished(self) -> list[tuple[StudiedTrial, TrialRecord]]:
-        """Trials that have an error, asked for or not, with what they measured."""
+        """Lists the finished trials with their records, selected or not."""
         pairs = [(trial, trial.record) for trial in self.trials]
         return [(t, record) for t, record in pairs if record and record.state == "finished"]
 
@@ -243,11 +243,11 @@ class Study:
 def build_definition(
     experiment: Experiment, plan: Plan, paper: Mapping[str, PaperTable]
 ) -> Definition:
-    """What is asked, as plain values.
+    """Builds the definition of an experiment on a recipe.
 
     Args:
-        experiment: As experiments.yaml declares it.
-        plan: Of the experiment on a recipe.
+        experiment: The experiment.
+        plan: Its plan on a recipe.
         paper: The papers' tables, by key.
     """
     tables = {key: paper[key] for key in experiment.paper_table}
@@ -288,13 +288,13 @@ def build_study(
     paper: Mapping[str, PaperTable],
     looks: Sequence[Sequence[int]] = (),
 ) -> Study:
-    """What is asked, with what is known of it.
+    """Builds a study from a plan and the records of its trials.
 
     Args:
-        experiment: As experiments.yaml declares it.
-        plan: Of the experiment on a recipe.
-        records: All known records of the plan's trials, by key; of variants that were not asked
-            for too, since they belong to the family.
+        experiment: The experiment.
+        plan: Its plan on a recipe.
+        records: Known records of the plan's trials, by key. Records of variants that were not
+            selected are included, since they belong to the family.
         scales: Complexities by variant.
         paper: The papers' tables, by key.
         looks: Seeds of all looks at this table, in order.
@@ -311,7 +311,7 @@ def build_study(
 
 
 def merge_tables(tables: Iterable[PaperTable]) -> dict[str, PaperRow]:
-    """The rows of several tables; a later one fills the cells that the earlier leave empty."""
+    """Merges the rows of several tables; later tables fill cells that earlier ones leave empty."""
     merged: dict[str, PaperRow] = {}
     for table in tables:
         for name, row in table.rows.items():
@@ -346,7 +346,7 @@ def _describe_row(variant: Variant, facts: Mapping[str, Any]) -> Row:
 
 
 def _describe_dataset(plan: Plan) -> StudiedDataset:
-    dataset = plan.trials[0].spec.dataset  # a plan without trials is refused
+    dataset = plan.trials[0].spec.dataset  # a plan always has trials
     return StudiedDataset(
         name=dataset.name,
         identity=dataset.identity,
@@ -370,6 +370,6 @@ def _describe_trial(trial: PlannedTrial, record: TrialRecord | None) -> StudiedT
 
 
 def _make_plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As the values are once they were written and read: lists for tuples, keys sorted."""
+    """Converts values to what they are after writing and reading JSON, with sorted keys."""
     plain: dict[str, Any] = json.loads(json.dumps(values, sort_keys=True))
     return plain

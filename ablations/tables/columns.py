@@ -97,6 +97,10 @@ class Column:
     is_present: Callable[[Sequence[Row]], bool] = lambda _: True
     """Whether a table with these rows has the column."""
 
+    def fill(self, **words: str) -> "Column":
+        """Fills in the words that headings may name."""
+        return replace(self, group=self.group.format(**words), heading=self.heading.format(**words))
+
     @property
     def title(self) -> str:
         """The heading with its group."""
@@ -106,7 +110,6 @@ class Column:
 def list_columns(rows: Sequence[Row], definition: Definition) -> tuple[Column, ...]:
     """Lists the columns of a table in order; the first one holds the names of the rows."""
     is_told_apart = _is_told_apart(definition)
-    words = {"recipe": definition.recipe_name, "baseline": definition.baseline}
     name = Column(key="variant", value=lambda row: row.name)
     if not is_told_apart:
         name = replace(name, heading="variant", compact="variant")
@@ -114,9 +117,7 @@ def list_columns(rows: Sequence[Row], definition: Definition) -> tuple[Column, .
         name,
         *(_show_setting(key, is_compact=is_told_apart) for key in definition.columns),
         *(
-            replace(
-                column, group=column.group.format(**words), heading=column.heading.format(**words)
-            )
+            column.fill(recipe=definition.recipe_name, baseline=definition.baseline)
             for column in COLUMNS
             if column.is_present(rows)
         ),
