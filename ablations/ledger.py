@@ -1,8 +1,8 @@
-"""What is known of each trial, on disk and crash-safe: the one truth.
+"""The ledger: what is known of each trial, on disk and crash-safe. It is the one truth.
 
-A finished trial is a folder `trials/<key>` with `record.json`, `correct.npy` (a bit a test image)
-and `weights.pt`. It appears by one rename, holds all that a table needs, and counts as finished
-wherever it is copied to.
+A finished trial is a folder `trials/<key>` with `record.json`, `correct.npy` (one bit per test
+image) and `weights.pt`. It is created by one atomic rename, contains everything that a table needs,
+and is valid in any `runs/` directory.
 """
 
 import json
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from ablations.errors import MachineError
 from ablations.files import hash_file, write_atomically
 from ablations.plans import make_key
-from ablations.trial.records import Environment, EpochRecord, TrialRecord
+from ablations.trial.records import ENVIRONMENT_CODEC, EPOCH_CODEC, TrialRecord
 
 FORMAT = 1
 """Version of the record's layout."""
@@ -30,10 +30,10 @@ class Failure:
     """A trial that raised on every attempt."""
 
     key: str
-    """The trial's identity."""
+    """Identity of the trial."""
 
     reason: str
-    """The error's last line."""
+    """Last line of the error."""
 
     details: str
     """The stack trace."""
@@ -41,7 +41,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What the ledger knows of the trials it was asked for."""
+    """What is known of some trials."""
 
     records: dict[str, TrialRecord]
     """Finished and diverged trials."""
@@ -50,11 +50,11 @@ class Findings:
     """Failed trials; they are tried again."""
 
     corrupt: dict[str, str]
-    """Trials whose record is damaged, with the reason; they are trained again."""
+    """Reasons why records are damaged; their trials are trained again."""
 
 
 class Ledger:
-    """The records below one folder."""
+    """The records in one `runs/` directory."""
 
     def __init__(self, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
@@ -64,10 +64,10 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Makes this process the folder's one writer.
+        """Locks the directory for this process.
 
         Raises:
-            MachineError: If the folder cannot be written, or another process is its writer.
+            MachineError: If the directory cannot be written, or another process has locked it.
         """
         try:
             self._trials.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,7 @@ class Ledger:
                 yield
         except Timeout:
             raise MachineError(
-                f"{self.runs_dir} must have one writer, got another run at work. "
-                "Wait for it, or pass another --runs-dir."
+                f"another run is using {self.runs_dir}; wait for it or pass another --runs-dir."
             ) from None
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
             raise MachineError(
@@ -88,15 +87,15 @@ class Ledger:
 
     @property
     def has_records(self) -> bool:
-        """Whether any trial may have ended: its folder of records is there."""
+        """Whether there may be any record."""
         return self._trials.is_dir()
 
     def checkpoint_of(self, key: str) -> Path:
-        """File of an unfinished trial's state."""
+        """File with the state of an unfinished trial."""
         return self.runs_dir / "checkpoints" / f"{key}.pt"
 
     def examine(self, keys: Iterable[str]) -> Findings:
-        """Reads and checks what is known of `keys`; changes nothing."""
+        """Reads and checks everything known of some trials; changes nothing."""
         records: dict[str, TrialRecord] = {}
         failures: dict[str, Failure] = {}
         corrupt: dict[str, str] = {}
@@ -111,40 +110,43 @@ class Ledger:
         return Findings(records=records, failures=failures, corrupt=corrupt)
 
     def _read_once(self, key: str) -> TrialRecord:
-        """The record of `key`; its weights are hashed again only if it has been rewritten."""
+        """The record of a trial; it is read and hashed again only if it was rewritten."""
         written = (self._trials / key / "record.json").stat().st_mtime_ns
         if self._read.get(key, (None,))[0] != written:
             self._read[key] = (written, read_record(self._trials / key))
         return self._read[key][1]
 
     def set_aside(self, key: str) -> Path:
-        """Moves a damaged record out of the way, and returns where it is kept."""
+        """Moves a damaged record aside, and returns its new location."""
         folder = self.runs_dir / "corrupt"
         folder.mkdir(parents=True, exist_ok=True)
         target = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=folder))
         return (self._trials / key).rename(target / key)
 
     def add(self, record: TrialRecord) -> None:
-        """Keeps a trial that has ended, with the weights of its checkpoint, which then goes.
+        """Adds a trial that has ended, with the weights of its checkpoint, which is then removed.
 
         Raises:
-            MachineError: If the disk does not take it; the checkpoint stays then.
+            MachineError: If it cannot be written; the checkpoint is kept.
         """
         try:
             self._write(record)
         except OSError as error:
             raise MachineError(
-                f"{self.runs_dir} must take the record of trial {record.key}, got "
-                f"{error.strerror or error}. Make room; the same command goes on from there."
+                f"cannot write the record of trial {record.key} to {self.runs_dir}: "
+                f"{error.strerror or error}. Free some space or mend the folder; the same command "
+                "resumes."
             ) from error
         self._failure_file(record.key).unlink(missing_ok=True)
         self.checkpoint_of(record.key).unlink(missing_ok=True)
 
     def _write(self, record: TrialRecord) -> None:
-        """Writes the record's folder under another name, then renames it."""
+        """Writes the record's folder under a temporary name, then renames it."""
         import torch
 
-        from ablations.trial.run import read_final_weights  # loads torch, which reading need not
+        from ablations.trial.run import (
+            read_final_weights,  # loads torch, which reading does not need
+        )
 
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self._trials))
         torch.save(read_final_weights(self.checkpoint_of(record.key)), staging / "weights.pt")
@@ -161,15 +163,15 @@ class Ledger:
             "sha256": {name: hash_file(staging / name) for name in ("correct.npy", "weights.pt")},
         }
         write_atomically(staging / "record.json", json.dumps(content, indent=1) + "\n")
-        staging.chmod(0o755)  # mkdtemp lets only the owner read
+        staging.chmod(0o755)  # mkdtemp makes it readable by the owner only
         staging.rename(self._trials / record.key)
 
     def add_failure(self, failure: Failure) -> None:
-        """Keeps why a trial failed; it stays to be done."""
+        """Adds the reason why a trial failed; the trial remains to be run."""
         write_atomically(self._failure_file(failure.key), json.dumps(asdict(failure), indent=1))
 
     def add_look(self, experiment: str, recipe_name: str, seeds: Sequence[int]) -> None:
-        """Keeps with which seeds a table was looked at, once for each set of seeds."""
+        """Adds a look at a table, unless it was looked at with the same seeds before."""
         looks = self._read_looks()
         own = looks.setdefault(f"{experiment}/{recipe_name}", [])
         if sorted(seeds) not in own:
@@ -177,7 +179,7 @@ class Ledger:
             write_atomically(self._looks_file, json.dumps(looks, indent=1) + "\n")
 
     def list_looks(self, experiment: str, recipe_name: str) -> list[list[int]]:
-        """The seeds of all looks at a table, in the order of their first."""
+        """The seeds of all looks at a table, in order."""
         return self._read_looks().get(f"{experiment}/{recipe_name}", [])
 
     @property
@@ -192,7 +194,7 @@ class Ledger:
         except (OSError, ValueError) as error:
             raise MachineError(
                 f"{self._looks_file} must hold the looks at tables as JSON, got {error}. "
-                "Mend it; without it a table's error rate is unknown."
+                "Repair it; without it the error rate of tables is unknown."
             ) from error
         return looks
 
@@ -208,17 +210,17 @@ class Ledger:
             return Failure(key=key, reason=f"its report is unreadable: {error}", details="")
 
     def _sweep(self) -> None:
-        """Removes what a killed writer left half-written."""
+        """Removes unfinished records that a killed process left behind."""
         for staging in self._trials.glob(".staging-*"):
             shutil.rmtree(staging)
 
 
 def read_record(folder: Path) -> TrialRecord:
-    """Reads a trial's folder and checks it whole: checksums, identity, outcomes.
+    """Reads a trial's folder, and checks its checksums, identity and outcomes.
 
     Raises:
         OSError: If a file is missing or unreadable.
-        ValueError: If a content does not fit, a checksum differs, or the identity is another's.
+        ValueError: If a value has the wrong type, a checksum or the identity differs.
         KeyError: If a field is missing.
         TypeError: If a field has another type.
     """
@@ -237,9 +239,9 @@ def read_record(folder: Path) -> TrialRecord:
         key=folder.name,
         facts=content["facts"],
         epochs=(
-            *(EpochRecord(**epoch) for epoch in earlier),
-            EpochRecord(**last, correct=tuple(correct.tolist())),
+            *map(EPOCH_CODEC.validate_python, earlier),
+            EPOCH_CODEC.validate_python({**last, "correct": tuple(correct.tolist())}),
         ),
-        environment=Environment(**content["environment"]),
+        environment=ENVIRONMENT_CODEC.validate_python(content["environment"]),
         finished_at=float(content["finished_at"]),
     )

@@ -1,4 +1,4 @@
-"""Variants x seeds -> trials with identity; what is done, and what is to do."""
+"""Plans: the trials of an experiment, each with its identity and state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,31 +12,31 @@ from ablations.matrix import Matrix, Variant
 from sknet.spec import NetworkSpec
 
 PROCEDURE = 1
-"""Goes up by one with every change of code that changes results, so old trials are not reused."""
+"""Increased with every change of code that changes results, so that old trials are not reused."""
 
 State = Literal["finished", "diverged", "failed", "to run", "skipped"]
-"""What is known of a trial; a diverged one is done, a failed one is tried again."""
+"""State of a trial; a diverged one is complete, a failed one is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """All that a trial's numbers depend on."""
+    """Everything that a trial's numbers depend on."""
 
     network: NetworkSpec
-    """What is trained."""
+    """Network to train."""
 
     recipe: Recipe
-    """How; of its seeds only `seed` counts, and of its body only what `network` holds."""
+    """Training recipe; its seeds and body do not count beyond `seed` and `network`."""
 
     dataset: Dataset
-    """On what."""
+    """Dataset to train on."""
 
     seed: int
-    """Source of all randomness."""
+    """Seed of all random numbers."""
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
-        """The spec as plain values, without labels."""
+        """The spec as plain values, without display names."""
         return {
             "procedure": PROCEDURE,
             "network": self.network.architecture(),
@@ -59,36 +59,36 @@ def make_key(facts: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTrial:
-    """A trial and what is known of it."""
+    """A trial with its state."""
 
     variant: Variant
-    """The row of the table that it belongs to."""
+    """Variant that it belongs to."""
 
     spec: TrialSpec
-    """What it depends on."""
+    """Everything that its numbers depend on."""
 
     state: State
-    """Whether it is done."""
+    """State of the trial."""
 
     reason: str = ""
-    """Why it is skipped or failed."""
+    """Why it is skipped, failed or diverged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The trials of one experiment with one recipe, variants in order, seeds within them."""
+    """The trials of one experiment on one recipe, by variant, then by seed."""
 
     experiment: str
     """Name of the experiment."""
 
     recipe_name: str
-    """Name of the recipe, with what was changed in it."""
+    """Name of the recipe, with the changes to it."""
 
     recipe: Recipe
     """The recipe."""
 
     matrix: Matrix
-    """All rows that the experiment declares, and how they came about."""
+    """The variants that the experiment declares, and those that were left out."""
 
     trials: tuple[PlannedTrial, ...]
     """All trials that were asked for."""
@@ -96,16 +96,16 @@ class Plan:
     """How the run was narrowed or altered on the command line; empty for the declared one."""
 
     is_narrowed: bool = False
-    """Whether seeds or variants were chosen, so that the table is not the recipe's whole one."""
+    """Whether only some seeds or variants were chosen."""
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """All rows that the experiment declares."""
+        """All variants that the experiment declares."""
         return self.matrix.variants
 
     @property
     def to_run(self) -> list[PlannedTrial]:
-        """What must be trained, seed by seed so that a table fills evenly."""
+        """Trials that must be trained, seed by seed so that a table fills evenly."""
         waiting = [trial for trial in self.trials if trial.state in ("to run", "failed")]
         return sorted(waiting, key=lambda trial: self.recipe.seeds.index(trial.spec.seed))
 
@@ -118,7 +118,7 @@ class Plan:
 def build_specs(
     variants: Sequence[Variant], recipe: Recipe, dataset: Dataset
 ) -> list[tuple[Variant, TrialSpec]]:
-    """Every variant with every seed, variants in order and seeds within them."""
+    """Combines every variant with every seed, by variant, then by seed."""
     return [
         (variant, TrialSpec(network=variant.network, recipe=recipe, dataset=dataset, seed=seed))
         for variant in variants

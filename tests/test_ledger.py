@@ -1,10 +1,13 @@
-"""The ledger keeps whole records, tells damaged ones, and has one writer."""
+"""The ledger writes records atomically, reports damaged ones, and has one writer."""
 
+import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +37,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def record(ledger: Ledger, spec: TrialSpec, cache_dir: Path) -> TrialRecord:
-    """A trial that was trained, with its checkpoint where the ledger looks for it."""
+    """A trained trial, with its checkpoint where the ledger expects it."""
     checkpoint = ledger.checkpoint_of(spec.key)
     device = torch.device("cpu")
     epochs = run_trial(spec, cache_dir=cache_dir, checkpoint=checkpoint, device=device)
@@ -47,6 +50,21 @@ def record(ledger: Ledger, spec: TrialSpec, cache_dir: Path) -> TrialRecord:
     )
 
 
+def set_value(*keys: Any) -> Callable[[Path], None]:
+    """An edit of a JSON file: the keys of a value, followed by its new value."""
+    *path, last, value = keys
+
+    def change(file: Path) -> None:
+        content = json.loads(file.read_text())
+        inner = content
+        for key in path:
+            inner = inner[key]
+        inner[last] = value
+        file.write_text(json.dumps(content))
+
+    return change
+
+
 def keep(ledger: Ledger, record: TrialRecord) -> Path:
     """Adds the record and returns its folder."""
     with ledger.writing():
@@ -54,8 +72,8 @@ def keep(ledger: Ledger, record: TrialRecord) -> Path:
     return ledger.runs_dir / "trials" / record.key
 
 
-def test_a_record_is_read_as_it_was_written(ledger: Ledger, record: TrialRecord) -> None:
-    """Every epoch, every image's outcome, time and memory too."""
+def test_a_record_is_read_back_unchanged(ledger: Ledger, record: TrialRecord) -> None:
+    """Every epoch and every image, with times and memory."""
     keep(ledger, record)
 
     [found] = ledger.examine([record.key]).records.values()
@@ -74,10 +92,10 @@ def test_weights_are_kept_and_the_checkpoint_goes(ledger: Ledger, record: TrialR
     assert not ledger.checkpoint_of(record.key).exists()
 
 
-def test_a_record_counts_wherever_it_is_copied_to(
+def test_a_copied_record_is_valid_in_any_directory(
     ledger: Ledger, record: TrialRecord, tmp_path: Path
 ) -> None:
-    """Results of another machine are brought by copying folders."""
+    """Results of several machines are merged by copying folders."""
     folder = keep(ledger, record)
     other = Ledger(tmp_path / "elsewhere")
     shutil.copytree(folder, tmp_path / "elsewhere" / "trials" / record.key)
@@ -98,12 +116,16 @@ def test_a_record_counts_wherever_it_is_copied_to(
             lambda path: path.write_text(path.read_text().replace('"seed": 0', '"seed": 1')),
             "the facts must have the key",
         ),
+        ("record.json", set_value("epochs", 0, "top1_error", "x"), "top1_error"),
+        ("record.json", set_value("epochs", 1, "train_seconds", None), "train_seconds"),
+        ("record.json", set_value("epochs", 1, "is_last", None), "is_last"),
+        ("record.json", set_value("environment", "device", ["CPU"]), "device"),
     ],
 )
-def test_damage_is_told(
+def test_a_damaged_record_is_reported_and_kept(
     ledger: Ledger, record: TrialRecord, name: str, damage: object, message: str
 ) -> None:
-    """Whatever was lost or changed; and the record is kept aside, not thrown away."""
+    """Whatever is missing, changed or of the wrong type; the record is moved aside, not deleted."""
     folder = keep(ledger, record)
     damage(folder / name)  # type: ignore[operator]
 
@@ -117,7 +139,7 @@ def test_damage_is_told(
 
 
 def test_a_failure_is_kept_until_the_trial_ends(ledger: Ledger, record: TrialRecord) -> None:
-    """Failed is not done, and done is no longer failed."""
+    """A failed trial is tried again; once it has ended, it is no longer failed."""
     failure = Failure(key=record.key, reason="ValueError: no", details="Traceback …")
     with ledger.writing():
         ledger.add_failure(failure)
@@ -128,8 +150,8 @@ def test_a_failure_is_kept_until_the_trial_ends(ledger: Ledger, record: TrialRec
     assert ledger.examine([record.key]).failures == {}
 
 
-def test_a_killed_writer_leaves_no_half_record(ledger: Ledger, record: TrialRecord) -> None:
-    """What it was writing is swept away by the next one."""
+def test_a_killed_process_leaves_no_partial_record(ledger: Ledger, record: TrialRecord) -> None:
+    """The next process cleans up."""
     staging = ledger.runs_dir / "trials" / ".staging-abc"
     staging.mkdir(parents=True)
     (staging / "weights.pt").write_bytes(b"half")
@@ -139,25 +161,25 @@ def test_a_killed_writer_leaves_no_half_record(ledger: Ledger, record: TrialReco
     assert not staging.exists()
 
 
-def test_a_full_disk_is_told(
+def test_a_full_disk_is_reported(
     ledger: Ledger, record: TrialRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The trial is not lost: its checkpoint stays, and no half-record is there."""
+    """The trial is not lost: its checkpoint is kept, and no partial record exists."""
 
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("numpy.save", refuse)
 
-    with pytest.raises(MachineError, match=r"No space left on device\. Make room"):
+    with pytest.raises(MachineError, match=r"No space left on device\. Free some space"):
         keep(ledger, record)
 
     assert ledger.checkpoint_of(record.key).is_file()
     assert ledger.examine([record.key]).records == {}
 
 
-def test_there_is_one_writer(ledger: Ledger) -> None:
-    """Two would train the same trials twice, and MLflow's file would suffer."""
+def test_a_second_writer_is_refused(ledger: Ledger) -> None:
+    """Two would train the same trials twice."""
     code = f"""
 from pathlib import Path
 from ablations.errors import MachineError
@@ -173,11 +195,11 @@ except MachineError as error:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
 
-    assert "must have one writer" in answer.stdout
+    assert "another run is using" in answer.stdout
 
 
-def test_an_impossible_folder_is_told(tmp_path: Path) -> None:
-    """A file stands in its place."""
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
+    """With the option that chooses another folder."""
     (tmp_path / "file").write_text("")
 
     with (
@@ -187,15 +209,15 @@ def test_an_impossible_folder_is_told(tmp_path: Path) -> None:
         pass
 
 
-def test_an_unknown_trial_is_simply_not_there(ledger: Ledger) -> None:
-    """And asking creates nothing."""
+def test_nothing_is_known_of_an_unknown_trial(ledger: Ledger) -> None:
+    """Asking creates nothing."""
     findings = ledger.examine(["0" * 12])
 
     assert (findings.records, findings.failures, findings.corrupt) == ({}, {}, {})
     assert not ledger.runs_dir.joinpath("trials").exists()
 
 
-def test_a_diverged_record_is_done(ledger: Ledger, record: TrialRecord) -> None:
+def test_a_diverged_trial_is_complete(ledger: Ledger, record: TrialRecord) -> None:
     """It would diverge again."""
     last = replace(record.epochs[-1], diverged=True, train_loss=float("nan"))
 
@@ -205,8 +227,8 @@ def test_a_diverged_record_is_done(ledger: Ledger, record: TrialRecord) -> None:
     assert found.state == "diverged"
 
 
-def test_looks_are_remembered_in_order(ledger: Ledger) -> None:
-    """Each set of seeds once, for each table apart."""
+def test_looks_are_kept_in_order(ledger: Ledger) -> None:
+    """Each set of seeds once, separately for each table."""
     with ledger.writing():
         for seeds in ((0, 1, 2), (4, 3), (2, 1, 0)):
             ledger.add_look("e", "quick", seeds)
@@ -215,8 +237,8 @@ def test_looks_are_remembered_in_order(ledger: Ledger) -> None:
     assert ledger.list_looks("e", "quick epochs=1") == []
 
 
-def test_damaged_looks_are_no_table_without_past(ledger: Ledger) -> None:
-    """A table would pass for a planned one."""
+def test_damaged_looks_are_reported(ledger: Ledger) -> None:
+    """Without them an exploratory table would look like a planned one."""
     with ledger.writing():
         (ledger.runs_dir / "looks.json").write_text("{")
 

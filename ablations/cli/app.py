@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
-from rich.logging import RichHandler
 
 from ablations.cli.display import stderr
 from ablations.cli.list import list_experiments
@@ -60,11 +59,19 @@ def main_run() -> NoReturn:
     _start(single)
 
 
+class _Printer(logging.Handler):
+    """Prints warnings above the progress bars, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a record."""
+        stderr.print(self.format(record), soft_wrap=True)
+
+
 def _start(program: Callable[[], Any]) -> NoReturn:
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
-        handlers=[RichHandler(console=stderr, show_time=False, show_path=False)],
+        handlers=[_Printer()],
     )
     try:
         program()

@@ -1,4 +1,4 @@
-"""Whether variants cost about as much as the one that their experiment's budget names."""
+"""The budget of an experiment: whether its variants are about as complex as one of them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from ablations.formatting import format_cost, format_share
 
 @dataclass(frozen=True, kw_only=True)
 class Distance:
-    """How far a variant's cost is from the budget's measure."""
+    """Distance of a variant from its experiment's budget."""
 
     variant: str
-    """The variant."""
+    """Name of the variant."""
 
     cost: int
-    """What it costs: multiply-adds or parameters of the network that is trained."""
+    """Multiply-adds or parameters of the trained network."""
 
     share: float
-    """How much more than the measure that is, as a share of it; negative if less."""
+    """Relative difference from the reference variant; negative if smaller."""
 
     is_free: bool
-    """Whether the budget lets it cost what it likes."""
+    """Whether the budget exempts the variant."""
 
     is_within: bool
-    """Whether it is within the tolerance."""
+    """Whether the variant is within the tolerance."""
 
 
 def measure_distances(budget: Budget, scales: Mapping[str, Scales]) -> tuple[Distance, ...]:
-    """The distance of every variant's trained network from the measure."""
+    """Measures the distance of every variant from the reference variant."""
     measure = get_cost(scales[budget.to].trained, budget.match)
     distances = []
     for name, own in scales.items():
@@ -52,16 +52,16 @@ def measure_distances(budget: Budget, scales: Mapping[str, Scales]) -> tuple[Dis
 def check_budget(
     config: Config, experiment: str, scales: Mapping[str, Scales], *, asked: Collection[str]
 ) -> None:
-    """Makes sure that the variants that are asked for meet the experiment's budget, if any.
+    """Checks that the variants asked for are within the experiment's budget, if it has one.
 
     Args:
-        config: Where the experiment stands.
-        experiment: Its name.
+        config: Configuration that holds the experiment.
+        experiment: Name of the experiment.
         scales: Complexities of all its variants.
         asked: Names of the variants that will be compared.
 
     Raises:
-        InputError: With every one of them that does not.
+        InputError: With every variant that is not.
     """
     budget = config.experiment(experiment).budget
     if budget is None:
@@ -80,5 +80,5 @@ def check_budget(
 
 
 def get_cost(complexity: Complexity, match: str) -> int:
-    """The multiply-adds (`macs`) or the parameters (`params`)."""
+    """Multiply-adds (`macs`) or parameters (`params`)."""
     return complexity.macs if match == "macs" else complexity.params

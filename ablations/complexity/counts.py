@@ -16,9 +16,9 @@ from sknet.spec import NetworkSpec, UserOperator
 COUNTED = frozenset({"conv", "linear"})
 """Operators whose multiply-adds the papers count."""
 COUNTED_OF_USERS = frozenset({"addmm", "bmm", "einsum", "matmul"})
-"""Products of matrices, which a user's own operator may hold besides."""
+"""Products of matrices, which are counted in operators of users."""
 COUNTED_BY_FVCORE_ONLY = frozenset({"batch_norm", "adaptive_avg_pool2d"})
-"""Operators that fvcore counts and the papers do not."""
+"""Operators that fvcore counts but the papers do not."""
 FREE = frozenset(
     {
         "aten::add",
@@ -36,7 +36,7 @@ FREE = frozenset(
         "aten::unsqueeze",
     }
 )
-"""Operators that fvcore does not know and that are taken as free; any other is an error."""
+"""Operators unknown to fvcore that are considered free; any other is an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,47 +54,47 @@ class Complexity:
     fully connected layers, and the rescaling of channels in Select."""
 
     rescaling_macs: int
-    """The part of `macs` that is rescaling; it follows from shapes, not from how it is done."""
+    """The part of `macs` for rescaling, computed from shapes."""
 
     fvcore_total: int | None
-    """fvcore's own total, which counts batch normalisation and not the rescaling; None if PyTorch's
-    counter stood in for it."""
+    """fvcore's total, which includes batch normalisation but not rescaling; None if PyTorch's
+    counter was used instead."""
 
     uncounted: tuple[str, ...]
-    """Operators that fvcore does not know and takes as free."""
+    """Operators that are unknown to fvcore and not counted."""
 
 
 @dataclass(frozen=True)
 class TorchvisionNetwork:
-    """A network that sknet does not build, to be counted as torchvision builds it."""
+    """A network of torchvision that sknet does not build."""
 
     name: str
-    """torchvision's name."""
+    """Name in torchvision."""
 
     in_channels: ClassVar[int] = 3
 
     def architecture(self) -> dict[str, str]:
-        """What tells it from others in the cache."""
+        """Key of the network in the cache."""
         return {"torchvision": self.name}
 
 
 @dataclass(frozen=True)
 class Sized:
-    """A network and the side of the square images that it is counted on."""
+    """A network and the size of the square images that it is counted on."""
 
     network: NetworkSpec | TorchvisionNetwork
-    """The architecture."""
+    """Network to count."""
 
     image_size: int
-    """Side in pixels."""
+    """Side of the images in pixels."""
 
 
 def count_complexities(
     networks: Iterable[Sized], *, cache_file: Path
 ) -> Mapping[Sized, Complexity]:
-    """The complexity of each network, from the cache where it is known.
+    """Counts the complexity of each network, unless it is in the cache.
 
-    A cache that cannot be written is done without: it only saves time.
+    A cache that cannot be written is ignored, since it only saves time.
     """
     source = _hash_source()
     cache = _read_cache(cache_file)
@@ -111,18 +111,16 @@ def count_complexities(
 
 
 def count_complexity(sized: Sized) -> Complexity:
-    """Builds the network and counts it; takes about a second for a large one.
+    """Builds the network and counts it; a large one takes about a second.
 
-    Where fvcore is not installed PyTorch's own counter stands in for it: of convolutions and fully
-    connected layers both count the same.
-
-    In a user's own operator products of matrices count too, its `count_rescaling(output)` is asked
-    if it has one, and what nobody counts is told in `uncounted`.
+    Without fvcore, PyTorch's own counter is used; both agree on convolutions and fully connected
+    layers. In an operator of a user, products of matrices count too, as does what its method
+    `count_rescaling(output)` returns, if it has one. Other operators are listed in `uncounted`.
 
     Raises:
         RuntimeError: If one of our networks uses an operator that is neither counted nor free.
     """
-    # Late, so that what finds everything in the cache need not load torch.
+    # Late: not needed if everything is in the cache.
     import torch
     from torch import nn
 
@@ -149,7 +147,7 @@ def count_complexity(sized: Sized) -> Complexity:
 
 
 def count_rescaling(network: Any, image: Any) -> int:
-    """Multiplications of channels by weights, from the output shapes of the units that do it.
+    """Counts multiplications of channels by weights from the output shapes of their units.
 
     Shapes:
         image: (1, C, H, W)
@@ -173,10 +171,10 @@ def count_rescaling(network: Any, image: Any) -> int:
 
 def _build(network: NetworkSpec | TorchvisionNetwork) -> Any:
     if isinstance(network, TorchvisionNetwork):
-        from torchvision.models import get_model  # only where one is asked for: it takes seconds
+        from torchvision.models import get_model  # slow to import
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # on how Inception will be initialised
+            warnings.simplefilter("ignore", FutureWarning)  # about the initialisation of Inception
             return get_model(network.name, weights=None)
     from sknet import build_network
 
@@ -186,7 +184,7 @@ def _build(network: NetworkSpec | TorchvisionNetwork) -> Any:
 def _count_macs(
     network: Any, image: Any, *, is_users: bool
 ) -> tuple[int, int | None, tuple[str, ...]]:
-    """Multiply-adds of convolutions and linear layers, fvcore's total, what it took as free."""
+    """Multiply-adds of convolutions and linear layers, fvcore's total, uncounted operators."""
     if find_spec("fvcore") is None:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
@@ -208,9 +206,9 @@ def _count_macs(
 
 
 def _analyse(network: Any, image: Any) -> tuple[dict[str, int], set[str]]:
-    """Fvcore's multiply-adds by operator, and the operators that it does not know."""
+    """Multiply-adds by operator from fvcore, and the operators that it does not know."""
     with warnings.catch_warnings():
-        # fvcore traces the network, which PyTorch has deprecated but keeps.
+        # fvcore traces the network, which PyTorch has deprecated.
         warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r"`torch\.jit", category=DeprecationWarning)
         from fvcore.nn import FlopCountAnalysis
@@ -227,7 +225,7 @@ def _make_key(sized: Sized, source: str) -> str:
 
 
 def _hash_source() -> str:
-    """SHA-256 of the package that builds the networks, and of this module."""
+    """SHA-256 of the sources of sknet and of this module."""
     import sknet
 
     digest = hashlib.sha256()
@@ -239,7 +237,7 @@ def _hash_source() -> str:
 def _read_cache(cache_file: Path) -> dict[str, Any]:
     try:
         cache = json.loads(cache_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # no cache yet, or a damaged one: it is made anew
+    except (OSError, ValueError):  # no cache yet, or a damaged one
         return {}
     return cache if isinstance(cache, dict) else {}
 

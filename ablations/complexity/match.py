@@ -1,34 +1,28 @@
-"""Finds the plain network that costs as much as another: deeper, wider, or of higher cardinality.
+"""Finds the plain network as complex as another: deeper, wider, or of higher cardinality.
 
-Candidates are compared by a formula, which is exact for plain networks; what is proposed is counted
-as any other network is.
+Candidates are compared by a formula that is exact for plain networks; the proposal is counted like
+any other network.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from math import ceil, gcd, log
-from typing import Literal
 
+from ablations.choices import By, Match
 from ablations.complexity.budget import get_cost
 from ablations.complexity.counts import Complexity
 from ablations.errors import InputError
 from sknet.spec import Body, Branch, NetworkSpec, SelectiveKernel
 from sknet.zoo import BODIES, NETWORKS
 
-By = Literal["depth", "width", "cardinality"]
-"""What the proposal has more of: bottlenecks, channels everywhere, or groups."""
-
-Match = Literal["macs", "params"]
-"""What is matched: multiply-adds or parameters."""
-
 Count = Callable[[NetworkSpec], Complexity]
 """Counts a network on the images that its body is made for."""
 
 LARGEST_FACTOR = 4
-"""By how much a proposal may be deeper, wider, or of higher cardinality than its start."""
+"""Maximum factor of depth, width or cardinality."""
 LARGEST_CHANGE = 1.5
-"""By how much the width of a group may change where groups of the same width are too coarse."""
+"""Maximum factor of the width of groups, if groups of the same width are too coarse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +33,7 @@ class Plain:
     """Depths, widths and stem."""
 
     branch: Branch
-    """Its kernel."""
+    """Kernel."""
 
     in_channels: int
     """Channels of the images."""
@@ -49,7 +43,7 @@ class Plain:
 
     @property
     def spec(self) -> NetworkSpec:
-        """What is built."""
+        """The network as a spec."""
         return NetworkSpec(
             body=self.body,
             operator=SelectiveKernel(branches=(self.branch,), attention="sum"),
@@ -59,27 +53,27 @@ class Plain:
 
     @property
     def group_width(self) -> int:
-        """Channels of a group in the first stage."""
+        """Channels per group in the first stage."""
         return self.body.mid_widths[0] // (self.branch.groups or self.body.mid_widths[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizing:
-    """A network with its cost, held against the target's."""
+    """A network with its complexity, compared with the target."""
 
     network: Plain
     """The network."""
 
     complexity: Complexity
-    """What it costs."""
+    """Its complexity."""
 
     share: float
-    """How much more than the target that is in the matched cost, as a share; negative if less."""
+    """Relative difference from the target in the matched quantity; negative if smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What a formula says of a plain network's cost."""
+class Size:
+    """Size of a plain network, computed by a formula."""
 
     macs: int
     """Multiply-adds of one forward pass on one image."""
@@ -90,34 +84,34 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """What a search found."""
+    """Result of a search."""
 
     target: Complexity
-    """What is to be matched."""
+    """Complexity to match."""
 
     body: Body
-    """The target's body, which variants change."""
+    """Body of the target."""
 
     start: Sizing
-    """The network that was changed."""
+    """Network that the search started from."""
 
     found: Sizing
-    """The change of it that costs as much as the target, as nearly as it can."""
+    """Network closest to the target."""
 
     note: str
-    """What else the change does; empty if nothing."""
+    """Other effects of the change; empty if there are none."""
 
 
 def choose_start(to: str, start: str | None = None) -> Plain:
-    """The network to start from, made for the images and classes of the network `to`.
+    """Chooses the network to start from, for the images and classes of the network `to`.
 
     Args:
-        to: A network of the zoo.
-        start: Another one, with one kernel and no attention; if None, the ResNeXt of the body of
-            `to`: one 3x3 kernel, of as many groups as its first branch has.
+        to: Name of a network of the zoo.
+        start: Name of another one, with one kernel and no attention; if None, the ResNeXt on the
+            body of `to`, with one 3x3 kernel and the groups of its first branch.
 
     Raises:
-        InputError: If a name is wrong, or stands for a network that cannot be changed so.
+        InputError: If a name is unknown, or its network cannot be changed in this way.
     """
     target, target_body, branches = _find_network(to, flag="--to")
     if start is None:
@@ -145,25 +139,25 @@ def choose_start(to: str, start: str | None = None) -> Plain:
 def propose(
     to: str, start: Plain, *, by: By, match: Match, tolerance: float, count: Count
 ) -> Proposal:
-    """The change of `start` that costs as much as the network `to`, as nearly as it can.
+    """Proposes the change of `start` that is closest to the network `to`.
 
-    By depth, one stage gets more bottlenecks, or fewer. Of the stages that come within the
-    tolerance it is the one that is also nearest in the other cost; if none does, the nearest one.
-    By width, all widths but the stem's grow; by cardinality, those of the spatial operator alone.
-    Both ways groups stay as wide as they are; where that is too coarse for the tolerance, groups
-    up to half as wide again are tried too.
+    By depth, the number of bottlenecks changes in one stage: among the stages that come within the
+    tolerance, the one that is also closest in the other quantity; if there is none, the closest. By
+    width, all widths except the stem's grow; by cardinality, only those of the spatial operator. In
+    both cases the width of groups is kept; if that is too coarse for the tolerance, groups of up to
+    1.5 times the width are tried too.
 
     Args:
-        to: The network of the zoo that is to be matched.
-        start: What is changed.
-        by: How.
-        match: Which cost is matched.
-        tolerance: Largest distance that will do, as a share.
+        to: Name of the network to match.
+        start: Network to change.
+        by: What to increase.
+        match: Quantity to match.
+        tolerance: Largest acceptable relative distance.
         count: Counts networks.
     """
     network, body, _ = _find_network(to, flag="--to")
     target = count(network)
-    goal = Estimate(macs=target.macs, params=target.params)
+    goal = Size(macs=target.macs, params=target.params)
     if by == "depth":
         found = _search_depths(start, goal, match=match, tolerance=tolerance)
     else:
@@ -185,12 +179,12 @@ def propose(
     )
 
 
-def estimate_cost(network: Plain) -> Estimate:
-    """Multiply-adds and parameters, from the sizes of all convolutions and the classifier.
+def compute_size(network: Plain) -> Size:
+    """Computes multiply-adds and parameters from the convolutions and the classifier.
 
     >>> body = Body(depths=(1,), mid_widths=(4,), out_widths=(64,))
     >>> branch = Branch(groups=2)
-    >>> estimate_cost(Plain(body=body, branch=branch, in_channels=3, num_classes=10)).params
+    >>> compute_size(Plain(body=body, branch=branch, in_channels=3, num_classes=10)).params
     10914
     """
     macs = params = 0
@@ -198,11 +192,11 @@ def estimate_cost(network: Plain) -> Estimate:
         macs += weights * side**2
         params += weights + 2 * outputs  # batch normalisation follows each
     features, classes = network.body.out_widths[-1], network.num_classes
-    return Estimate(macs=macs + features * classes, params=params + (features + 1) * classes)
+    return Size(macs=macs + features * classes, params=params + (features + 1) * classes)
 
 
 def _list_convolutions(network: Plain) -> Iterator[tuple[int, int, int]]:
-    """Weights and outputs of every convolution, and the side of the square map that it gives."""
+    """Weights and outputs of every convolution, and the side of its square output."""
     body, branch = network.body, network.branch
     stem = body.stem
     side = ceil(body.input_size / stem.stride)
@@ -219,9 +213,9 @@ def _list_convolutions(network: Plain) -> Iterator[tuple[int, int, int]]:
 
 
 def render_yaml(proposal: Proposal) -> str:
-    """The settings that make the proposal a variant of an experiment on the target's body.
+    """Renders the settings of a variant that is the proposal, on the target's body.
 
-    On a body that is narrower than the paper's they stand under `on`, in its own numbers.
+    On a body that is narrower than the paper's they are below `on`, in the body's own numbers.
     """
     network, body = proposal.found.network, proposal.body
     lines = [f"branches: [{{{_describe_kernel(network.branch)}}}]", "attention: sum"]
@@ -256,7 +250,7 @@ def _find_network(name: str, *, flag: str) -> tuple[NetworkSpec, Body, tuple[Bra
     return network, network.body, network.operator.branches
 
 
-def _search_depths(start: Plain, goal: Estimate, *, match: Match, tolerance: float) -> Plain:
+def _search_depths(start: Plain, goal: Size, *, match: Match, tolerance: float) -> Plain:
     """The best number of bottlenecks in one stage."""
     largest = LARGEST_FACTOR * sum(start.body.depths)
     found = [
@@ -274,21 +268,23 @@ def _deepen(start: Plain, stage: int, depth: int) -> Plain:
     return replace(start, body=replace(start.body, depths=depths))
 
 
-def _find_nearest(networks: Iterable[Plain], goal: Estimate, match: Match) -> Plain:
+def _find_nearest(networks: Iterable[Plain], goal: Size, match: Match) -> Plain:
     return min(networks, key=lambda network: abs(_compare(network, goal, match)))
 
 
-def _compare(network: Plain, goal: Estimate, match: Match) -> float:
-    """How much more the network costs, as a share of the goal."""
-    cost: int = getattr(estimate_cost(network), match)
+def _compare(network: Plain, goal: Size, match: Match) -> float:
+    """Relative difference of a network from the goal; negative if smaller."""
+    cost: int = getattr(compute_size(network), match)
     measure: int = getattr(goal, match)
     return cost / measure - 1
 
 
 def _widen(start: Plain, by: By) -> Iterator[Plain]:
-    """Networks of more and more groups, all as wide as the start's."""
+    """Yields networks with more and more groups of the same width."""
     groups = start.branch.groups
-    if groups is None or groups == 1:  # one channel or all in a group: their number says nothing
+    if (
+        groups is None or groups == 1
+    ):  # with one channel or all channels per group, their number means nothing
         return
     for number in range(1, LARGEST_FACTOR * groups + 1):
         body = _scale(start.body, number, groups, by)
@@ -297,7 +293,7 @@ def _widen(start: Plain, by: By) -> Iterator[Plain]:
 
 
 def _widen_freely(start: Plain, by: By) -> Iterator[Plain]:
-    """Wider and wider networks, with the number of groups that keeps their width most nearly."""
+    """Yields wider and wider networks, with the number of groups that best keeps their width."""
     widths = start.body.mid_widths + (start.body.out_widths if by == "width" else ())
     unit = gcd(*widths)
     for number in range(1, LARGEST_FACTOR * unit + 1):
@@ -309,7 +305,7 @@ def _widen_freely(start: Plain, by: By) -> Iterator[Plain]:
 
 
 def _choose_groups(start: Plain, body: Body) -> list[int | None]:
-    """The number of groups for the wider body; none if no number keeps them nearly as wide."""
+    """Numbers of groups for the wider body; empty if none roughly keeps their width."""
     if start.branch.groups in (None, 1):
         return [start.branch.groups]
     common = gcd(*body.mid_widths)
@@ -322,7 +318,7 @@ def _choose_groups(start: Plain, body: Body) -> list[int | None]:
 
 
 def _scale(body: Body, numerator: int, denominator: int, by: By) -> Body | None:
-    """The body with widths multiplied by a fraction; None if one is no whole number then."""
+    """The body with widths multiplied by a fraction; None if a width would not be whole."""
     chosen = body.mid_widths + (body.out_widths if by == "width" else ())
     if any(width * numerator % denominator for width in chosen):
         return None

@@ -1,4 +1,4 @@
-"""The proof that our networks are the papers': every printed complexity against our count."""
+"""Comparison of every printed complexity with our count of the same network."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ UNITS: Mapping[Complexities, int] = {"params_m": 10**6, "gflops": 10**9, "mflops
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One printed cell, held against ours."""
+    """One printed cell, compared with ours."""
 
     table: str
     """Key of the table."""
@@ -40,20 +40,20 @@ class Check:
     """The number as it is printed."""
 
     ours: str | None
-    """Ours at one more digit; None if there is no network to count."""
+    """Ours with one more digit; None if there is no network to count."""
 
     difference: str | None
-    """Ours, at the printed precision, less the printed number; None where it makes no sense."""
+    """Ours minus the printed number, at the printed precision; None if not applicable."""
 
     verdict: Verdict
-    """What comes of it."""
+    """Verdict on the cell."""
 
     reason: str
     """Why it differs."""
 
 
 class _Judged(TypedDict):
-    """The part of a check that is judged."""
+    """The part of a check that results from the comparison."""
 
     ours: str | None
     difference: str | None
@@ -62,7 +62,7 @@ class _Judged(TypedDict):
 
 
 def list_networks(tables: Mapping[str, PaperTable]) -> list[Sized]:
-    """Every network that the tables' cells speak of and that can be counted."""
+    """Lists every network in the tables that can be counted."""
     return [
         sized
         for table in tables.values()
@@ -78,7 +78,7 @@ def check_tables(
 
     Args:
         tables: The printed tables.
-        complexities: Of all that `list_networks` names.
+        complexities: Complexities of all networks from `list_networks`.
     """
     for key, table in tables.items():
         for name, row in table.rows.items():
@@ -106,7 +106,7 @@ def _find_network(row: PaperRow) -> Sized | None:
 
 
 def _judge_shape(row: PaperRow, column: str) -> _Judged | None:
-    """What comes of a body's shape; None if nothing is printed."""
+    """Compares the shape of a body; None if nothing is printed."""
     if getattr(row, column) is None:
         return None
     body = NETWORKS[row.network].body if row.network else None
@@ -122,7 +122,7 @@ def _judge_shape(row: PaperRow, column: str) -> _Judged | None:
 def _judge_complexity(
     row: PaperRow, column: Complexities, complexities: Mapping[Sized, Complexity]
 ) -> _Judged | None:
-    """What comes of a count; None if nothing is printed."""
+    """Compares a count; None if nothing is printed."""
     printed: Decimal | None = getattr(row, column)
     if printed is None:
         return None
@@ -144,7 +144,7 @@ def _judge_complexity(
 def _explain(
     row: PaperRow, column: Complexities, *, rounded: Decimal, found: Complexity
 ) -> tuple[Verdict, str]:
-    """What comes of a cell that was counted, and why."""
+    """Verdict on a counted cell, and the reason."""
     printed: Decimal = getattr(row, column)
     if row.network is None:
         return "published only", "torchvision's network, by our count"
@@ -160,7 +160,7 @@ def _explain(
 
 
 def _round(count: int, column: Complexities, like: Decimal) -> Decimal:
-    """A count in the column's unit, with as many decimals as `like`."""
+    """A count in the unit of the column, with the decimals of `like`."""
     return (Decimal(count) / UNITS[column]).quantize(like, rounding=ROUND_HALF_UP)
 
 

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from ablations.choices import Match
 from ablations.config.columns import COLUMNS
 from ablations.config.expansion import Expansion, expand
 from ablations.config.variants import Strict, VariantSettings, check_name, wrap_text
@@ -24,9 +25,6 @@ LABEL_LENGTH = 120
 
 Column = Annotated[str, AfterValidator(lambda name: check_name(name, COLUMNS))]
 """A setting that a table shows."""
-
-Match = Literal["macs", "params"]
-"""Cost that networks are matched in: multiply-adds or parameters."""
 
 Form = Literal["better", "equivalent", "for_every", "at_least_one", "best"]
 """Forms of a claim."""

@@ -1,12 +1,12 @@
-"""A study and its table -> figures: their data, drawings, and files."""
+"""The figures of a study: what they plot, how they are drawn, and their forms as files."""
 
-from ablations.figures.charts import Chart, Results, build_charts, list_charts
-from ablations.figures.drawings import State, check_svg, draw, render_png, render_svg
+from ablations.figures.charts import Chart, Source, build_charts, list_charts
+from ablations.figures.rendering import State, check_svg, draw, render_png, render_svg
 from ablations.figures.svg import parse_svg
 
 __all__ = [
     "Chart",
-    "Results",
+    "Source",
     "State",
     "build_charts",
     "check_svg",

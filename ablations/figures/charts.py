@@ -1,6 +1,7 @@
-"""The data of every figure, and the registry of figures; nothing is drawn here.
+"""A table and its curves -> the exact data of each figure, without drawing.
 
-Adding a figure takes one entry of `FIGURES` and the two functions that it names.
+Adding a figure takes a function that selects its data, one that draws it, and an entry here in
+`FIGURES`.
 """
 
 import hashlib
@@ -13,39 +14,42 @@ import pandas as pd
 from ablations.study import Study
 from ablations.tables import Table, list_curves
 
+Selected = tuple[str, pd.DataFrame]
+"""Caption of a figure, and exactly what it plots."""
+
 DECIMALS = 6
-"""Decimals of plotted numbers; further ones may depend on the machine."""
+"""Decimals of plotted data, so that last digits that differ between machines change no figure."""
 
 PAPER_PANEL = "paper, as printed"
-"""Panel of the papers' numbers, which have axes of their own."""
+"""Title of the panel with the papers' numbers, which share no axis with ours."""
 
 CURVES = {"top1_error": "top1_error_percent", "train_loss": "train_loss_nats"}
-"""Plotted columns of the learning curves, and their names in a chart."""
+"""Columns of the trials' curves that are plotted, with their names in a chart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A figure before it is drawn."""
+    """Everything about one figure except its drawing."""
 
     name: str
-    """Key in `FIGURES`, and the stem of its files."""
+    """Stem of its files, and its key in `FIGURES`."""
 
     caption: str
-    """What is shown, what bars and bands mean, and over how many seeds."""
+    """What the figure shows, the meaning of bars and bands, and the number of seeds."""
 
     data: pd.DataFrame
-    """All plotted values and nothing else, in long form, with units in the column names."""
+    """Exactly what is plotted, in long form, with units in the names of columns."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the data; charts with equal names and digests show the same."""
+        """SHA-256 of the data: charts with the same name and digest show the same."""
         text = str(self.data.to_csv(index=False, lineterminator="\n"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results:
-    """The results that figures are made of."""
+class Source:
+    """What charts are built from."""
 
     rows: pd.DataFrame
     """One row per variant, as in `Table.rows`; the papers' columns may be absent."""
@@ -57,42 +61,30 @@ class Results:
     """The variant that the others are compared with."""
 
     recipe_name: str
-    """Name of the recipe."""
+    """How the trials were trained."""
 
     margin: float
     """Points of error below which a difference does not matter."""
 
     only_printed: Collection[str] = ()
-    """Rows that are not trained; they appear only in the papers' panels."""
+    """Rows that are not trained; they appear in the papers' panels only."""
 
     @property
     def trained(self) -> pd.DataFrame:
-        """Rows of variants that are trained."""
+        """The rows that are trained."""
         return self.rows.drop(index=list(self.only_printed))
 
     @property
     def panel(self) -> str:
-        """Title of the panel of our numbers."""
+        """Title of the panel with our errors."""
         return f"recipe {self.recipe_name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FigureKind:
-    """A kind of figure."""
-
-    build: Callable[[Results], Chart | None]
-    """Builds the chart; None if there is nothing to plot."""
-
-    drawing: str
-    """Module and function that draws the chart; resolved late, because matplotlib is slow to
-    import."""
-
-
 def list_charts(study: Study, table: Table) -> tuple[Chart, ...]:
-    """Builds all charts of a study that have something to plot."""
+    """The charts of a study; a figure that has nothing to plot is left out."""
     definition = study.definition
     return build_charts(
-        Results(
+        Source(
             rows=table.rows,
             curves=list_curves(study),
             baseline=definition.baseline,
@@ -103,14 +95,18 @@ def list_charts(study: Study, table: Table) -> tuple[Chart, ...]:
     )
 
 
-def build_charts(results: Results) -> tuple[Chart, ...]:
-    """Builds all charts of some results that have something to plot."""
-    charts = (kind.build(results) for kind in FIGURES.values())
-    return tuple(chart for chart in charts if chart is not None)
+def build_charts(source: Source) -> tuple[Chart, ...]:
+    """The charts of a table; a figure that has nothing to plot is left out."""
+    return tuple(
+        Chart(name=name, caption=caption, data=data)
+        for name, figure in FIGURES.items()
+        if (found := figure.select(source)) is not None
+        for caption, data in (found,)
+    )
 
 
-def _chart_errors(results: Results) -> Chart | None:
-    rows, baseline = results.trained, results.baseline
+def _select_errors(source: Source) -> Selected | None:
+    rows, baseline, panel = source.trained, source.baseline, source.panel
     measured = _tidy(
         {
             "n": rows["n"],
@@ -118,28 +114,25 @@ def _chart_errors(results: Results) -> Chart | None:
             "half_width_points": rows["top1_error_half_width"],
         },
         baseline=baseline,
-        panel=results.panel,
+        panel=panel,
     )
     printed = _tidy(
-        {"top1_error_percent": _column(results.rows, "paper_top1_error")},
+        {"top1_error_percent": _column(source.rows, "paper_top1_error")},
         baseline=baseline,
         panel=PAPER_PANEL,
     ).dropna(subset="top1_error_percent")
     if measured["top1_error_percent"].isna().all() and printed.empty:
         return None
-    return Chart(
-        name="errors",
-        caption=(
-            f"Top-1 error on the test images, {results.panel}: mean over seeds after the last "
-            f"epoch. Bars: 95 % t-intervals for retraining, {_describe_seeds(rows['n'])}. Lower is "
-            "better." + (_PAPER_APART if len(printed) else "")
-        ),
-        data=_stack(measured, printed),
+    caption = (
+        f"Top-1 error on the test images, {panel}: mean over seeds after the last epoch; bars "
+        f"are 95 % t-intervals over retraining, {_say_seeds(rows['n'])}. Lower is better."
+        + (_PAPER_APART if len(printed) else "")
     )
+    return caption, _stack(measured, printed)
 
 
-def _chart_differences(results: Results) -> Chart | None:
-    rows, baseline, margin = results.trained, results.baseline, results.margin
+def _select_differences(source: Source) -> Selected | None:
+    rows, baseline, margin = source.trained, source.baseline, source.margin
     data = _tidy(
         {
             "n": rows["n"],
@@ -152,19 +145,16 @@ def _chart_differences(results: Results) -> Chart | None:
     )
     if data.loc[~data["is_baseline"], "difference_points"].isna().all():
         return None
-    return Chart(
-        name="differences",
-        caption=(
-            f"Difference of top-1 error from {baseline}, paired by seed, "
-            f"{_describe_seeds(rows['n'])}. Bars: 95 % intervals of single rows, not corrected "
-            f"over the table; verdicts are. Shaded: the margin of ±{margin:g} points."
-        ),
-        data=data,
+    caption = (
+        f"Difference of top-1 error from {baseline}, paired by seed, {_say_seeds(rows['n'])}; bars "
+        "are 95 % intervals of one row, not corrected over the table. Shaded: the margin of "
+        f"±{margin:g} points. Verdicts are corrected over the table."
     )
+    return caption, data
 
 
-def _chart_cost(results: Results) -> Chart | None:
-    rows, baseline = results.trained, results.baseline
+def _select_cost(source: Source) -> Selected | None:
+    rows, baseline, panel = source.trained, source.baseline, source.panel
     measured = _tidy(
         {
             "n": rows["n"],
@@ -173,12 +163,12 @@ def _chart_cost(results: Results) -> Chart | None:
             "half_width_points": rows["top1_error_half_width"],
         },
         baseline=baseline,
-        panel=results.panel,
+        panel=panel,
     )
     printed = _tidy(
         {
-            "params_millions": _column(results.rows, "paper_params_m"),
-            "top1_error_percent": _column(results.rows, "paper_top1_error"),
+            "params_millions": _column(source.rows, "paper_params_m"),
+            "top1_error_percent": _column(source.rows, "paper_top1_error"),
         },
         baseline=baseline,
         panel=PAPER_PANEL,
@@ -187,26 +177,24 @@ def _chart_cost(results: Results) -> Chart | None:
     if data.empty:
         return None
     has_paper = bool((data["panel"] == PAPER_PANEL).any())
-    return Chart(
-        name="cost",
-        caption=(
-            f"Top-1 error against the parameters of the trained network, {results.panel}: mean "
-            f"over seeds with its 95 % t-interval, {_describe_seeds(rows['n'])}. Lower and further "
-            "left is better." + (_PAPER_APART if has_paper else "")
-        ),
-        data=data.reset_index(drop=True),
+    caption = (
+        f"Top-1 error against the parameters of the network that was trained, {panel}: mean over "
+        f"seeds with its 95 % t-interval, {_say_seeds(rows['n'])}. Lower and further left is "
+        f"better.{_PAPER_APART if has_paper else ''}"
     )
+    return caption, data.reset_index(drop=True)
 
 
 _PAPER_APART = (
-    " The paper's numbers come from its own training and have a panel with separate axes."
+    " The paper's printed numbers come from its own training; they have a panel and axes of their "
+    "own."
 )
 """End of a caption if the paper has a panel."""
 
 
-def _chart_curves(results: Results) -> Chart | None:
-    variants, baseline = list(results.trained.index), results.baseline
-    known = results.curves.replace([np.inf, -np.inf], np.nan).dropna(subset=list(CURVES))
+def _select_curves(source: Source) -> Selected | None:
+    variants, baseline = list(source.trained.index), source.baseline
+    known = source.curves.replace([np.inf, -np.inf], np.nan).dropna(subset=list(CURVES))
     parts = []
     for column, quantity in CURVES.items():
         spread = known.groupby(["variant", "epoch"])[column].agg(["count", "mean", "min", "max"])
@@ -222,19 +210,38 @@ def _chart_curves(results: Results) -> Chart | None:
     data = data.sort_values(["quantity", "place", "epoch"], ascending=True)
     data = data.rename(columns={"count": "n", "min": "least", "max": "greatest"})
     columns = ["quantity", "variant", "is_baseline", "epochs_trained", "n"]
-    return Chart(
-        name="curves",
-        caption=(
-            "Test error and training loss after each epoch: mean over seeds, and a band from the "
-            f"smallest to the largest value, {_describe_seeds(data['n'])}. Dashed, in every panel: "
-            f"mean of {baseline}."
-        ),
-        data=data[[*columns, "mean", "least", "greatest"]].round(DECIMALS).reset_index(drop=True),
+    caption = (
+        "Test error and training loss after each epoch: mean over seeds, band from the smallest to "
+        f"the largest, {_say_seeds(data['n'])}. Dashed, in every panel: the mean of {baseline}."
     )
+    plotted = data[[*columns, "mean", "least", "greatest"]].round(DECIMALS)
+    return caption, plotted.reset_index(drop=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """Everything that differs between figures."""
+
+    select: Callable[[Source], Selected | None]
+    """Returns the caption and the data to plot, or None if there is nothing to plot."""
+
+    draw: str
+    """Function that draws a chart, as `module:name`; its module loads matplotlib."""
+
+
+FIGURES: Mapping[str, Figure] = {
+    "errors": Figure(select=_select_errors, draw="ablations.figures.forests:draw_errors"),
+    "differences": Figure(
+        select=_select_differences, draw="ablations.figures.forests:draw_differences"
+    ),
+    "cost": Figure(select=_select_cost, draw="ablations.figures.cost:draw_cost"),
+    "curves": Figure(select=_select_curves, draw="ablations.figures.curves:draw_curves"),
+}
+"""Every figure by the stem of its files, in the order of the report."""
 
 
 def _tidy(columns: dict[str, pd.Series], *, baseline: str, panel: str = "") -> pd.DataFrame:
-    """One row per variant, led by its panel, its name, and whether it is the baseline."""
+    """One row per variant, with its panel, its name, and whether it is the baseline."""
     frame = pd.DataFrame(columns).round(DECIMALS).rename_axis("variant").reset_index()
     frame.insert(1, "is_baseline", frame["variant"] == baseline)
     if panel:
@@ -243,32 +250,21 @@ def _tidy(columns: dict[str, pd.Series], *, baseline: str, panel: str = "") -> p
 
 
 def _stack(measured: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
-    """The rows of both panels in one frame, NaN where printed rows lack a column."""
+    """The rows of both panels in one frame; values that a printed row lacks are NaN."""
     stacked = pd.concat([measured, printed.reindex(columns=measured.columns)], ignore_index=True)
     return stacked.astype({"n": "Int64"})
 
 
 def _column(rows: pd.DataFrame, name: str) -> pd.Series:
-    """A column as numbers, NaN if it is absent."""
+    """A column as numbers; NaN if it is absent."""
     return rows[name].astype(float) if name in rows else pd.Series(np.nan, rows.index)
 
 
-def _describe_seeds(counts: pd.Series) -> str:
-    """Describes the number of seeds, as a range if rows differ.
+def _say_seeds(counts: pd.Series) -> str:
+    """The number of seeds, or its range.
 
-    >>> _describe_seeds(pd.Series([3, 3])), _describe_seeds(pd.Series([3, 0]))
+    >>> _say_seeds(pd.Series([3, 3])), _say_seeds(pd.Series([3, 0]))
     ('n = 3', 'n = 0 to 3')
     """
     least, most = int(counts.min()), int(counts.max())
     return f"n = {most}" if least == most else f"n = {least} to {most}"
-
-
-FIGURES: Mapping[str, FigureKind] = {
-    "errors": FigureKind(build=_chart_errors, drawing="ablations.figures.forests:draw_errors"),
-    "differences": FigureKind(
-        build=_chart_differences, drawing="ablations.figures.forests:draw_differences"
-    ),
-    "cost": FigureKind(build=_chart_cost, drawing="ablations.figures.cost:draw_cost"),
-    "curves": FigureKind(build=_chart_curves, drawing="ablations.figures.curves:draw_curves"),
-}
-"""All figures by name, in the order of a report."""

@@ -1,4 +1,4 @@
-"""Error against parameters with named points, as in Fig. 2 of the SKNet paper."""
+"""Error against parameters, as in Fig. 2 of the SKNet paper, with labelled points."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from ablations.figures.charts import Chart
 
 
 def draw_cost(chart: Chart) -> Figure:
-    """Draws panels below each other, with names at the right and a line from each to its point."""
+    """Draws one panel below the other; a line joins each point with its name at the right."""
     data = chart.data
     panels = list(dict.fromkeys(data["panel"]))
     most = max(int((data["panel"] == panel).sum()) for panel in panels)
@@ -30,7 +30,7 @@ def draw_cost(chart: Chart) -> Figure:
 
 
 def spread_labels(places: Sequence[float], *, gap: float) -> list[float]:
-    """Moves places in [0, 1] as little as possible until no two are closer than the gap.
+    """Moves places in [0, 1] as little as possible, so that they are at least `gap` apart.
 
     >>> [round(place, 2) for place in spread_labels([0.5, 0.5, 0.02], gap=0.1)]
     [0.45, 0.55, 0.02]

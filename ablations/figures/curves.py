@@ -13,7 +13,7 @@ from ablations.figures import style
 from ablations.figures.charts import Chart
 
 _COLUMNS = 4
-"""Panels side by side."""
+"""Panels per row."""
 
 _LABELS = {
     "top1_error_percent": "top-1 error (%)",
@@ -25,7 +25,7 @@ _WIDE = 5
 
 
 def draw_curves(chart: Chart) -> Figure:
-    """Draws one block of panels per quantity; the panels of a block share their axes."""
+    """Draws one block of panels per quantity; all panels of a block share their axes."""
     data = chart.data
     names = data.drop_duplicates("variant")
     titles = [
@@ -55,14 +55,16 @@ def _draw_block(part: SubFigure, data: pd.DataFrame, titles: list[str]) -> None:
     variants = dict.fromkeys(data["variant"])
     for place, (axes, title, name) in enumerate(zip(grid.flat, titles, variants, strict=False)):
         axes.set_title(title, loc="left", fontsize=8.5)
-        axes.tick_params(which="both", left=False, bottom=False, labelsize=8.5)
+        axes.tick_params(
+            which="both", left=False, bottom=False, labelsize=8.5
+        )  # the grid shows them
         axes.tick_params(labelbottom=place + columns >= len(titles))
         _draw_variant(axes, data[data["variant"] == name], baseline)
     _scale(grid[0, 0], data)
 
 
 def _draw_variant(axes: Axes, data: pd.DataFrame, baseline: pd.DataFrame) -> None:
-    """A variant's curve and the baseline's; for a single epoch, a point with a bar and a level."""
+    """Draws a variant's curve and the baseline's; for one epoch, a point with a bar and a level."""
     is_baseline = bool(data["is_baseline"].any())
     color = style.BLACK if is_baseline else style.BLUE
     epochs, mean = data["epochs_trained"], data["mean"]
@@ -81,7 +83,7 @@ def _draw_variant(axes: Axes, data: pd.DataFrame, baseline: pd.DataFrame) -> Non
 
 
 def _scale(axes: Axes, data: pd.DataFrame) -> None:
-    """Scales the shared axes: whole epochs, and logarithmic values if they span a wide range."""
+    """Sets whole epochs, and a logarithmic axis for values of a wide range; panels share both."""
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     if data["epochs_trained"].max() == 1:
         axes.set_xlim(0.5, 1.5)

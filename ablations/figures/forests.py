@@ -16,11 +16,11 @@ _MARKS = {
     "worse": (">", style.ORANGE),
     "equivalent": ("s", style.GREEN),
 }
-"""Marker and colour by the first word of a verdict; other verdicts are open circles."""
+"""Marker and colour by the first word of a verdict; all others are open circles."""
 
 
 def draw_errors(chart: Chart) -> Figure:
-    """Draws our errors left and the paper's right, each on its own axis, with their values."""
+    """Draws our errors at the left and the paper's at the right, each with an axis of its own."""
     data = chart.data
     panels = list(dict.fromkeys(data["panel"]))
     variants = data.drop_duplicates("variant")
@@ -42,7 +42,7 @@ def draw_errors(chart: Chart) -> Figure:
 
 
 def draw_differences(chart: Chart) -> Figure:
-    """Draws every row's interval with its verdict, and the margin around zero."""
+    """Draws zero, the margin, and each row's interval with its verdict."""
     data = chart.data
     names = _name_rows(data)
     figure = _make_figure(names)
@@ -103,7 +103,7 @@ def _draw_difference(axes: Axes, place: int, row: dict[Hashable, Any]) -> None:
 def _draw_interval(
     axes: Axes, place: int, interval: tuple[float, float], *, marker: str, color: str
 ) -> None:
-    """A value with its interval; the marker is open if the interval or the sign is unknown."""
+    """Draws a value with its interval; open if its spread or its sign is unknown."""
     value, half_width = interval
     is_open = color == style.GREY or pd.isna(half_width)
     axes.errorbar(

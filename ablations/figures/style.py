@@ -1,4 +1,4 @@
-"""Colours, sizes and lines of all figures; colours differ in grey and for colour-blind readers."""
+"""Style of all figures: colours that colour-blind readers and grey prints tell apart, sizes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +18,10 @@ LINE_HEIGHT = 0.16
 """Height of a line of text in inches."""
 
 TITLES: dict[str, Any] = {"fontsize": 9.5, "color": GREY}
-"""Style of panel titles."""
+"""Style of the titles of panels."""
 
 NAME_WIDTH = 34
-"""Maximum number of characters in a line of a variant's name."""
+"""Maximum number of characters per line of a variant's name."""
 
 SETTINGS: dict[Any, Any] = {  # matplotlib types each key as a literal
     "font.size": 9.5,
@@ -39,17 +39,17 @@ SETTINGS: dict[Any, Any] = {  # matplotlib types each key as a literal
     "ytick.labelcolor": BLACK,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
-    "text.parse_math": False,  # dollars in names are literal
+    "text.parse_math": False,  # a dollar in a variant's name is a dollar
     "axes.formatter.useoffset": False,
-    "svg.fonttype": "none",  # text can be searched, selected and read aloud
-    "svg.hashsalt": "ablations",  # reproducible ids
+    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and selected
+    "svg.hashsalt": "ablations",  # ids are the same every time
 }
 """Changes to matplotlib's defaults."""
 
 
 @contextmanager
 def use_style() -> Iterator[None]:
-    """Applies the settings of this module instead of the user's matplotlibrc."""
+    """Applies this style, ignoring the user's matplotlibrc."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(SETTINGS)
@@ -57,12 +57,12 @@ def use_style() -> Iterator[None]:
 
 
 def name_variant(name: str, is_baseline: bool, *, width: int = NAME_WIDTH) -> str:
-    """Wraps a variant's name, marked if it is the baseline."""
+    """A variant's name, wrapped, and marked if it is the baseline."""
     return fill(f"{name} (baseline)" if is_baseline else name, width)
 
 
 def count_lines(names: Iterable[str]) -> int:
-    """Counts the lines of the longest wrapped name."""
+    """Largest number of lines among wrapped names."""
     return max(name.count("\n") + 1 for name in names)
 
 
@@ -73,7 +73,7 @@ def label_rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def shade_baseline(axes: Axes, is_baseline: Sequence[bool]) -> None:
-    """Shades the baseline's row in a panel of a horizontal figure."""
+    """Shades the baseline's row of a horizontal figure."""
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     for place, marked in enumerate(is_baseline):
@@ -82,5 +82,5 @@ def shade_baseline(axes: Axes, is_baseline: Sequence[bool]) -> None:
 
 
 def write_beside(axes: Axes, place: float, text: str, *, color: str = BLACK) -> None:
-    """Writes text to the right of a row, outside the panel."""
+    """Writes a text to the right of a row, outside of the panel."""
     axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", color=color)

@@ -1,4 +1,4 @@
-"""SVG as matplotlib writes it; anything that a figure does not need is rejected."""
+"""Parses drawings of matplotlib, and rejects whatever a figure does not need."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -8,13 +8,13 @@ PROLOG = """<?xml version="1.0" encoding="utf-8" standalone="no"?>
 <!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN"
   "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">
 """
-"""Start of a file written by matplotlib; no other declaration is accepted."""
+"""Start of a file from matplotlib; no other declaration is accepted."""
 
 STYLE_SHEET = "*{stroke-linejoin: round; stroke-linecap: butt}"
 """The only accepted style sheet."""
 
 MAX_DEPTH = 32
-"""Deepest accepted nesting of elements; matplotlib's is below 10."""
+"""Maximum nesting of elements; matplotlib's is below 10."""
 
 ELEMENTS = frozenset(
     {"svg", "defs", "style", "g", "path", "use", "text", "clipPath", "rect", "pattern"}
@@ -33,24 +33,24 @@ ATTRIBUTES: Mapping[str, re.Pattern[str]] = {
     "transform": re.compile(r"(?:(?:translate|rotate|scale|matrix)\([\d.,e\s+-]*\)\s*)*"),
     "style": re.compile(rf"(?:[a-z-]+: {_STYLE_VALUE}(?:; |;?$))*"),
 }
-"""Accepted values by attribute. References stay in the file, and no value can run code."""
+"""Pattern of each attribute. References stay within the file, and no value can run code."""
 
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
 _DECLARATION = re.compile(r"<\?|<!(?!--)")
 
 
 def parse_svg(text: str) -> ElementTree.Element:
-    """Parses a drawing that is safe to embed in a page.
+    """Parses a drawing that may become part of a page.
 
     Returns:
-        The root; element and attribute names have no namespaces.
+        The root element, with all names stripped of their namespaces.
 
     Raises:
         ValueError: If it is not XML, or contains anything that a figure does not need.
     """
     content = text.removeprefix(PROLOG)
     if _DECLARATION.search(content):
-        raise ValueError("an SVG must contain no declarations except matplotlib's")
+        raise ValueError("an SVG must hold no declarations but those of matplotlib")
     try:
         root = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
@@ -60,15 +60,15 @@ def parse_svg(text: str) -> ElementTree.Element:
 
 
 def _check_element(element: ElementTree.Element, *, depth: int) -> None:
-    """Checks an element with its descendants, and removes the namespaces."""
+    """Checks an element and all elements below it, and strips namespaces."""
     name = element.tag.removeprefix(_NAMESPACE)
     if element.tag == name or name not in ELEMENTS or depth > MAX_DEPTH:
-        raise ValueError(f"an SVG must not contain the element {element.tag!r} at depth {depth}")
+        raise ValueError(f"an SVG must not hold the element {element.tag!r} at depth {depth}")
     if name == "style" and element.text != STYLE_SHEET:
-        raise ValueError("an SVG must contain no style sheet except matplotlib's")
+        raise ValueError("an SVG must hold no style sheet but that of matplotlib")
     for key, value in element.attrib.items():
         if key not in ATTRIBUTES or not ATTRIBUTES[key].fullmatch(value):
-            raise ValueError(f"an SVG must not contain the attribute {key!r}, got {value[:60]!r}")
+            raise ValueError(f"an SVG must not hold the attribute {key!r}, got {value[:60]!r}")
     element.tag = name
     attributes = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
     element.attrib.clear()

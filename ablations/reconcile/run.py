@@ -65,7 +65,12 @@ class Survey:
 
 
 def survey(
-    config: Config, names: Sequence[str], selection: Selection, *, settings: Settings
+    config: Config,
+    names: Sequence[str],
+    selection: Selection,
+    *,
+    ledger: Ledger,
+    settings: Settings,
 ) -> Survey:
     """Plans experiments and compares the plans with the ledger; trains and changes nothing.
 
@@ -75,7 +80,7 @@ def survey(
     workspace = settings.workspace
     plans = [draw_plan(config, name, selection, data_dir=workspace.data_dir) for name in names]
     _check_budgets(config, plans, workspace)
-    findings = Ledger(workspace.runs_dir).examine(list_keys(plans))
+    findings = ledger.examine(list_keys(plans))
     return Survey(plans=tuple(mark_plan(plan, findings) for plan in plans), findings=findings)
 
 
@@ -87,7 +92,9 @@ def forecast_experiments(
     Raises:
         InputError: As `survey`; and if the trials would take more than `max_hours`.
     """
-    return _forecast(config, survey(config, names, selection, settings=settings), settings)
+    ledger = Ledger(settings.workspace.runs_dir)
+    surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
+    return _forecast(config, surveyed, settings)
 
 
 def run_experiments(
@@ -114,14 +121,14 @@ def run_experiments(
         InterruptedRunError: If the user stopped the run; finished trials are kept.
     """
     workspace = settings.workspace
-    surveyed = survey(config, names, selection, settings=settings)
+    ledger = Ledger(workspace.runs_dir)
+    surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
     if settings.max_hours is not None:
         _forecast(config, surveyed, settings)
     missing = find_missing(surveyed.plans)
     earlier = [read_earlier(plan, workspace) for plan in surveyed.plans]
     if missing:
         _check_machine(missing.values(), settings)
-    ledger = Ledger(workspace.runs_dir)
     with ledger.writing(), _sending(settings) as mirror:
         scales = _count_all(config, surveyed.plans, workspace)
         send = _make_sender(mirror, surveyed.plans, scales)

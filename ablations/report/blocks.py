@@ -1,4 +1,4 @@
-"""Tables inside a README, between comments that name the file that each comes from."""
+"""Tables inside a README, between comments that name the file they are copied from."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ _BLOCK = re.compile(
 
 
 def list_blocks(text: str) -> dict[str, str]:
-    r"""Lists the content of all blocks, by the path that they name.
+    r"""Text between the comments, by the path that they name.
 
     >>> list_blocks("<!-- table: a.md -->\n| 1 |\n<!-- end of table -->")
     {'a.md': '| 1 |\n'}
@@ -19,11 +19,11 @@ def list_blocks(text: str) -> dict[str, str]:
 
 
 def fill_blocks(text: str, find_body: Callable[[str], str | None]) -> str:
-    """Replaces the content of all blocks; one without new content keeps its own.
+    """Replaces the blocks of a text; a block without a new body is unchanged.
 
     Args:
         text: Text with any number of blocks.
-        find_body: Returns the content of the block for a path; None if it is unknown.
+        find_body: Returns the body of a block by its path, or None if it is unknown.
     """
 
     def fill(found: re.Match[str]) -> str:
@@ -34,5 +34,5 @@ def fill_blocks(text: str, find_body: Callable[[str], str | None]) -> str:
 
 
 def render_block(markdown: str) -> str:
-    """Removes the heading from a table's Markdown, since the README has its own."""
+    """A table's Markdown without its heading, as the README has its own."""
     return markdown.partition("\n\n")[2]

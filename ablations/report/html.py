@@ -1,4 +1,4 @@
-"""A table with its figures and trials as one self-contained HTML file."""
+"""The report: a table with its figures and trials as one self-contained HTML file."""
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,68 +23,68 @@ class Page:
     """Content of a report."""
 
     table: Table
-    """The comparison, with its claims and notes."""
+    """The comparison table, with claims and notes."""
 
     expect: str
-    """What was expected before the trials ran."""
+    """The expectation stated before anything ran."""
 
     charts: Sequence[tuple[str, str]]
     """Caption and SVG of each figure."""
 
     trials: pd.DataFrame
-    """One row per trial, led by its id, as from `list_trials`."""
+    """One row per trial, starting with its id, as from `list_trials`."""
 
     environments: pd.DataFrame
-    """One row per environment, as from `list_environments`."""
+    """One row per combination of device and versions."""
 
     recipe: Mapping[str, Any]
-    """Fields of the recipe."""
+    """Fields of the training recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridColumn:
-    """A column of a grid."""
+class Column:
+    """One column of a grid."""
 
     heading: str
     """Its heading."""
 
     is_number: bool
-    """Whether cells are aligned right."""
+    """Whether it is aligned to the right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table of texts."""
+    """A table as text."""
 
     groups: Sequence[tuple[str, int]]
-    """Headings over neighbouring columns, each with its number of columns; empty without groups."""
+    """Headings over neighbouring columns with the number of columns; empty for none."""
 
-    columns: Sequence[GridColumn]
-    """Columns from left to right."""
+    columns: Sequence[Column]
+    """Columns from the left."""
 
     rows: Sequence[Sequence[str]]
     """Cells by row."""
 
     marked: frozenset[int] = frozenset()
-    """Index of the baseline among the rows."""
+    """Index of the baseline's row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The result of one variant."""
+    """Result for one variant."""
 
     variant: str
     """Name of the variant."""
 
     text: str
-    """Difference from the baseline."""
+    """Difference from the baseline, with its interval."""
 
     verdict: str
     """Verdict, or the reason why there is none."""
 
 
 def render_html(page: Page) -> str:
-    """Renders the report as one file without scripts, fonts or anything else to load."""
+    """Renders the report as one file without scripts, fonts or anything to fetch."""
     environment = Environment(
         loader=PackageLoader("ablations.report", package_path=""),
         autoescape=True,
@@ -111,17 +111,17 @@ def render_html(page: Page) -> str:
 
 
 def list_findings(table: Table) -> list[Finding]:
-    """Lists the differences and verdicts of all variants except the baseline."""
+    """Lists the trained variants except the baseline, in the table's order."""
     place = list(table.headings).index("difference")
     return [
         _describe_row(str(variant), row, cells[place])
         for (variant, row), cells in zip(table.rows.iterrows(), format_cells(table), strict=True)
-        if variant != table.baseline and variant not in table.only_printed
+        if cells[place] != "baseline" and variant not in table.only_printed
     ]
 
 
 def embed_svg(svg: str, *, prefix: str) -> str:
-    """Turns an SVG file into an element of a page, with a prefix for its ids.
+    """Renders an SVG file as an element of a page, with a prefix that makes its ids unique.
 
     The element is labelled by the page's element `PREFIX-caption`.
 
@@ -140,7 +140,7 @@ def embed_svg(svg: str, *, prefix: str) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Formats a value of any type for readers.
+    """Formats any value for people.
 
     >>> [format_value(value) for value in (True, None, 4.249999999999998, (0, 1), "x")]
     ['yes', '–', '4.25', '0, 1', 'x']
@@ -173,25 +173,28 @@ def _describe_part(part: Evidence) -> str:
 
 
 def _grid_table(table: Table) -> Grid:
-    """The comparison, with headings in groups."""
-    groups = groupby(column.group for column in table.shown)
+    """The comparison table, with groups of headings."""
+    groups = [heading.rpartition(": ")[0] for heading in table.headings.values()]
+    numeric = {str(key) for key in table.rows if is_numeric_dtype(table.rows[key])}
+    cells = format_cells(table)
+    place = list(table.headings).index("difference")
     return Grid(
-        groups=[(group, len(list(members))) for group, members in groups],
+        groups=[(group, len(list(members))) for group, members in groupby(groups)],
         columns=[
-            GridColumn(heading=column.heading, is_number=column.key in table.numeric)
-            for column in table.shown
+            Column(heading=heading.rpartition(": ")[2], is_number=key in numeric)
+            for key, heading in table.headings.items()
         ],
-        rows=format_cells(table),
-        marked=frozenset(i for i, name in enumerate(table.rows.index) if name == table.baseline),
+        rows=cells,
+        marked=frozenset(i for i, row in enumerate(cells) if row[place] == "baseline"),
     )
 
 
 def _grid_frame(frame: pd.DataFrame) -> Grid:
-    """A data frame without groups."""
+    """A data frame as text."""
     return Grid(
         groups=[],
         columns=[
-            GridColumn(heading=str(name).replace("_", " "), is_number=_holds_numbers(frame[name]))
+            Column(heading=str(name).replace("_", " "), is_number=_holds_numbers(frame[name]))
             for name in frame
         ],
         rows=[list(_format_row(row)) for row in frame.to_dict("records")],

@@ -1,4 +1,4 @@
-"""A study <-> the four files that every report can be derived from.
+"""A study as four files, from which tables, figures and reports are derived.
 
 `trials.csv` has one row per trial with its environment, `curves.csv` one row per epoch,
 `outcomes.npz` one bit per test image (correct or not), and `provenance.json` everything else, with
@@ -22,12 +22,18 @@ from ablations.complexity.scales import Scales
 from ablations.errors import IncompleteError, MachineError
 from ablations.plans import make_key
 from ablations.study.study import Definition, Row, StudiedTrial, Study
-from ablations.trial.records import EPOCH_CODEC, Environment, EpochRecord, TrialRecord
+from ablations.trial.records import (
+    ENVIRONMENT_CODEC,
+    EPOCH_CODEC,
+    Environment,
+    EpochRecord,
+    TrialRecord,
+)
 
 T = TypeVar("T")
 
 FORMAT = 1
-"""Version of the file format."""
+"""Version of the files' layout."""
 
 TRIALS, CURVES, OUTCOMES, PROVENANCE = EXPORTED = (
     "trials.csv",
@@ -46,43 +52,42 @@ class _Provenance:
     """Content of provenance.json."""
 
     format: int
-    """Version of the file format."""
+    """Version of the layout."""
 
     definition: Definition
-    """The definition; its rows lack the facts that all rows share."""
+    """The definition; its rows lack the facts that all of them share."""
 
     facts: dict[str, Any]
-    """Facts that all rows share."""
+    """Facts that all trials share."""
 
     matrix_hash: str
-    """Matrix hash of the definition, as a check."""
+    """Hash of the definition."""
 
     counts: dict[str, int]
-    """Number of trials by state, for readers."""
+    """Number of trials in each state, as in trials.csv."""
 
     scales: dict[str, Scales]
     """Complexities by variant."""
 
     looks: tuple[tuple[int, ...], ...]
-    """Seeds of all looks at the table, in order."""
+    """Seeds of all looks at the table."""
 
     changes: tuple[str, ...]
     """How the run was narrowed or altered."""
 
     is_narrowed: bool
-    """Whether only some seeds or variants were selected."""
+    """Whether seeds or variants were chosen."""
 
     sha256: dict[str, str]
     """Checksums of the other files."""
 
 
 _PROVENANCE = TypeAdapter(_Provenance)
-_ENVIRONMENT = TypeAdapter(Environment)
 _TRIAL = TypeAdapter(StudiedTrial)
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether a folder contains an exported study."""
+    """Whether a folder contains a study."""
     return (folder / PROVENANCE).is_file()
 
 
@@ -123,7 +128,7 @@ def read_export(folder: Path) -> Study:
     """Reads the study that `render_export` rendered.
 
     Raises:
-        IncompleteError: If a file is missing, edited, damaged, or of another version.
+        IncompleteError: If a file is missing, was edited or damaged, or is of another version.
         MachineError: If a file cannot be read.
     """
     provenance = _parse(folder / PROVENANCE, _parse_provenance)
@@ -155,7 +160,7 @@ def read_export(folder: Path) -> Study:
 
 
 def _describe_trial(trial: StudiedTrial) -> dict[str, Any]:
-    """A row of trials.csv; every trial has the same columns."""
+    """One row of trials.csv; all trials have the same columns."""
     row: dict[str, Any] = {
         "trial": trial.key,
         "variant": trial.variant,
@@ -178,7 +183,7 @@ def _describe_trial(trial: StudiedTrial) -> dict[str, Any]:
 
 
 def _pack_outcomes(study: Study) -> bytes:
-    """Packs outcomes without compression and time stamps, so bytes depend on nothing else."""
+    """An archive without compression and timestamps, so that equal outcomes give equal bytes."""
     arrays = {
         trial.key: np.packbits(np.array(trial.record.last.correct, bool))
         for trial in study.trials
@@ -200,7 +205,7 @@ def _list_shared_facts(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _render_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Renders numbers with all their digits; unknown values are empty."""
+    """Renders numbers with all digits, and unknown values as empty cells."""
     listed = list(rows)
     columns = listed[0].keys() if listed else ("trial", *_EPOCH)
     buffer = io.StringIO(newline="")
@@ -221,7 +226,7 @@ def _parse_provenance(content: bytes) -> _Provenance:
     provenance = _PROVENANCE.validate_python(plain)
     if {*provenance.sha256} != {*EXPORTED} - {PROVENANCE}:
         raise ValueError(f"checksums of {', '.join(sorted(provenance.sha256))}")
-    columns = provenance.definition.columns  # JSON sorts keys, the table does not
+    columns = provenance.definition.columns  # keys are sorted in JSON, but ordered in the table
     rows = tuple(
         replace(row, settings={key: row.settings[key] for key in columns})
         for row in provenance.definition.rows
@@ -266,14 +271,14 @@ def _parse_trial(
         key=trial.key,
         facts=own,
         epochs=(*epochs[:-1], replace(epochs[-1], correct=correct)),
-        environment=_ENVIRONMENT.validate_python({name: row[name] or None for name in _PLACE}),
+        environment=ENVIRONMENT_CODEC.validate_python({name: row[name] or None for name in _PLACE}),
         finished_at=float(row["finished_at"]),
     )
     return replace(trial, record=record)
 
 
 def _parse(path: Path, parse: Callable[[bytes], T]) -> T:
-    """Parses a file; every fault is reported with the file's name."""
+    """Parses a file; any failure becomes one error with the name of the file."""
     try:
         return parse(_read(path))
     except ValidationError as error:

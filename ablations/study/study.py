@@ -1,7 +1,7 @@
-"""Everything known about one experiment on one recipe; all reports are derived from it.
+"""Everything known of one experiment on one recipe, from which all results are derived.
 
-A study consists of plain values without networks, so it can be exported to files and read back
-without the ledger and without PyTorch.
+A study consists of plain values rather than networks, so that it can be read from files on a
+machine that has neither the ledger nor PyTorch.
 """
 
 import hashlib
@@ -20,67 +20,67 @@ from ablations.trial.records import TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A table of a paper, the source of printed cells."""
+    """A table of a paper that printed cells come from."""
 
     key: str
-    """Its key in paper.yaml."""
+    """Key in paper.yaml."""
 
     source: str
     """Paper and table."""
 
     recipe: str
-    """How the networks behind the printed errors were trained."""
+    """How the printed errors were obtained."""
 
     provenance: Provenance
-    """Where the numbers were read."""
+    """Where the numbers were read, unless a cell says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrintedRow:
-    """Printed cells of one row."""
+    """What the papers printed for one row."""
 
     name: str
     """Name of the row."""
 
     cells: PaperRow
-    """Cells from all tables that contain the row; earlier tables take precedence."""
+    """Its cells from all tables; those of an earlier table take precedence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A variant as the experiment declares it."""
+    """A variant as plain values, readable without torch."""
 
     name: str
     """Name of the variant."""
 
     settings: Mapping[str, Any]
-    """Settings that the table shows, in the paper's terms."""
+    """Cells of the table's setting columns, in the paper's terms."""
 
     facts: Mapping[str, Any]
-    """Facts that identify its trials, without the seed."""
+    """Facts that determine the identity of its trials, except the seed."""
 
     as_built: str
-    """Description of the built network, if experiments.yaml gives the body's own numbers."""
+    """The parts that experiments.yaml gives in the body's own numbers, as text."""
 
     paper_network: str
-    """Key of the variant's network and image size at the paper's scale."""
+    """Hash of the variant's network at the paper's scale and of the size of its images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudiedDataset:
-    """What is known about a dataset without reading it."""
+    """The dataset, as far as it is known without reading it."""
 
     name: str
     """Name in experiments.yaml."""
 
     identity: str
-    """The dataset's part of a trial's identity."""
+    """Identity of the images, which is part of the identity of a trial."""
 
     is_pinned: bool
-    """Whether the identity is a checksum of the images, equal on every machine."""
+    """Whether the identity is the checksum of the images, equal on every machine."""
 
     found: str | None
-    """SHA-256 of the files found on the machine, for a dataset without a checksum."""
+    """SHA-256 of the machine's copy, for a dataset without a pinned checksum."""
 
     num_classes: int
     """Number of labels."""
@@ -94,19 +94,19 @@ class StudiedDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """An experiment on a recipe, before anything is trained."""
+    """What was asked: an experiment on a recipe, before anything is trained."""
 
     experiment: str
     """Name of the experiment."""
 
     recipe_name: str
-    """Name of the recipe, with changes to it."""
+    """Name of the recipe, with the changes to it."""
 
     question: str
-    """The question that the table answers."""
+    """The experiment's question."""
 
     expect: str
-    """What was expected before the experiment was run."""
+    """The expectation stated before anything ran."""
 
     baseline: str
     """The variant that the others are compared with."""
@@ -115,22 +115,22 @@ class Definition:
     """Points of error below which a difference does not matter."""
 
     claims: tuple[Claim, ...]
-    """Claims to be tested."""
+    """Statements of papers that the trials are compared with."""
 
     columns: tuple[Column, ...]
-    """Keys of the settings that the table shows, in order."""
+    """Setting columns of the table, in order."""
 
     sources: tuple[Source, ...]
     """The papers' tables, in order."""
 
     printed: tuple[PrintedRow, ...]
-    """Rows with printed cells in the papers' order, with or without a variant."""
+    """Rows with printed cells in the papers' order, of variants and of others."""
 
     rows: tuple[Row, ...]
-    """All variants, in the order of experiments.yaml."""
+    """All variants, in the file's order."""
 
     recipe: Mapping[str, Any]
-    """The recipe as plain values, without its name."""
+    """Fields of the recipe as plain values."""
 
     seeds: tuple[int, ...]
     """Seeds; every variant is trained once per seed."""
@@ -139,22 +139,22 @@ class Definition:
     """Name of the body that the variants are built on."""
 
     dataset: StudiedDataset
-    """The dataset that variants are trained on."""
+    """Dataset that the variants are trained on."""
 
     @cached_property
     def printed_cells(self) -> Mapping[str, PaperRow]:
-        """Printed cells by row."""
+        """Printed cells by the name of the row."""
         return {row.name: row.cells for row in self.printed}
 
     @cached_property
     def only_printed(self) -> tuple[str, ...]:
-        """Printed rows without a variant."""
+        """Printed rows that are not variants, so nothing of them is measured."""
         declared = {row.name for row in self.rows}
         return tuple(row.name for row in self.printed if row.name not in declared)
 
     @cached_property
     def matrix_hash(self) -> str:
-        """SHA-256 of baseline, networks, recipe, seeds and dataset."""
+        """SHA-256 of everything that is trained: baseline, networks, recipe, seeds, dataset."""
         facts = {
             "baseline": self.baseline,
             "variants": [[row.name, row.facts["network"]] for row in self.rows],
@@ -166,9 +166,9 @@ class Definition:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def list_names(self) -> list[str]:
-        """Lists the names of all rows in the order of the variants.
+        """Names of all rows in the variants' order.
 
-        A row that is only printed comes after the row above it in the paper.
+        A row that is only printed follows the row that is above it in the paper.
         """
         names = [row.name for row in self.rows]
         above: str | None = None
@@ -181,61 +181,61 @@ class Definition:
 
 @dataclass(frozen=True, kw_only=True)
 class StudiedTrial:
-    """A trial of a study, selected or not."""
+    """A trial of the definition, whether it was asked for or not."""
 
     key: str
-    """The trial's identity."""
+    """Identity of the trial."""
 
     variant: str
-    """The variant that it trains."""
+    """Variant that it belongs to."""
 
     seed: int
     """Seed of the trial."""
 
     state: State
-    """State of the trial; skipped if it was not selected."""
+    """State; `skipped` if it was not asked for."""
 
     reason: str = ""
-    """Why it was skipped, failed or diverged."""
+    """Why it is skipped, failed or diverged."""
 
     record: TrialRecord | None = None
-    """Its record, if there is one, even if the trial was skipped."""
+    """Record of the trial if there is one, also of a skipped trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Everything known about one experiment on one recipe."""
+    """Everything known of one experiment on one recipe."""
 
     definition: Definition
-    """The experiment and the recipe."""
+    """What was asked, before anything was trained."""
 
     scales: Mapping[str, Scales]
     """Complexities by variant."""
 
     trials: tuple[StudiedTrial, ...]
-    """All trials of the definition, ordered by variant, then by seed."""
+    """All trials of the definition, by variant, then by seed."""
 
     looks: tuple[tuple[int, ...], ...] = ()
-    """Seeds of all looks at the table, in order; too many looks make it exploratory."""
+    """Seeds of all looks at this table, in order; too many make it exploratory."""
 
     changes: tuple[str, ...] = ()
-    """How the run was narrowed or altered on the command line; empty if it was not."""
+    """How the run was narrowed or altered on the command line; empty for the declared one."""
 
     is_narrowed: bool = False
-    """Whether only some seeds or variants were selected."""
+    """Whether only some seeds or variants were chosen."""
 
     @property
     def shown(self) -> frozenset[str]:
-        """Variants that were selected."""
+        """Variants that were asked for."""
         return frozenset(trial.variant for trial in self.trials if trial.state != "skipped")
 
     def count(self) -> Mapping[State, int]:
-        """Counts the trials by state."""
+        """Number of trials in each state; they add up to what was asked."""
         states: tuple[State, ...] = ("finished", "diverged", "failed", "to run", "skipped")
         return {state: sum(t.state == state for t in self.trials) for state in states}
 
     def list_finished(self) -> list[tuple[StudiedTrial, TrialRecord]]:
-        """Lists the finished trials with their records, selected or not."""
+        """Finished trials with their records, asked for or not."""
         pairs = [(trial, trial.record) for trial in self.trials]
         return [(t, record) for t, record in pairs if record and record.state == "finished"]
 
@@ -243,11 +243,11 @@ class Study:
 def build_definition(
     experiment: Experiment, plan: Plan, paper: Mapping[str, PaperTable]
 ) -> Definition:
-    """Builds the definition of an experiment on a recipe.
+    """Describes what was asked as plain values.
 
     Args:
-        experiment: The experiment.
-        plan: Its plan on a recipe.
+        experiment: As experiments.yaml declares it.
+        plan: Plan of the experiment on a recipe.
         paper: The papers' tables, by key.
     """
     tables = {key: paper[key] for key in experiment.paper_table}
@@ -288,13 +288,13 @@ def build_study(
     paper: Mapping[str, PaperTable],
     looks: Sequence[Sequence[int]] = (),
 ) -> Study:
-    """Builds a study from a plan and the records of its trials.
+    """Combines what was asked with everything known of it.
 
     Args:
-        experiment: The experiment.
-        plan: Its plan on a recipe.
-        records: Known records of the plan's trials, by key. Records of variants that were not
-            selected are included, since they belong to the family.
+        experiment: As experiments.yaml declares it.
+        plan: Plan of the experiment on a recipe.
+        records: Known records of the plan's trials by key, also of variants that were not asked
+            for, since they belong to the family.
         scales: Complexities by variant.
         paper: The papers' tables, by key.
         looks: Seeds of all looks at this table, in order.
@@ -311,7 +311,7 @@ def build_study(
 
 
 def merge_tables(tables: Iterable[PaperTable]) -> dict[str, PaperRow]:
-    """Merges the rows of several tables; later tables fill cells that earlier ones leave empty."""
+    """Merges the rows of several tables; earlier tables take precedence, cell by cell."""
     merged: dict[str, PaperRow] = {}
     for table in tables:
         for name, row in table.rows.items():
@@ -346,7 +346,7 @@ def _describe_row(variant: Variant, facts: Mapping[str, Any]) -> Row:
 
 
 def _describe_dataset(plan: Plan) -> StudiedDataset:
-    dataset = plan.trials[0].spec.dataset  # a plan always has trials
+    dataset = plan.trials[0].spec.dataset  # a plan without trials is refused
     return StudiedDataset(
         name=dataset.name,
         identity=dataset.identity,
@@ -370,6 +370,6 @@ def _describe_trial(trial: PlannedTrial, record: TrialRecord | None) -> StudiedT
 
 
 def _make_plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts values to what they are after writing and reading JSON, with sorted keys."""
+    """Converts values to what JSON gives back: lists for tuples, sorted keys."""
     plain: dict[str, Any] = json.loads(json.dumps(values, sort_keys=True))
     return plain

@@ -133,7 +133,7 @@ class Tracker:
         self._client.set_terminated(run_id, status="FINISHED", end_time=at_ms)
 
     def _adopt(self, run: Run) -> None:
-        """Moves an existing run below this plan's parent, unless the plan was narrowed or altered."""
+        """Moves an existing run below this plan's parent, unless the plan was altered."""
         if self._plan.changes:
             return
         for key, value in self._belonging.items():

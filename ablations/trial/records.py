@@ -82,6 +82,10 @@ class Environment:
     """Whether there were uncommitted changes; None outside a Git checkout."""
 
 
+ENVIRONMENT_CODEC = TypeAdapter(Environment)
+"""The same for environments."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """Everything that is stored of a finished or diverged trial, except its weights."""

@@ -15,7 +15,7 @@ from ablations.complexity.match import (
     Match,
     Proposal,
     choose_start,
-    estimate_cost,
+    compute_size,
     propose,
     render_yaml,
 )
@@ -115,7 +115,7 @@ def test_a_target_that_costs_less_is_matched_by_less() -> None:
 )
 def test_the_formula_agrees_with_the_count(name: str) -> None:
     """Without and with pooling, a stride on the first 1x1, odd widths."""
-    estimate, counted = estimate_cost(choose_start(name)), count(NETWORKS[name])
+    estimate, counted = compute_size(choose_start(name)), count(NETWORKS[name])
 
     assert (estimate.macs, estimate.params) == (counted.macs, counted.params)
 
@@ -186,7 +186,7 @@ def test_a_proposal_beyond_the_tolerance_is_exit_code_1(command: Callable[..., A
 
     assert answer.code == 1
     assert "mid_widths: [18, 36, 72]" in answer.out
-    assert "no network by width costs within 6% of sknet_tiny; the nearest is at -7." in answer.err
+    assert "no network by width is within 6% of sknet_tiny; the nearest is at -7." in answer.err
 
 
 @pytest.mark.parametrize("text", ["six", "6", "0", "-1%", "6%%"])

@@ -1,4 +1,4 @@
-"""The papers' printed complexities are our counts, or differ for a reason that holds."""
+"""Printed complexities equal our counts, or differ for a documented reason."""
 
 import json
 import re
@@ -10,7 +10,6 @@ from decimal import Decimal
 import pytest
 from conftest import ROOT, Answer
 
-from ablations.cli import commands
 from ablations.complexity.counts import Complexity, Sized
 from ablations.complexity.verification import Check, check_tables, list_networks
 from ablations.config import Explanation, PaperRow, PaperTable, read_paper
@@ -28,7 +27,7 @@ OTHER = Complexity(
 
 
 def count(sized: Sized) -> Complexity:
-    """The pinned counts, which other tests hold against the networks; torchvision's apart."""
+    """The golden count, which other tests compare with the network; `OTHER` for torchvision's."""
     for name, spec in NETWORKS.items():
         if spec == sized.network:
             return replace(OTHER, **GOLDEN[name])
@@ -36,19 +35,19 @@ def count(sized: Sized) -> Complexity:
 
 
 def check(tables: dict[str, PaperTable]) -> list[Check]:
-    """All cells of the tables against the pinned counts."""
+    """Compares every cell of the tables with the golden counts."""
     return list(check_tables(tables, {sized: count(sized) for sized in list_networks(tables)}))
 
 
 @pytest.mark.parametrize("found", check(dict(read_paper())), ids=lambda c: f"{c.row}, {c.column}")
-def test_every_printed_cell_is_ours_or_explained(found: Check) -> None:
-    """A cell that nobody can explain would make the networks others than the papers'."""
+def test_every_printed_cell_is_reproduced_or_explained(found: Check) -> None:
+    """An unexplained difference would mean that a network is not the paper's."""
     assert found.verdict in ("exact", "explained", "published only")
     assert (found.verdict == "explained") <= bool(found.reason)
 
 
 def test_the_readme_shows_the_totals() -> None:
-    """As `ablations verify` prints them."""
+    """In the words of `ablations verify`."""
     totals = Counter(found.verdict for found in check(dict(read_paper())))
     parts = ", ".join(f"{number} {verdict}" for verdict, number in totals.items())
 
@@ -56,7 +55,7 @@ def test_the_readme_shows_the_totals() -> None:
 
 
 def make_table(**cells: object) -> dict[str, PaperTable]:
-    """A table with one row: SKNet-50, 27.48 million parameters, 27.56 with statistics."""
+    """One row: SKNet-50, with 27.48 million parameters, or 27.56 including running statistics."""
     row = PaperRow(network="sknet50", **cells)
     return {"t": PaperTable(source="A paper", provenance="printed", rows={"r": row})}
 
@@ -74,10 +73,10 @@ def make_table(**cells: object) -> dict[str, PaperTable]:
         ("27.5", {"ours": "27.5", "reason": "no longer needed"}, "DIFFERS"),
     ],
 )
-def test_an_explanation_holds_for_one_number(
+def test_an_explanation_is_valid_for_one_count_only(
     printed: str, explanation: dict | None, verdict: str
 ) -> None:
-    """If the code changes, yesterday's reason does not excuse today's count."""
+    """After a change of code, an old explanation does not excuse a new count."""
     explained = {"params_m": Explanation.model_validate(explanation)} if explanation else {}
 
     [found] = check(make_table(params_m=Decimal(printed), explained=explained))
@@ -86,7 +85,7 @@ def test_an_explanation_holds_for_one_number(
 
 
 def test_shapes_are_checked() -> None:
-    """Table 1 prints no count but the body itself."""
+    """A table may print depths and widths instead of a complexity."""
     [right] = check(make_table(depths=(3, 4, 6, 3)))
     [wrong] = check(make_table(depths=(3, 4, 23, 3)))
 
@@ -94,8 +93,8 @@ def test_shapes_are_checked() -> None:
     assert (wrong.printed, wrong.ours) == ("3-4-23-3", "3-4-6-3")
 
 
-def test_differences_are_rounded_once() -> None:
-    """4.4682 is 4.47: no difference; and one more digit of ours is shown."""
+def test_differences_are_taken_at_the_printed_precision() -> None:
+    """4.4682 equals the printed 4.47; our count is shown with one more digit."""
     [found] = check(make_table(gflops=Decimal("4.47")))
 
     assert (found.ours, found.difference) == ("4.468", "+0.00")
@@ -103,17 +102,17 @@ def test_differences_are_rounded_once() -> None:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ablations verify` with the pinned counts: counting takes a minute."""
+    """Replaces counting, which takes a minute, with the golden counts."""
 
     def pinned(networks: list[Sized], **_: object) -> dict[Sized, Complexity]:
         return {sized: count(sized) for sized in networks}
 
-    monkeypatch.setattr(commands, "count_complexities", pinned)
+    monkeypatch.setattr("ablations.complexity.count_complexities", pinned)
 
 
 @pytest.mark.usefixtures("counted")
 def test_verify_prints_every_cell(command: Callable[..., Answer]) -> None:
-    """All tables, or those that are named; as JSON too."""
+    """Of all tables or of those selected by --table, as text or as JSON."""
     everything, one = (
         command("ablations", "verify"),
         command("ablations", "verify", "--table", "table6"),
@@ -131,8 +130,9 @@ def test_verify_prints_every_cell(command: Callable[..., Answer]) -> None:
 def test_verify_fails_on_a_difference(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 1, and the cell is marked."""
-    monkeypatch.setattr(commands, "read_paper", lambda: make_table(params_m=Decimal("26.0")))
+    """With exit code 1; the cell is marked."""
+    tables = make_table(params_m=Decimal("26.0"))
+    monkeypatch.setattr("ablations.config.read_paper", lambda: tables)
 
     answer = command("ablations", "verify")
 
@@ -141,8 +141,8 @@ def test_verify_fails_on_a_difference(
     assert "1 cell(s) differ" in answer.err
 
 
-def test_verify_refuses_an_unknown_table(command: Callable[..., Answer]) -> None:
-    """With the tables that there are."""
+def test_verify_rejects_an_unknown_table(command: Callable[..., Answer]) -> None:
+    """The message lists the known tables."""
     answer = command("ablations", "verify", "--table", "table99")
 
     assert answer.code == 2

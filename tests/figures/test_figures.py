@@ -1,4 +1,4 @@
-"""Figures show the rows of the table, explain themselves, and are recognised when stale."""
+"""Figures show what the table's rows hold, say what they show, and tell when they are stale."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ablations.figures import Chart, Results, build_charts, check_svg, draw, render_png, render_svg
+from ablations.figures import Chart, Source, build_charts, check_svg, draw, render_png, render_svg
 from ablations.figures.cost import spread_labels
 from ablations.report.html import embed_svg
 
@@ -28,11 +28,11 @@ PAPER = ["paper_top1_error", "paper_params_m"]
 def make_charts(
     rows: pd.DataFrame | None = None, curves: pd.DataFrame | None = None, *, baseline: str = "base"
 ) -> dict[str, Chart]:
-    """Builds the charts of some rows, by name."""
+    """The charts of some rows, by name."""
     rows = make_rows() if rows is None else rows
     curves = make_curves(rows) if curves is None else curves
-    results = Results(rows=rows, curves=curves, baseline=baseline, recipe_name="quick", margin=0.5)
-    charts = build_charts(results)
+    source = Source(rows=rows, curves=curves, baseline=baseline, recipe_name="quick", margin=0.5)
+    charts = build_charts(source)
     return {chart.name: chart for chart in charts}
 
 
@@ -41,24 +41,24 @@ SVGS = {name: render_svg(chart) for name, chart in CHARTS.items()}
 
 
 def list_texts(svg: str) -> str:
-    """The text of a drawing."""
+    """All words of a drawing."""
     return " ".join(ElementTree.fromstring(svg.encode()).itertext())
 
 
 def test_four_charts() -> None:
-    """Errors, differences, cost and learning curves, in this order."""
+    """Errors first, then what they come to, what they cost, and how they came about."""
     assert list(CHARTS) == ["errors", "differences", "cost", "curves"]
 
 
-def test_building_charts_does_not_import_matplotlib() -> None:
-    """A check of results compares digests and draws nothing."""
+def test_choosing_what_to_plot_loads_no_matplotlib() -> None:
+    """A check compares digests; it needs no drawing."""
     code = "import sys, ablations.figures; sys.exit('matplotlib' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_every_column_name_contains_its_unit() -> None:
-    """The data can be understood without the figure."""
+def test_every_unit_is_in_a_columns_name() -> None:
+    """The data of a figure can be read without it."""
     units = {
         column for chart in CHARTS.values() for column in chart.data.select_dtypes("float64")
     } - {"mean", "least", "greatest"}  # of the quantity in the same row
@@ -68,18 +68,18 @@ def test_every_column_name_contains_its_unit() -> None:
 
 
 def test_the_papers_errors_are_in_a_panel_of_their_own() -> None:
-    """They come from another training; a shared axis would invite a comparison."""
+    """They are of another training, and would be read as a comparison."""
     errors = CHARTS["errors"].data.set_index(["panel", "variant"])["top1_error_percent"]
 
     assert errors["recipe quick", "base"] == 3.48
     assert errors["paper, as printed", "base"] == 20.79
     assert len(draw(CHARTS["errors"]).axes) == 2
-    assert "a panel with separate axes" in CHARTS["errors"].caption
+    assert "a panel and axes of their own" in CHARTS["errors"].caption
 
 
 @pytest.mark.parametrize("absent", [True, False])
 def test_without_printed_cells_there_is_no_panel_for_them(absent: bool) -> None:
-    """Whether the columns are absent or empty."""
+    """Whether the columns are absent or hold nothing."""
     rows = make_rows().drop(columns=PAPER) if absent else make_rows().assign(**dict.fromkeys(PAPER))
     charts = make_charts(rows)
 
@@ -90,7 +90,7 @@ def test_without_printed_cells_there_is_no_panel_for_them(absent: bool) -> None:
 
 
 def test_a_variant_without_trials_is_named_and_has_no_point() -> None:
-    """Rows are never dropped silently; curves and points need trials."""
+    """Nothing is dropped in silence where rows are shown; curves and points need trials."""
     errors = CHARTS["errors"].data.set_index(["variant", "panel"])
 
     assert np.isnan(errors.loc[("no trial", "recipe quick"), "top1_error_percent"])
@@ -100,7 +100,7 @@ def test_a_variant_without_trials_is_named_and_has_no_point() -> None:
 
 
 def test_one_seed_has_a_point_and_no_bar() -> None:
-    """An open marker and its label set it apart."""
+    """And is told apart by an open marker and by its words."""
     row = CHARTS["differences"].data.set_index("variant").loc["one seed"]
 
     assert np.isnan(row["half_width_points"])
@@ -108,7 +108,7 @@ def test_one_seed_has_a_point_and_no_bar() -> None:
     assert "n = 0 to 3" in CHARTS["differences"].caption
 
 
-def test_bands_reach_from_the_smallest_to_the_largest_value() -> None:
+def test_bands_reach_from_the_least_to_the_greatest_seed() -> None:
     """The mean of seeds 0, 1 and 2 points above 50 after the first epoch."""
     data = CHARTS["curves"].data
     first = data[(data["variant"] == "base") & (data["quantity"] == "top1_error_percent")].iloc[0]
@@ -123,7 +123,7 @@ def test_bands_reach_from_the_smallest_to_the_largest_value() -> None:
 
 
 def test_a_diverged_epoch_is_not_plotted() -> None:
-    """It has no loss, and its error is that of guessing."""
+    """It has no loss, and its error is chance."""
     curves = make_curves(make_rows())
     curves.loc[(curves["variant"] == "one seed") & (curves["epoch"] > 0), "train_loss"] = np.nan
     data = make_charts(curves=curves)["curves"].data
@@ -132,14 +132,14 @@ def test_a_diverged_epoch_is_not_plotted() -> None:
 
 
 def test_nothing_to_plot_gives_no_chart() -> None:
-    """Before the first trial of an experiment without printed cells."""
+    """As before the first trial of an experiment that no paper printed."""
     rows = make_rows().drop(columns=PAPER).loc[["no trial"]]
 
     assert make_charts(rows, baseline="no trial") == {}
 
 
 def test_before_the_first_trial_the_papers_numbers_are_drawn() -> None:
-    """With a label in place of ours."""
+    """With words where ours will stand."""
     charts = make_charts(make_rows().loc[["no trial"]], baseline="no trial")
 
     assert set(charts) == {"errors", "cost"}
@@ -147,7 +147,7 @@ def test_before_the_first_trial_the_papers_numbers_are_drawn() -> None:
 
 
 def test_a_digest_follows_the_data() -> None:
-    """The last digit may differ between machines; a hundredth of a point is a change."""
+    """A last digit that differs between machines is no change; a hundredth of a point is."""
     rows = make_rows()
     noisy, changed = rows.copy(), rows.copy()
     noisy["top1_error"] += 1e-12
@@ -158,8 +158,8 @@ def test_a_digest_follows_the_data() -> None:
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_drawings_are_reproducible(name: str) -> None:
-    """Whatever the user's matplotlib settings are."""
+def test_a_drawing_is_the_same_every_time(name: str) -> None:
+    """So a commit of the same results changes no file, whatever the user's matplotlib is set to."""
     with mpl.rc_context({"font.size": 20, "svg.hashsalt": None}):
         again = render_svg(CHARTS[name])
 
@@ -168,8 +168,8 @@ def test_drawings_are_reproducible(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_drawing_contains_names_as_text(name: str) -> None:
-    """They can be searched and read aloud, and are never parsed as a formula or a tag."""
+def test_a_drawing_is_xml_with_its_names_as_text(name: str) -> None:
+    """They can be searched and read aloud, and a name is never taken for a formula or a tag."""
     words = list_texts(SVGS[name])
 
     assert "base" in words
@@ -186,7 +186,7 @@ def test_a_drawing_contains_names_as_text(name: str) -> None:
     ],
 )
 def test_axes_are_labelled_with_units(name: str, labels: list[str]) -> None:
-    """And everything that colours show is also written out."""
+    """And what matters is said in words too, for who cannot tell the colours apart."""
     words = list_texts(SVGS[name])
 
     assert [label for label in labels if label not in words] == []
@@ -194,12 +194,12 @@ def test_axes_are_labelled_with_units(name: str, labels: list[str]) -> None:
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_drawing_of_this_data_is_current(name: str) -> None:
-    """According to the file alone."""
+    """Told from the file alone."""
     assert check_svg(SVGS[name], CHARTS[name]) == "current"
 
 
 def test_a_drawing_of_other_data_is_stale() -> None:
-    """The file was not edited, but the results have changed."""
+    """It is as it was written, and the results have moved on."""
     data = CHARTS["errors"].data.assign(top1_error_percent=1.0)
 
     assert check_svg(SVGS["errors"], replace(CHARTS["errors"], data=data)) == "stale"
@@ -209,7 +209,7 @@ def test_a_drawing_of_other_data_is_stale() -> None:
     ("old", "new"), [("3.48 ± 0.19", "3.08 ± 0.19"), ("<!-- data ", "<!-- date "), ("</svg>", "")]
 )
 def test_a_drawing_changed_by_hand_is_edited(old: str, new: str) -> None:
-    """Even if its digests were removed."""
+    """Even if its digests are taken out."""
     assert old in SVGS["errors"]
     assert check_svg(SVGS["errors"].replace(old, new), CHARTS["errors"]) == "edited"
 
@@ -258,19 +258,19 @@ def test_the_committed_drawings_are_accepted(path: Path) -> None:
 
 
 def test_a_drawing_cannot_claim_other_data() -> None:
-    """The digest of the data is part of the seal."""
+    """The digest of its data is sealed with it."""
     svg = SVGS["errors"].replace(CHARTS["errors"].digest, CHARTS["cost"].digest)
 
     assert check_svg(svg, CHARTS["cost"]) == "edited"
 
 
-def test_a_chart_is_rendered_as_png_for_mlflow() -> None:
-    """The same drawing at a higher resolution."""
+def test_png_for_mlflow() -> None:
+    """The same drawing, twice the size of a screen's points."""
     assert render_png(CHARTS["errors"]).startswith(b"\x89PNG")
 
 
-def test_drawing_changes_no_global_state() -> None:
-    """A user's own figures keep their look."""
+def test_drawing_leaves_no_global_state() -> None:
+    """A user's own figures look as before."""
     before = dict(mpl.rcParams)
     render_png(CHARTS["errors"])
 
@@ -281,13 +281,13 @@ def test_drawing_changes_no_global_state() -> None:
 @pytest.mark.parametrize("name", CHARTS)
 @pytest.mark.parametrize("count", [1, 17])
 def test_no_text_is_cut_off(name: str, count: int) -> None:
-    """For the largest table, with long names, and for the smallest."""
+    """Of the largest table, with long names, and of the smallest."""
     rows = make_many_rows(count)
     if count == 1 and name == "differences":
         pytest.skip("a baseline alone has no differences")
     figure = draw(make_charts(rows, baseline=rows.index[0])[name])
     FigureCanvasAgg(figure).draw()
-    box = figure.get_tightbbox()  # of everything drawn, in inches
+    box = figure.get_tightbbox()  # of all that is drawn, in inches
     width, height = figure.get_size_inches()
 
     assert min(box.x0, box.y0) >= 0
@@ -297,7 +297,7 @@ def test_no_text_is_cut_off(name: str, count: int) -> None:
 
 @given(places=st.lists(st.floats(0, 1), min_size=1, max_size=17))
 def test_labels_never_overlap(places: list[float]) -> None:
-    """However close their points are; labels keep the order and stay in the panel."""
+    """However close their points are; they keep the points' order and stay in the panel."""
     spread = np.array(spread_labels(places, gap=1 / 17))
     order = np.argsort(places, kind="stable")
 

@@ -1,4 +1,4 @@
-"""The report is one well-formed file that contains everything and loads nothing."""
+"""The report is one well-formed file that shows everything and fetches nothing."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from example_table import HOSTILE, make_curves, make_rows, make_table
 
-from ablations.figures import Results, build_charts, render_svg
+from ablations.figures import Source, build_charts, render_svg
 from ablations.report.html import Page, embed_svg, format_value, list_findings, render_html
 
 TRIALS = pd.DataFrame(
@@ -28,7 +28,7 @@ TRIALS = pd.DataFrame(
 CHARTS = [
     (f"{chart.caption} {HOSTILE}", render_svg(chart))
     for chart in build_charts(
-        Results(
+        Source(
             rows=make_rows(),
             curves=make_curves(make_rows()),
             baseline="base",
@@ -49,7 +49,7 @@ HTML = render_html(PAGE)
 
 
 def parse(html: str) -> ElementTree.Element:
-    """Parses the page as XML; only its first line is not."""
+    """The page as XML, which it is but for its first line."""
     return ElementTree.fromstring(html.removeprefix("<!DOCTYPE html>\n"))
 
 
@@ -57,27 +57,27 @@ ROOT = parse(HTML)
 
 
 def list_cells(section: str) -> list[str]:
-    """Texts of the cells in a section."""
+    """The texts of a section's cells."""
     found = ROOT.find(f".//section[@id='{section}']")
     assert found is not None
     return ["".join(cell.itertext()).strip() for cell in found.iter("td")]
 
 
-def test_the_report_starts_with_a_doctype() -> None:
-    """Without it, browsers switch to quirks mode."""
+def test_it_starts_as_html() -> None:
+    """Or browsers fall back to the ways of the nineties."""
     assert HTML.startswith("<!DOCTYPE html>\n<html lang")
 
 
-def test_only_void_elements_close_themselves() -> None:
-    """Outside SVG, HTML ignores the slash of `<p/>`."""
+def test_tags_are_closed_for_a_browser_too() -> None:
+    """XML's `<g/>` is closed in an SVG alone; elsewhere only what is void may end that way."""
     void = {"meta", "br", "hr"}
     svg = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
     assert set(re.findall(r"<(\w+)[^<>]*/>", svg.sub("", HTML))) <= void
 
 
-def test_the_report_loads_nothing() -> None:
-    """No script, image, font or style sheet: it can be mailed and archived."""
+def test_it_fetches_nothing() -> None:
+    """No script, no image, no font, no style sheet: it can be mailed, and read in ten years."""
 
     class Fetches(HTMLParser):
         found: list[str] = []  # noqa: RUF012 - one parser
@@ -101,14 +101,14 @@ def test_the_report_loads_nothing() -> None:
     assert "http" not in HTML
 
 
-def test_hostile_names_are_text_everywhere() -> None:
-    """Question, expectation, verdicts, cells, captions, notes, recipe, trials and drawings."""
+def test_hostile_names_are_text_wherever_they_stand() -> None:
+    """In question, expectation, verdicts, cells, captions, notes, recipe, trials and drawings."""
     assert list(ROOT.iter("b")) == []
     assert "".join(ROOT.itertext()).count(HOSTILE) >= 12
 
 
 def test_sections_are_in_order_under_one_heading() -> None:
-    """Results come before methods, and no level is skipped."""
+    """What was asked, what came out, then how: no level is left out."""
     levels = [int(e.tag[1]) for e in ROOT.iter() if re.fullmatch(r"h\d", e.tag)]
     titles = [e.text for e in ROOT.iter("h2")]
 
@@ -126,8 +126,8 @@ def test_sections_are_in_order_under_one_heading() -> None:
     ]
 
 
-def test_every_trial_is_listed_with_its_id() -> None:
-    """So that numbers lead back to trials, and links can point at one."""
+def test_every_trial_is_there_with_its_id() -> None:
+    """The way from a number to its trials; a link may point at one."""
     rows = [row.get("id") for row in ROOT.iter("tr") if row.get("id")]
 
     assert rows == ["trial-60e1143b8145", "trial-cf05a58b41cf"]
@@ -135,14 +135,14 @@ def test_every_trial_is_listed_with_its_id() -> None:
 
 
 def test_claims_come_with_verdict_scope_and_evidence() -> None:
-    """Without its scope, a verdict would seem to be about the paper's networks."""
+    """A verdict without its scope would be read as of the paper's networks."""
     cells = list_cells("verdicts")
 
     assert any("base better than one seed: -0.33 ± 0.50 points, n = 1" in c for c in cells)
     assert {"undecided", "quick: digits, tiny, n=3"} <= set(cells)
 
 
-def test_findings_explain_missing_verdicts() -> None:
+def test_findings_say_why_there_is_no_verdict() -> None:
     """The baseline is not compared with itself."""
     findings = {finding.variant: finding for finding in list_findings(PAGE.table)}
 
@@ -154,14 +154,14 @@ def test_findings_explain_missing_verdicts() -> None:
 
 
 def test_the_baselines_row_is_marked() -> None:
-    """One row of the comparison."""
+    """One row, in the comparison."""
     marked = [row for row in ROOT.iter("tr") if row.get("class") == "baseline"]
 
     assert [next(row.iter("td")).text for row in marked] == ["base"]
 
 
 def test_ids_are_unique() -> None:
-    """Drawings share a page, but each refers to its own parts."""
+    """Drawings share a page, and each refers to its own parts."""
     ids = [element.get("id") for element in ROOT.iter() if element.get("id")]
     used = re.findall(r"(?:url\(|href=\"|labelledby=\")#?([\w-]+)", HTML)
 
@@ -170,8 +170,8 @@ def test_ids_are_unique() -> None:
     assert len(used) > 20
 
 
-def test_every_figure_is_labelled_by_its_caption() -> None:
-    """For screen readers."""
+def test_every_figure_is_named_by_its_caption() -> None:
+    """For who hears the page."""
     drawings = list(ROOT.iter("svg"))
     captions = {caption.get("id"): caption.text for caption in ROOT.iter("figcaption")}
 
@@ -182,7 +182,7 @@ def test_every_figure_is_labelled_by_its_caption() -> None:
 
 
 def test_without_figures_there_is_no_section_for_them() -> None:
-    """And no link to it."""
+    """Nor a link to it."""
     html = render_html(replace(PAGE, charts=[]))
 
     assert "figures" not in html
@@ -190,20 +190,20 @@ def test_without_figures_there_is_no_section_for_them() -> None:
 
 
 def test_without_claims_there_is_no_table_of_them() -> None:
-    """Most users' experiments have no claims."""
+    """Most users' own experiments have none."""
     html = render_html(replace(PAGE, table=make_table(claims=())))
 
     assert "Claims" not in html
     assert "Variants" in html
 
 
-def test_the_report_is_reproducible() -> None:
+def test_it_is_the_same_every_time() -> None:
     """A check compares it byte for byte."""
     assert render_html(PAGE) == HTML
 
 
 def test_only_references_are_renamed() -> None:
-    """Text that looks like one is left unchanged."""
+    """A name that looks like one stays as it is."""
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
         '<defs><path id="a" d="M 0 0"/></defs><g clip-path="url(#a)"><use xlink:href="#a"/></g>'
@@ -230,6 +230,6 @@ def test_only_references_are_renamed() -> None:
         ({"width": 8, "pool": False}, "width: 8, pool: no"),
     ],
 )
-def test_values_are_formatted_for_people(value: object, text: str) -> None:
-    """Not as Python literals."""
+def test_values_are_written_for_people(value: object, text: str) -> None:
+    """Nothing reads as Python."""
     assert format_value(value) == text

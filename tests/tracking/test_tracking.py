@@ -1,4 +1,4 @@
-"""MLflow is a view of the ledger: found again, never doubled, never waited for."""
+"""MLflow is a view of the ledger: runs are never duplicated, and training never waits for it."""
 
 import json
 import shutil
@@ -9,24 +9,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ablations.reconcile.gathering import gather_study
-from ablations.reconcile.reconcile import Selection, draw_plan
 from conftest import Answer
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from ablations.complexity.scales import count_scales
+from ablations.complexity import count_scales
 from ablations.config import find_config, read_config
 from ablations.ledger import Ledger
 from ablations.plans import Plan
+from ablations.reconcile.plans import Selection, draw_plan, list_keys, mark_plan
+from ablations.reconcile.studies import gather_study
+from ablations.study import Study
 from ablations.tables import Table, build_table
-from ablations.tracking import AnyArtifact, Artifact, Mirror, choose_uri
+from ablations.tracking import Mirror, choose_uri, list_views
 from ablations.tracking.descriptions import NOTE_LIMIT, describe_network, describe_parent
 from ablations.tracking.store import Tracker
 from ablations.tracking.views import NOTE_END
 from ablations.workspace import Workspace
 from sknet.zoo import NETWORKS
+
+Compared = tuple[Plan, Study, Table]
 
 
 @pytest.fixture
@@ -62,18 +65,19 @@ def sync(
 
 
 @pytest.fixture
-def compared(sync: Callable[..., Answer], tmp_path: Path) -> tuple[Plan, Table]:
-    """The plan of `attention` and what compares its trials."""
+def compared(sync: Callable[..., Answer], tmp_path: Path) -> Compared:
+    """The plan, study and table of `attention`."""
     assert sync is not None
     config = read_config(find_config(None, working_dir=tmp_path))
     ledger = Ledger(tmp_path / "runs")
     workspace = Workspace(
         runs_dir=tmp_path / "runs", results_dir=tmp_path / "results", data_dir=tmp_path / "data"
     )
-    plan = draw_plan(config, "attention", Selection(settings={}), ledger, data_dir=tmp_path)
+    plan = draw_plan(config, "attention", Selection(), data_dir=tmp_path)
+    findings = ledger.examine(list_keys([plan]))
     scales = count_scales(config, plan, cache_file=workspace.complexity_file)
-    study = gather_study(config, plan, ledger, scales=scales, earlier=None)
-    return plan, build_table(study)
+    study = gather_study(config, plan, findings, scales=scales, looks=(), earlier=None)
+    return mark_plan(plan, findings), study, build_table(study)
 
 
 def split(runs: list[Run]) -> tuple[list[Run], list[Run]]:
@@ -175,16 +179,18 @@ def test_records_are_sent_later(
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
-def test_a_store_that_fails_stops_nothing(command: Callable[..., Answer], tmp_path: Path) -> None:
-    """The table is printed, the ledger is whole, and the trouble told."""
+def test_a_store_that_fails_stops_nothing(
+    command: Callable[..., Answer], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table is printed, the ledger is complete, and the problem is reported."""
     uri = f"sqlite:///{tmp_path}/absent/folder/mlflow.db"
     (tmp_path / "absent").write_text("a file in its way")
 
     answer = command("run-ablation", "attention", "--backend", "local", "--tracking-uri", uri)
 
     assert answer.code == 0
-    assert "6 asked = 6 finished" in answer.out
-    assert "MLflow:" in answer.err
+    assert "Trials: 6 of 6 finished." in answer.out
+    assert "MLflow: cannot use the MLflow store" in caplog.text
 
 
 def test_the_uri_is_chosen(tmp_path: Path) -> None:
@@ -224,40 +230,48 @@ def test_there_must_be_a_store_to_send_to(sync: Callable[..., Answer], tmp_path:
     nothing = sync("kernels", "--runs-dir", "elsewhere")
 
     assert off.code == unknown.code == 2
-    assert "--tracking-uri must name a store to send to, got 'off'" in off.err
+    assert "--tracking-uri must name a store to upload to, got 'off'" in off.err
     assert "attention" in unknown.err
     assert nothing.code == 0
-    assert "nothing to send" in nothing.out
+    assert "nothing to upload" in nothing.out
     assert not (tmp_path / "elsewhere").exists()
     assert not (tmp_path / "runs" / "mlflow.db").exists()
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
-def test_a_store_of_an_older_schema_is_brought_up_to_date(
-    sync: Callable[..., Answer],
-    store: Callable[[str], list[Run]],
-    client: MlflowClient,
-    tmp_path: Path,
+def test_runs_that_are_out_of_date_are_replaced(
+    sync: Callable[..., Answer], store: Callable[[str], list[Run]], client: MlflowClient
 ) -> None:
-    """Its runs are replaced and its parent kept: nothing is doubled, and no old name is left."""
+    """Their parent is kept, and nothing is duplicated."""
     sync("attention")
     [parent], children = split(store("attention"))
     for run in children:
-        client.log_metric(run.info.run_id, "complexity/params", 1)
-        client.delete_tag(run.info.run_id, "ablations.digest")
-    client.delete_tag(parent.info.run_id, "recipe")
-    client.set_tag(parent.info.run_id, "ablations.recipe", "quick")
-    for memory in (tmp_path / "runs" / "tracking").iterdir():
-        memory.write_text(json.dumps({"uri": "", "sent": ["attention/quick/table-0"]}))
+        client.log_metric(run.info.run_id, "another/metric", 1)
+        client.set_tag(run.info.run_id, "ablations.digest", "of another schema")
 
     sync("attention")
 
     [same], renewed = split(store("attention"))
     assert same.info.run_id == parent.info.run_id
-    assert same.data.tags["recipe"] == "quick"
-    assert "ablations.recipe" not in same.data.tags
     assert len(renewed) == 6
-    assert not [run for run in renewed if "complexity/params" in run.data.metrics]
+    assert not [run for run in renewed if "another/metric" in run.data.metrics]
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_run_links_its_saved_view(
+    sync: Callable[..., Answer], client: MlflowClient, tmp_path: Path
+) -> None:
+    """A run with nothing to upload knows the link too, without loading MLflow."""
+    sync("attention")
+    uri = f"sqlite:///{tmp_path}/runs/mlflow.db"
+    number = client.get_experiment_by_name("attention").experiment_id
+    path = f"#/experiments/{number}/runs?viewStateShareKey=quick-variants"
+
+    mirror = Mirror(uri, workspace=Workspace(runs_dir=tmp_path / "runs"))
+
+    assert mirror.find_view("attention", "quick") == f"http://127.0.0.1:5000/{path}"
+    assert mirror.find_view("attention", "unknown") is None
+    assert path in [view.path for view in list_views(uri) if view.experiment == "attention"]
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
@@ -281,37 +295,37 @@ def test_a_renamed_variant_is_renamed_in_the_store(
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
-def test_files_are_replaced_and_made_only_if_something_changed(
-    compared: tuple[Plan, Table], store: Callable[[str], list[Run]], tmp_path: Path
+def test_files_are_replaced_and_rendered_only_if_something_changed(
+    compared: Compared,
+    store: Callable[[str], list[Run]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Pictures go into a folder; a file that is made no more goes."""
-    plan, table = compared
-    made: list[str] = []
+    """Figures are in a folder of their own; a file that no longer exists is removed."""
+    plan, study, table = compared
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        "ablations.figures.render_png", lambda chart: drawn.append(chart.name) or b"PNG"
+    )
 
-    def send(**artifacts: AnyArtifact) -> set[str]:
-        mirror = Mirror(choose_uri(None, None, tmp_path / "runs"), runs_dir=tmp_path / "runs")
-        named = {name.replace("_", "."): artifact for name, artifact in artifacts.items()}
-        mirror.send_table(plan, table, artifacts=named)
+    def send(table: Table, **files: str) -> set[str]:
+        workspace = Workspace(runs_dir=tmp_path / "runs")
+        mirror = Mirror(choose_uri(None, None, tmp_path / "runs"), workspace=workspace)
+        named = {name.replace("_", "."): text.encode() for name, text in files.items()}
+        mirror.send_study(plan, study, table, {"table.md": b"", **named})
         assert mirror.close() is None
         [parent], _ = split(store("attention"))
         folder = Path(parent.info.artifact_uri.removeprefix("file://"))
-        return {
-            f"{path.relative_to(folder)} {path.read_bytes()[:9]!r}"
-            for path in folder.rglob("*")
-            if path.is_file() and path.stem != "table"
-        }
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
-    def draw(content: str) -> Artifact:
-        return Artifact(digest=content, render=lambda: made.append(content) or content.encode())
+    figures = {f"figures/{name}.png" for name in ("errors", "differences", "cost", "curves")}
+    first = send(table, report_html="whole", errors_svg="<svg/>")
+    send(table, report_html="whole", errors_svg="<svg/>")
+    assert sorted(drawn) == ["cost", "curves", "differences", "errors"]
+    second = send(table, report_html="new")
 
-    first = send(errors_png=draw("one"), report_html="whole", errors_svg="<svg/>")
-    send(errors_png=draw("one"), report_html="whole", errors_svg="<svg/>")
-    assert made == ["one"]
-    second = send(errors_png=draw("two"), report_html="new")
-
-    assert first == {"figures/errors.png b'one'", "report.html b'whole'", "errors.svg b'<svg/>'"}
-    assert second == {"figures/errors.png b'two'", "report.html b'new'"}
-    assert made == ["one", "two"]
+    assert first == {"table.md", "table.json", "report.html", "errors.svg", *figures}
+    assert second == first - {"errors.svg"}
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, method: str, error: str = "") -> list[str]:
@@ -337,7 +351,9 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, method: str, error: str = "") -
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 @pytest.mark.usefixtures("sync")
 def test_a_server_that_refuses_connections_is_asked_once(
-    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., Answer],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Each of seven uploads would wait in vain; the run is complete without them."""
     trackers = count_calls(monkeypatch, "__init__")
@@ -348,24 +364,28 @@ def test_a_server_that_refuses_connections_is_asked_once(
     assert answer.code == 0
     assert "nothing to train" in answer.err
     assert len(trackers) == 1
-    [line] = (line for line in answer.err.splitlines() if "127.0.0.1" in line)
-    assert line.startswith("MLflow: http://127.0.0.1:1 must be a store that answers, got")
+    [line] = (
+        record.getMessage() for record in caplog.records if "127.0.0.1" in record.getMessage()
+    )
+    assert line.startswith("MLflow: cannot use the MLflow store http://127.0.0.1:1: ")
     assert "[Errno 111] Connection refused" in line
-    assert line.endswith("The ledger has everything; run again to send it.")
+    assert line.endswith("The ledger is complete; a later run sends it.")
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_a_server_that_never_answers_is_asked_twice(
-    compared: tuple[Plan, Table], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    compared: Compared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """One retry, then every other upload fails at once."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    plan, table = compared
+    plan, study, table = compared
+    study = replace(study, trials=())
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        mirror = Mirror(f"http://127.0.0.1:{server.getsockname()[1]}", runs_dir=tmp_path / "runs")
+        workspace = Workspace(runs_dir=tmp_path / "runs")
+        mirror = Mirror(f"http://127.0.0.1:{server.getsockname()[1]}", workspace=workspace)
         for trial in range(20):
-            mirror.send_table(plan, replace(table, notes=(f"{trial}",)))
+            mirror.send_study(plan, study, table, {"table.md": f"{trial}".encode()})
         trouble = mirror.close()
         server.setblocking(False)
         connections = []
@@ -409,7 +429,7 @@ def test_a_store_that_is_no_database_is_refused_at_once(
     answer = sync("attention", "--tracking-uri", uri)
 
     assert answer.code == 3
-    assert f"MLflow: {uri} must be a store that answers, got" in answer.err
+    assert f"MLflow: cannot use the MLflow store {uri}: " in answer.err
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
@@ -437,16 +457,15 @@ def test_every_recipe_has_its_views(sync: Callable[..., Answer], client: MlflowC
     assert variants["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "variant"}]
 
 
-def test_a_long_table_is_cut_between_rows(compared: tuple[Plan, Table]) -> None:
-    """MLflow would cut it anywhere; the whole is among the artifacts."""
-    plan, table = compared
-    long = replace(table, notes=tuple(f"note {number} of many" for number in range(1000)))
+def test_a_long_table_is_cut_between_lines(compared: Compared) -> None:
+    """MLflow would cut it anywhere; the complete table is an artifact."""
+    text = "\n".join(f"note {number} of many" for number in range(1000))
 
-    described = describe_parent(plan, long, {})
+    described = describe_parent(*compared, {"table.md": text.encode()})
 
     note = described.tags["mlflow.note.content"]
     assert len(note) <= NOTE_LIMIT
-    assert note.endswith("of many\n\nThe whole is in table.md, among the artifacts.\n")
+    assert note.endswith("of many\n\nThe complete text is in the artifact table.md.\n")
     assert "note 999 of many" in str(described.files["table.md"].render())
 
 
