@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 
 from ablations.statistics import Evidence, Judgement
-from ablations.tables import Table
+from ablations.tables import Table, columns
 from ablations.tables.columns import Column
 
-HOSTILE = """<b>&"it's" 100%_{^}~\\$--#"""
-"""A name that no format takes as it stands."""
+HOSTILE = """<b>&"it's" 100%_{^}~\\$--#|"""
+"""A name with special characters of every format."""
 
 
 def make_rows() -> pd.DataFrame:
-    """The baseline with three seeds, a variant with three, one with one, one with none."""
+    """Makes the baseline with three seeds, and variants with three seeds, one and none."""
     nan = float("nan")
     rows = pd.DataFrame(
         [
@@ -39,27 +39,16 @@ def make_rows() -> pd.DataFrame:
     return rows.set_index("variant")
 
 
-def make_column(key: str, group: str, heading: str, form: str = "{:.2f}") -> Column:
-    """A column whose values are in the rows already."""
-    return Column(key=key, value=lambda row: row.name, group=group, heading=heading, format=form)
-
-
 COLUMNS = (
-    make_column("variant", "", "variant"),
-    make_column("dilation", "", "D", "{:g}"),
-    make_column("paper_top1_error", "paper", "error %"),
-    make_column("paper_params_m", "paper", "params M"),
-    make_column("trained_params", "trained network", "params", "{:,.0f}"),
-    make_column("n", "quick", "n", "{:.0f}"),
-    make_column("top1_error", "quick", "error %"),
-    make_column("difference", "quick", "difference from base", "{:+.2f}"),
-    make_column("verdict", "quick", "verdict"),
+    Column(key="variant", value=lambda row: row.name, heading="variant", compact="variant"),
+    Column(key="dilation", value=lambda row: row.settings["dilation"], heading="D", format="{:g}"),
+    *(c.fill(recipe="quick", baseline="base") for c in columns.COLUMNS if c.key in make_rows()),
 )
-"""Columns of the table, in groups."""
+"""Columns of the rows, from the registry."""
 
 
 def make_table(**changes: object) -> Table:
-    """The rows with headings in groups, one claim and notes."""
+    """Makes a table of the rows with a claim and notes."""
     fields = {
         "title": "an_experiment, recipe quick",
         "question": "Which & why?",
@@ -91,7 +80,7 @@ def make_table(**changes: object) -> Table:
 
 
 def make_curves(rows: pd.DataFrame, *, epochs: int = 3) -> pd.DataFrame:
-    """Curves of all finished trials; seeds lie one point apart, so that bands are known."""
+    """Makes curves of all finished trials; seeds are one point apart, so bands are known."""
     return pd.DataFrame(
         [
             {
@@ -110,7 +99,7 @@ def make_curves(rows: pd.DataFrame, *, epochs: int = 3) -> pd.DataFrame:
 
 
 def make_many_rows(count: int) -> pd.DataFrame:
-    """As many variants as the largest table has, with long names and scattered numbers."""
+    """Makes a number of variants with long names and scattered results."""
     generator = np.random.default_rng(0)
     names = [f"ShuffleNetV2 1.0x, reimplemented with SE, number {i}" for i in range(count)]
     rows = pd.DataFrame(

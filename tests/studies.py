@@ -1,4 +1,4 @@
-"""Studies for tests: three variants, two seeds, and what they measured."""
+"""Studies for tests: three variants with two seeds, and their records."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -35,14 +35,14 @@ PAPER = PaperTable(
         "other": PaperRow(
             top1_error=Decimal("20.80"),
             params_m=Decimal("1.3"),
-            explained={"params_m": Explanation(ours=Decimal("1.2"), reason="counted otherwise")},
+            explained={"params_m": Explanation(ours=Decimal("1.2"), reason="counted differently")},
         ),
     },
 )
 
 
 def make_variant(name: str, dilation: int) -> Variant:
-    """A variant whose second kernel has a dilation."""
+    """Makes a variant whose second kernel has this dilation."""
     network = NetworkSpec(operator=SelectiveKernel(branches=(Branch(), Branch(3, dilation))))
     return Variant(
         name=name, settings={"dilation": dilation}, network=network, paper_network=network
@@ -54,7 +54,7 @@ MATRIX = Matrix(variants=VARIANTS, raw=len(VARIANTS))
 
 
 def make_plan(recipe: Recipe, dataset: Dataset, *, states: dict[str, State] | None = None) -> Plan:
-    """Three variants with two seeds; all finished but where `states` says otherwise."""
+    """Plans three variants with two seeds; all finished unless `states` says otherwise."""
     trials = tuple(
         PlannedTrial(
             variant=variant,
@@ -68,7 +68,7 @@ def make_plan(recipe: Recipe, dataset: Dataset, *, states: dict[str, State] | No
 
 
 def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, TrialRecord]:
-    """Errors of 4 and 5 for the baseline's two seeds, 3 and 5 for the next, 2 and 5."""
+    """Makes records with errors of 4 and 5 for the baseline's seeds, then 3 and 5, and 2 and 5."""
     records = {}
     for trial in plan.trials:
         position = [variant.name for variant in plan.variants].index(trial.variant.name)
@@ -113,7 +113,7 @@ def make_study(
     looks: tuple[tuple[int, ...], ...] = (),
     **settings: Any,
 ) -> Study:
-    """The three variants, with further settings of their experiment."""
+    """Makes a study of the three variants, with further settings of the experiment."""
     tables = {f"t{position}": table for position, table in enumerate(paper)}
     experiment = Experiment(
         question="Which?",
@@ -128,7 +128,7 @@ def make_study(
 
 
 def make_clear_records(plan: Plan) -> dict[str, TrialRecord]:
-    """`other` is 2 points better than the baseline, `extra` is as good."""
+    """Makes records in which `other` is 2 points better than the baseline, `extra` equally good."""
     noise = np.random.default_rng(0).normal(0, 0.05, len(plan.trials))
     records = make_records(plan)
     for trial, jitter in zip(plan.trials, noise, strict=True):

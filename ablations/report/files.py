@@ -23,7 +23,7 @@ from ablations.tables import (
 
 
 def render_report(study: Study, table: Table, folder: Path) -> dict[str, bytes]:
-    """All files of a study by name; drawings in `folder` that show its data are kept."""
+    """Renders all files of a study by name; drawings in `folder` that show its data are kept."""
     drawn = {path.name: path.read_text("utf-8", "replace") for path in folder.glob("*.svg")}
     derived = {name: text.encode() for name, text in derive(study, table, drawn).items()}
     return {**render_export(study), **derived}
@@ -32,13 +32,13 @@ def render_report(study: Study, table: Table, folder: Path) -> dict[str, bytes]:
 def derive(
     study: Study, table: Table, drawn: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
-    """The derived files by name; equal studies give equal texts, on every machine.
+    """Derives files by name; equal studies give equal texts on every machine.
 
     Args:
-        study: What they are derived from.
-        table: The study's table.
+        study: The study.
+        table: Its table.
         drawn: Existing drawings by file name. One that shows the study's data is kept, since
-            another version of matplotlib would draw other bytes.
+            another version of matplotlib would write other bytes.
     """
     charts = list_charts(study, table)
     drawings = {f"{c.name}.svg": _keep_or_draw(c, drawn.get(f"{c.name}.svg", "")) for c in charts}
@@ -52,7 +52,7 @@ def derive(
 
 
 def check_report(folder: Path) -> list[str]:
-    """What is wrong with a folder, judged by its exported files alone; one line per finding.
+    """Checks a folder against its own exported files; returns one line per finding.
 
     Raises:
         MachineError: If a file cannot be read.

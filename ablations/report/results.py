@@ -53,7 +53,7 @@ def write_blocks(results_dir: Path) -> list[Path]:
 
 
 def check_blocks(results_dir: Path) -> Iterator[str]:
-    """Yields which tables in the README beside the results are not those of the results."""
+    """Yields the tables in the README beside the results that differ from the results."""
     page = results_dir.parent / INDEX
     if not page.is_file():
         return
@@ -66,7 +66,7 @@ def check_blocks(results_dir: Path) -> Iterator[str]:
 
 
 def list_foreign(results_dir: Path, known: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """Yields what lies among the results and belongs to nothing, or holds no records.
+    """Yields files and folders among the results that belong to nothing or hold no records.
 
     Args:
         results_dir: The folder of results.
@@ -86,6 +86,6 @@ def list_foreign(results_dir: Path, known: Mapping[str, Collection[str]]) -> Ite
 
 
 def _find_body(page: Path, path: str) -> str | None:
-    """What a page shows of the table at `path`, relative to it; None if there is no such file."""
+    """The block for the table at `path`, relative to the page; None if there is no such file."""
     file = page.parent / path
     return render_block(file.read_text(encoding="utf-8")) if file.is_file() else None

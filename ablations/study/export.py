@@ -20,7 +20,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from ablations.complexity.scales import Scales
 from ablations.errors import IncompleteError, MachineError
-from ablations.files import write_changed
 from ablations.plans import make_key
 from ablations.study.study import Definition, Row, StudiedTrial, Study
 from ablations.trial.records import (
@@ -92,15 +91,6 @@ def is_exported(folder: Path) -> bool:
     return (folder / PROVENANCE).is_file()
 
 
-def write_export(study: Study, folder: Path) -> list[str]:
-    """Writes the four files atomically; returns the names of those that changed.
-
-    Raises:
-        MachineError: If the folder cannot be written.
-    """
-    return write_changed(render_export(study), folder)
-
-
 def render_export(study: Study) -> dict[str, bytes]:
     """Renders the four files by name; equal studies give equal bytes."""
     contents = {
@@ -135,7 +125,7 @@ def render_export(study: Study) -> dict[str, bytes]:
 
 
 def read_export(folder: Path) -> Study:
-    """Reads the study that `write_export` wrote.
+    """Reads the study that `render_export` rendered.
 
     Raises:
         IncompleteError: If a file is missing, was edited or damaged, or is of another version.
@@ -144,7 +134,7 @@ def read_export(folder: Path) -> Study:
     provenance = _parse(folder / PROVENANCE, _parse_provenance)
     for name, expected in provenance.sha256.items():
         if hashlib.sha256(_read(folder / name)).hexdigest() != expected:
-            raise _complain(folder / name, f"another checksum than {PROVENANCE} has")
+            raise _complain(folder / name, f"another checksum than in {PROVENANCE}")
     facts = {row.name: {**provenance.facts, **row.facts} for row in provenance.definition.rows}
     rows = tuple(replace(row, facts=facts[row.name]) for row in provenance.definition.rows)
     epochs = _parse(folder / CURVES, _parse_curves)
@@ -158,7 +148,7 @@ def read_export(folder: Path) -> Study:
 
     definition = replace(provenance.definition, rows=rows)
     if definition.matrix_hash != provenance.matrix_hash:
-        raise _complain(folder / PROVENANCE, "another matrix hash than its definition has")
+        raise _complain(folder / PROVENANCE, "another matrix hash than that of its definition")
     return Study(
         definition=definition,
         scales=provenance.scales,
@@ -232,7 +222,7 @@ def _parse_csv(content: bytes) -> Iterable[dict[str, Any]]:
 def _parse_provenance(content: bytes) -> _Provenance:
     plain = json.loads(content)
     if plain["format"] != FORMAT:
-        raise ValueError(f"format {plain['format']} where {FORMAT} is read")
+        raise ValueError(f"format {plain['format']} instead of {FORMAT}")
     provenance = _PROVENANCE.validate_python(plain)
     if {*provenance.sha256} != {*EXPORTED} - {PROVENANCE}:
         raise ValueError(f"checksums of {', '.join(sorted(provenance.sha256))}")
@@ -271,7 +261,7 @@ def _parse_trial(
     )
     own = {**facts, "seed": trial.seed}
     if make_key(own) != trial.key:
-        raise ValueError(f"trial {trial.key} where its facts have the key {make_key(own)}")
+        raise ValueError(f"trial {trial.key}, but its facts have the key {make_key(own)}")
     if not epochs:
         return trial
     correct = None
@@ -310,6 +300,6 @@ def _read(path: Path) -> bytes:
 
 def _complain(path: Path, found: str) -> IncompleteError:
     return IncompleteError(
-        f"{path} must be as `ablations report` wrote it, got {found}. Restore it from version "
-        f"control, or remove {path.parent} and write it anew."
+        f"{path} is not what `ablations report` wrote: {found}. Restore it from version control, "
+        f"or remove {path.parent} and regenerate it."
     )

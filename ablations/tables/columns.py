@@ -4,7 +4,7 @@ Adding a column takes one entry of `COLUMNS`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablations.complexity.scales import Scales
@@ -85,6 +85,9 @@ class Column:
     compact: str = ""
     """Heading in the compact form; empty if that leaves the column out."""
 
+    abbreviations: Mapping[str, str] = field(default_factory=dict)
+    """Replacements in the cells of the compact form."""
+
     format: str = "{:.2f}"
     """Format of a number."""
 
@@ -93,6 +96,10 @@ class Column:
 
     is_present: Callable[[Sequence[Row]], bool] = lambda _: True
     """Whether a table with these rows has the column."""
+
+    def fill(self, **words: str) -> "Column":
+        """Fills in the words that headings may name."""
+        return replace(self, group=self.group.format(**words), heading=self.heading.format(**words))
 
     @property
     def title(self) -> str:
@@ -103,7 +110,6 @@ class Column:
 def list_columns(rows: Sequence[Row], definition: Definition) -> tuple[Column, ...]:
     """Lists the columns of a table in order; the first one holds the names of the rows."""
     is_told_apart = _is_told_apart(definition)
-    words = {"recipe": definition.recipe_name, "baseline": definition.baseline}
     name = Column(key="variant", value=lambda row: row.name)
     if not is_told_apart:
         name = replace(name, heading="variant", compact="variant")
@@ -111,9 +117,7 @@ def list_columns(rows: Sequence[Row], definition: Definition) -> tuple[Column, .
         name,
         *(_show_setting(key, is_compact=is_told_apart) for key in definition.columns),
         *(
-            replace(
-                column, group=column.group.format(**words), heading=column.heading.format(**words)
-            )
+            column.fill(recipe=definition.recipe_name, baseline=definition.baseline)
             for column in COLUMNS
             if column.is_present(rows)
         ),
@@ -288,7 +292,12 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(key="mcnemar_p", value=_read_mcnemar),
     Column(
-        key="verdict", value=_read_verdict, group="{recipe}", heading="verdict", compact="verdict"
+        key="verdict",
+        value=_read_verdict,
+        group="{recipe}",
+        heading="verdict",
+        compact="verdict",
+        abbreviations={", within the margin": "*"},
     ),
 )
-"""All columns in order, but for the names and settings of the rows."""
+"""All columns in order, except the names and settings of the rows."""

@@ -93,9 +93,7 @@ def escape(text: str) -> str:
     '\\(-\\)0.33 \\(\\pm\\) 0.1 of 5x5, D=1 \\& 50 \\%'
     """
     plain = _MINUS.sub("−", " ".join(text.split()))
-    return re.sub(
-        "-(?=-)", "-{}", "".join(map(_escape_character, plain))
-    )  # two hyphens are not a dash
+    return re.sub("-(?=-)", "-{}", "".join(map(_escape_character, plain)))  # two would be a dash
 
 
 def _escape_character(character: str) -> str:

@@ -52,8 +52,9 @@ def collect_brief_notes(study: Study, comparison: Comparison, *, is_exploratory:
         least, most = int(counts.min()), int(counts.max())
         seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
         notes.append(f"± is a 95 % interval for retraining on this test set, over {seeds}.")
-    needed = list(comparison.seeds_needed.values())
-    if needed:
+    if any(verdict.within_margin for verdict in comparison.verdicts.values()):
+        notes.append(f"* within the margin of ±{comparison.margin:g} points.")
+    if needed := list(comparison.seeds_needed.values()):
         notes.append(f"To decide every row: {_find_most(needed)}.")
     return [*notes, f"Method: {METHOD}"]
 

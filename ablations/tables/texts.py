@@ -35,9 +35,10 @@ def format_compact(table: Table) -> CompactTable:
     columns = [column for column in table.columns if column.compact]
     cells = zip(*_format(table, columns), strict=True)
     known = [(c, texts) for c, texts in zip(columns, cells, strict=True) if {*texts} != {UNKNOWN}]
+    shortened = ([_shorten(column, text) for text in texts] for column, texts in known)
     return CompactTable(
         headings=tuple(column.compact for column, _ in known),
-        rows=tuple(zip(*(texts for _, texts in known), strict=True)),
+        rows=tuple(zip(*shortened, strict=True)),
     )
 
 
@@ -93,6 +94,12 @@ def _format_cell(
     half_width = row.get(f"{column.key}_half_width", NAN)
     interval = "" if pd.isna(half_width) else f" ± {_settle(half_width):.2f}"
     return column.format.format(_settle(value)) + interval
+
+
+def _shorten(column: Column, text: str) -> str:
+    for long, short in column.abbreviations.items():
+        text = text.replace(long, short)
+    return text
 
 
 def _settle(value: Any) -> float:

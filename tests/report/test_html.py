@@ -116,7 +116,7 @@ def test_sections_are_in_order_under_one_heading() -> None:
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert titles == [
-        "What the trials say",
+        "Verdicts",
         "Table",
         "Figures",
         "Methods",
@@ -193,8 +193,8 @@ def test_without_claims_there_is_no_table_of_them() -> None:
     """Most users' own experiments have none."""
     html = render_html(replace(PAGE, table=make_table(claims=())))
 
-    assert "Of the claims" not in html
-    assert "Of each variant" in html
+    assert "Claims" not in html
+    assert "Variants" in html
 
 
 def test_it_is_the_same_every_time() -> None:

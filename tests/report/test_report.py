@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from conftest import EXPERIMENTS, Answer, seal
-from studies import COMPLEXITY, make_records
+from studies import COMPLEXITY, make_plan, make_records, make_study
 
 from ablations.complexity.scales import Scales
-from ablations.config import read_config, read_paper
+from ablations.config import Recipe, read_config, read_paper
 from ablations.data import catalogue
 from ablations.data.catalogue import Dataset
 from ablations.files import write_changed
@@ -159,14 +159,14 @@ def edit(old: str, new: str, name: str) -> Callable[[Path], None]:
         (edit("20.79", "20.70", f"{FOLDER}/report.html"), "report.html: edited or out of date"),
         (edit("error", "errors", f"{FOLDER}/errors.svg"), "errors.svg: edited or out of date"),
         (lambda folder: (folder / FOLDER / "cost.svg").unlink(), "cost.svg: missing"),
-        (edit("finished", "failed", f"{FOLDER}/trials.csv"), "trials.csv must be as"),
-        (edit("4.0", "3.0", f"{FOLDER}/curves.csv"), "curves.csv must be as"),
+        (edit("finished", "failed", f"{FOLDER}/trials.csv"), "trials.csv is not what"),
+        (edit("4.0", "3.0", f"{FOLDER}/curves.csv"), "curves.csv is not what"),
         (edit("Which", "What", f"{FOLDER}/provenance.json"), "table.md: edited or out of date"),
         (
             edit('"format"', ' "format"', f"{FOLDER}/provenance.json"),
             "differs from what its own records give",
         ),
-        (lambda folder: (folder / FOLDER / "outcomes.npz").unlink(), "outcomes.npz must be as"),
+        (lambda folder: (folder / FOLDER / "outcomes.npz").unlink(), "outcomes.npz is not what"),
         (lambda folder: (folder / FOLDER / "table.csv").unlink(), "table.csv: missing"),
         (lambda folder: (folder / FOLDER / "x.svg").touch(), "x.svg: does not belong there"),
         (
@@ -338,7 +338,7 @@ def test_damaged_records_are_not_overwritten(results: Path, command: Callable[..
 
     for answer in answers:
         assert answer.code == 1
-        assert "curves.csv must be as" in answer.err
+        assert "curves.csv is not what" in answer.err
     assert read_all(results) == before
 
 
@@ -372,6 +372,20 @@ def test_the_index_links_every_table(results: Path) -> None:
         row = next(line for line in index.splitlines() if line.startswith("|") and link in line)
         assert (results / "results" / link).is_file()
         assert f"| {study.definition.question} | quick | 3 | 6 finished | 1 undecided |" in row
+
+
+def test_links_of_the_index_survive_any_name(recipe: Recipe, dataset: Dataset) -> None:
+    """Brackets, spaces and pipes in a name do not end a link or a cell."""
+    plan = replace(make_plan(recipe, dataset), experiment="a]|b (c)")
+    study = make_study(plan, make_records(plan))
+
+    [row] = [
+        line
+        for line in render_index([(study, build_table(study))]).splitlines()
+        if line.startswith(r"| [a\]\|b (c)](a%5D%7Cb%20%28c%29/quick/table.md) |")
+    ]
+
+    assert "(a%5D%7Cb%20%28c%29/quick/report.html)" in row
 
 
 def test_a_folder_can_be_checked_alone(results: Path) -> None:

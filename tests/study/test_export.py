@@ -1,4 +1,4 @@
-"""What is exported comes back whole, or one message says which file is not as it was written."""
+"""An export is read back completely, or one message names the file that was changed."""
 
 import json
 from dataclasses import replace
@@ -12,14 +12,19 @@ from studies import make_clear_records, make_plan, make_records, make_study
 from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
 from ablations.data.catalogue import Dataset
 from ablations.errors import AblationError, IncompleteError, MachineError
-from ablations.study.export import EXPORTED, read_export, render_export, write_export
-from ablations.study.study import Study
+from ablations.files import write_changed
+from ablations.study import EXPORTED, Study, read_export, render_export
 from ablations.tables import build_table
+
+
+def write_export(study: Study, folder: Path) -> list[str]:
+    """Writes the files of a study; returns the names of those that changed."""
+    return write_changed(render_export(study), folder)
 
 
 @pytest.fixture
 def study(recipe: Recipe, dataset: Dataset) -> Study:
-    """Six trials of three variants: one failed, one diverged, the others with 40 outcomes."""
+    """Three variants with two seeds; one variant failed, one trial diverged."""
     plan = make_plan(recipe, dataset, states={"other": "failed"})
     records = make_clear_records(plan)
     first, last = plan.trials[0].spec.key, plan.trials[-1].spec.key
@@ -35,8 +40,8 @@ def study(recipe: Recipe, dataset: Dataset) -> Study:
     return make_study(plan, records, claims=claims, looks=((0, 1), (0,)), columns=("dilation",))
 
 
-def test_what_is_written_comes_back(study: Study, tmp_path: Path) -> None:
-    """Equal in all, and the texts of times and memory, which equality passes over, too."""
+def test_an_export_is_read_back_completely(study: Study, tmp_path: Path) -> None:
+    """Including times and memory, which equality of records ignores."""
     changed = write_export(study, tmp_path)
 
     back = read_export(tmp_path)
@@ -48,13 +53,13 @@ def test_what_is_written_comes_back(study: Study, tmp_path: Path) -> None:
 
 
 def test_writing_again_changes_nothing(study: Study, tmp_path: Path) -> None:
-    """Byte for byte: the archive holds no clock."""
+    """Byte for byte: the archive has no time stamps."""
     write_export(study, tmp_path)
 
     assert write_export(study, tmp_path) == []
 
 
-def test_records_of_rows_that_were_not_asked_for_are_kept(
+def test_records_of_variants_that_were_not_selected_are_kept(
     recipe: Recipe, dataset: Dataset, tmp_path: Path
 ) -> None:
     """They belong to the family."""
@@ -66,8 +71,8 @@ def test_records_of_rows_that_were_not_asked_for_are_kept(
     assert [(t.state, t.record is None) for t in back.trials][-1] == ("skipped", False)
 
 
-def test_files_are_plain(study: Study, tmp_path: Path) -> None:
-    """A reader with a CSV reader, NumPy and JSON needs nothing of ours."""
+def test_files_have_common_formats(study: Study, tmp_path: Path) -> None:
+    """CSV, NumPy and JSON can be read without this package."""
     write_export(study, tmp_path)
 
     trials = (tmp_path / "trials.csv").read_text().splitlines()
@@ -86,38 +91,42 @@ def test_files_are_plain(study: Study, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_a_missing_file_is_named(study: Study, tmp_path: Path, name: str) -> None:
-    """With what to do."""
+    """With advice."""
     write_export(study, tmp_path)
     (tmp_path / name).unlink()
 
-    with pytest.raises(IncompleteError, match=rf"{name} must be as .* got no such file"):
+    with pytest.raises(IncompleteError, match=rf"{name} is not what .*: no such file"):
         read_export(tmp_path)
 
 
 @pytest.mark.parametrize("name", EXPORTED)
 @pytest.mark.parametrize("content", [b"", b"{}", b"trial\nx\n", b"\xff\x00"])
 def test_a_foreign_file_is_named(study: Study, tmp_path: Path, name: str, content: bytes) -> None:
-    """Never a stack trace."""
+    """Whatever it contains, there is no stack trace."""
     write_export(study, tmp_path)
     (tmp_path / name).write_bytes(content)
 
-    with pytest.raises(IncompleteError, match=rf"{name} must be as .* Restore it from"):
+    with pytest.raises(IncompleteError, match=rf"{name} is not what .* Restore it from"):
         read_export(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"format": 1', '"format": 2', "format 2 where 1 is read"),
+        ('"format": 1', '"format": 2', "format 2 instead of 1"),
         ('"margin": 0.5', '"margin": "wide"', "definition.margin: Input should be a valid number"),
         ('"baseline": "base"', '"baseline": "other"', "another matrix hash"),
-        ('"procedure": 1', '"procedure": 2', "trials.csv must be .* where its facts have the key"),
+        (
+            '"procedure": 1',
+            '"procedure": 2',
+            "trials.csv is .*, but its facts have the key",
+        ),
     ],
 )
-def test_what_does_not_fit_is_told(
+def test_inconsistent_files_are_reported(
     study: Study, tmp_path: Path, old: str, new: str, message: str
 ) -> None:
-    """Also where it is well-formed."""
+    """Even if they are well-formed."""
     write_export(study, tmp_path)
     path = tmp_path / "provenance.json"
     text = path.read_text()
@@ -128,8 +137,8 @@ def test_what_does_not_fit_is_told(
         read_export(tmp_path)
 
 
-def test_an_edited_number_is_found(study: Study, tmp_path: Path) -> None:
-    """Though the file is well-formed."""
+def test_an_edited_number_is_reported(study: Study, tmp_path: Path) -> None:
+    """Even though the file is well-formed."""
     write_export(study, tmp_path)
     path = tmp_path / "curves.csv"
     path.write_text(path.read_text().replace("0.1,", "0.2,", 1))
@@ -138,16 +147,16 @@ def test_an_edited_number_is_found(study: Study, tmp_path: Path) -> None:
         read_export(tmp_path)
 
 
-def test_an_unwritable_folder_is_told(study: Study, tmp_path: Path) -> None:
-    """Exit code 3."""
+def test_an_unwritable_folder_is_reported(study: Study, tmp_path: Path) -> None:
+    """The machine is at fault, exit code 3."""
     (tmp_path / "file").write_text("")
 
     with pytest.raises(MachineError, match="--results-dir"):
         write_export(study, tmp_path / "file")
 
 
-def test_messages_have_exit_codes() -> None:
-    """A damaged file is a check that did not hold."""
+def test_a_damaged_file_is_a_failed_check() -> None:
+    """Exit code 1."""
     assert issubclass(IncompleteError, AblationError)
     assert IncompleteError.exit_code == 1
 
@@ -155,9 +164,9 @@ def test_messages_have_exit_codes() -> None:
 def test_the_order_of_keys_does_not_matter(
     recipe: Recipe, dataset: Dataset, tmp_path: Path
 ) -> None:
-    """Files keep none: what is derived from them is what was derived before."""
+    """Files do not keep it, but everything derived from them stays the same."""
     explained = {
-        column: Explanation(ours=Decimal("1.0"), reason=f"{column} is counted otherwise")
+        column: Explanation(ours=Decimal("1.0"), reason=f"{column} is counted differently")
         for column in ("params_m", "gflops")
     }
     row = PaperRow(gflops=Decimal("1.1"), params_m=Decimal("1.2"), explained=explained)

@@ -1,4 +1,4 @@
-"""LaTeX of a table compiles, whatever its names hold."""
+"""The LaTeX of a table compiles, whatever its names contain."""
 
 import re
 import shutil
@@ -29,57 +29,60 @@ def render_document(table: Table) -> str:
 
 
 def list_rows(latex: str) -> list[str]:
-    """The lines between the rules of the tabular: groups, columns and cells."""
+    """Lines between the rules of the tabular: groups, headings and cells."""
     body = latex.split(r"\toprule")[1].split(r"\bottomrule")[0]
     return [line for line in body.splitlines() if line.endswith(r" \\")]
 
 
 def count_columns(row: str) -> int:
-    """Columns that a row of the tabular fills."""
+    """Number of columns that a row of the tabular fills."""
     spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", row)]
     return len(re.findall(r"(?<!\\)&", row)) + 1 + sum(spans)
 
 
 def test_every_row_fills_every_column() -> None:
-    """A cell too many or too few is an error of LaTeX far from its cause."""
+    """LaTeX reports a missing cell far from its cause."""
     table = make_table()
     latex = render_latex(table)
     declared = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", latex)[0]
 
     assert {count_columns(row) for row in list_rows(latex)} == {len(table.headings)}
-    assert declared == "lrrrrrrrl"
+    assert declared == "lrrrrrrrrl"
 
 
 def test_environments_are_balanced() -> None:
-    """Each that begins ends, in the right order."""
-    open_ones: list[str] = []
+    """Each environment is closed, in the right order."""
+    opened: list[str] = []
     for word, name in re.findall(r"\\(begin|end)\{(\w+)\}", render_document(make_table())):
         if word == "begin":
-            open_ones.append(name)
+            opened.append(name)
         else:
-            assert open_ones.pop() == name
+            assert opened.pop() == name
 
-    assert open_ones == []
+    assert opened == []
 
 
 def test_headings_are_grouped_over_their_rules() -> None:
-    """What stands before a colon is said once, over all columns that share it."""
-    groups, columns = list_rows(render_latex(make_table()))[:2]
+    """A group is printed once, over all of its columns."""
+    latex = render_latex(make_table())
+    groups, columns = list_rows(latex)[:2]
 
     assert groups.startswith(r" &  & \multicolumn{2}{c}{paper} & \multicolumn{1}{c}{trained")
-    assert r"\cmidrule(lr){3-4} \cmidrule(lr){5-5} \cmidrule(lr){6-9}" in render_latex(make_table())
+    assert r"\cmidrule(lr){3-4} \cmidrule(lr){5-5} \cmidrule(lr){6-10}" in render_latex(
+        make_table()
+    )
     assert columns.startswith(r"variant & D & error \% & params M & params & n &")
 
 
 def test_without_groups_there_is_one_row_of_headings() -> None:
-    """And no rule that spans nothing."""
+    """And no rule below groups."""
     latex = render_latex(make_table(columns=COLUMNS[:2]))
 
     assert r"\cmidrule" not in latex
     assert len(list_rows(latex)) == 1 + len(make_rows())
 
 
-def test_everything_that_markdown_shows_is_there() -> None:
+def test_latex_contains_everything_that_markdown_shows() -> None:
     """Title, question, cells, claims with their verdicts, notes."""
     table = make_table()
     latex = render_latex(table)
@@ -91,7 +94,7 @@ def test_everything_that_markdown_shows_is_there() -> None:
 
 
 def test_no_claims_and_no_notes_leave_no_empty_list() -> None:
-    """An empty list is an error of LaTeX."""
+    """An empty list is an error in LaTeX."""
     assert "itemize" not in render_latex(make_table(claims=(), notes=()))
 
 
@@ -113,14 +116,14 @@ def test_no_claims_and_no_notes_leave_no_empty_list() -> None:
         ("two\n lines", "two lines"),
     ],
 )
-def test_escaped(text: str, latex: str) -> None:
-    """Text is set as it stands; a hyphen that is a sign becomes a minus."""
+def test_text_is_escaped(text: str, latex: str) -> None:
+    """Text is set literally; a hyphen that is a sign becomes a minus."""
     assert escape(text) == latex
 
 
 @given(text=st.text())
-def test_no_text_holds_a_command_of_its_own(text: str) -> None:
-    """What is left after the macros that we write is plain ASCII without a special character."""
+def test_no_text_contains_a_command(text: str) -> None:
+    """Apart from our own macros, only plain ASCII without special characters is left."""
     ours = (
         r"\\(text\w+|ss|ae|o|O|l|ldots)\{\}|\\[&%$#_{}]|\\\(\\?[a-z-]+\\\)|\\[`'^~\"cv]\{[A-Za-z]\}"
     )
@@ -134,8 +137,8 @@ def test_no_text_holds_a_command_of_its_own(text: str) -> None:
 
 @pytest.mark.skipif(LATEX is None, reason="needs pdflatex or tectonic")
 @pytest.mark.parametrize("name", ["[a", "*", "é", "深", '"`', "ß", "a--b"])
-def test_it_compiles(name: str, tmp_path: Path) -> None:
-    """With hostile names in every place that a text may stand."""
+def test_the_document_compiles(name: str, tmp_path: Path) -> None:
+    """With hostile names in every place."""
     table = make_table(
         rows=make_rows().rename(index={"one seed": name}),
         question=f"{HOSTILE} {name}?",

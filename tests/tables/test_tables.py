@@ -1,4 +1,4 @@
-"""Tables: rows, columns, cells, notes, claims, and their forms as text."""
+"""Tables: rows, columns, cells, notes, claims, and their renderings."""
 
 import re
 from dataclasses import replace
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from example_table import HOSTILE, make_rows, make_table
 from studies import COMPLEXITY, PAPER, make_clear_records, make_plan, make_records, make_study
 
 from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
@@ -31,12 +32,12 @@ from ablations.trial.records import TrialRecord
 
 
 def build(plan: Plan, records: dict[str, TrialRecord], **settings: Any) -> Table:
-    """The comparison of the three variants."""
+    """Builds the table of the three variants."""
     return build_table(make_study(plan, records, **settings))
 
 
 def test_rows_are_in_the_papers_order(recipe: Recipe, dataset: Dataset) -> None:
-    """With the printed cells beside ours, and nothing where nothing was printed."""
+    """With the printed cells beside ours, where there are any."""
     plan = make_plan(recipe, dataset)
 
     rows = build(plan, make_records(plan)).rows
@@ -50,7 +51,7 @@ def test_rows_are_in_the_papers_order(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def test_cells_are_rounded_and_carry_their_interval(recipe: Recipe, dataset: Dataset) -> None:
-    """Ten digits are in the CSV, none that another machine might compute otherwise."""
+    """The CSV has ten digits, without those that depend on the machine."""
     plan = make_plan(recipe, dataset)
     table = build(plan, make_records(plan))
 
@@ -67,8 +68,8 @@ def test_cells_are_rounded_and_carry_their_interval(recipe: Recipe, dataset: Dat
     assert f"{table.rows.loc['other', 'top1_error_half_width']:.10g}" in render_csv(table)
 
 
-def test_the_foot_adds_up(recipe: Recipe, dataset: Dataset) -> None:
-    """Asked = finished + failed + diverged + skipped, with reasons."""
+def test_the_notes_account_for_every_trial(recipe: Recipe, dataset: Dataset) -> None:
+    """Finished, failed, diverged and skipped, with reasons."""
     plan = make_plan(recipe, dataset, states={"other": "failed", "extra": "skipped"})
     records = {
         trial.spec.key: record
@@ -100,7 +101,7 @@ def test_a_skipped_row_belongs_to_the_family(recipe: Recipe, dataset: Dataset) -
 
 
 def test_a_diverged_trial_has_no_error(recipe: Recipe, dataset: Dataset) -> None:
-    """The number of its last epoch means nothing."""
+    """The error of its last epoch is meaningless."""
     plan = make_plan(recipe, dataset, states={"other": "diverged"})
 
     table = build(plan, make_records(plan, diverged=("other",)))
@@ -110,20 +111,20 @@ def test_a_diverged_trial_has_no_error(recipe: Recipe, dataset: Dataset) -> None
     assert "other, seed 0: diverged" in render_markdown(table)
 
 
-def test_notes_say_where_numbers_come_from(recipe: Recipe, dataset: Dataset) -> None:
-    """Device, commit, checksum, and the paper's cells that were counted otherwise."""
+def test_notes_state_the_origin_of_numbers(recipe: Recipe, dataset: Dataset) -> None:
+    """Device, commit, checksum, sources, and explanations of printed complexities."""
     plan = make_plan(recipe, dataset)
 
     text = render_markdown(build(plan, make_records(plan)))
 
     assert "Trained on CPU x; torch 2; commit 0123456789ab with changes; matrix " in text
     assert f"SHA-256 {dataset.checksum[:12]}" in text
-    assert "Printed other: params 1.3: counted otherwise." in text
+    assert "Printed other: params 1.3: counted differently." in text
     assert "Printed: A paper, Table 1; ImageNet." in text
 
 
-def test_a_row_has_one_word(recipe: Recipe, dataset: Dataset) -> None:
-    """Beside its difference, in every form of the table."""
+def test_every_row_shows_its_verdict(recipe: Recipe, dataset: Dataset) -> None:
+    """Next to its difference, in every form of the table."""
     plan = make_plan(recipe.model_copy(update={"seeds": (0, 1, 2)}), dataset)
 
     table = build(plan, make_clear_records(plan))
@@ -136,8 +137,8 @@ def test_a_row_has_one_word(recipe: Recipe, dataset: Dataset) -> None:
     assert {"difference_p_holm", "verdict"} <= set(render_csv(table).splitlines()[0].split(","))
 
 
-def test_the_foot_says_how_words_were_found(recipe: Recipe, dataset: Dataset) -> None:
-    """Method, margin, seeds needed, and what other images would change."""
+def test_the_notes_explain_the_verdicts(recipe: Recipe, dataset: Dataset) -> None:
+    """Method, margin, seeds needed and image noise."""
     plan = make_plan(recipe, dataset)
 
     text = render_markdown(build(plan, make_records(plan)))
@@ -149,8 +150,8 @@ def test_the_foot_says_how_words_were_found(recipe: Recipe, dataset: Dataset) ->
     assert "bootstrap over 1 images): other: 0.00; extra: 0.00." in text
 
 
-def test_one_seed_is_two_networks(recipe: Recipe, dataset: Dataset) -> None:
-    """No interval and no verdict; McNemar's test says what it speaks of."""
+def test_one_seed_gives_no_verdict(recipe: Recipe, dataset: Dataset) -> None:
+    """McNemar's test compares the two networks instead."""
     plan = make_plan(recipe.model_copy(update={"seeds": (0,)}), dataset)
 
     table = build(plan, make_clear_records(plan))
@@ -160,8 +161,8 @@ def test_one_seed_is_two_networks(recipe: Recipe, dataset: Dataset) -> None:
     assert "of these two networks, not of retraining" in render_markdown(table)
 
 
-def test_a_diverged_seed_takes_the_word_better(recipe: Recipe, dataset: Dataset) -> None:
-    """The seeds that are left flatter the row."""
+def test_a_row_with_a_diverged_seed_is_not_better(recipe: Recipe, dataset: Dataset) -> None:
+    """The remaining seeds flatter the row."""
     plan = make_plan(recipe.model_copy(update={"seeds": (0, 1, 2, 3)}), dataset)
     records = make_clear_records(plan)
     key = next(trial.spec.key for trial in plan.trials if trial.variant.name == "other")
@@ -174,8 +175,8 @@ def test_a_diverged_seed_takes_the_word_better(recipe: Recipe, dataset: Dataset)
     assert any("is not called better" in note for note in table.notes)
 
 
-def test_claims_stand_below_the_table(recipe: Recipe, dataset: Dataset) -> None:
-    """Each with its verdict and scope."""
+def test_claims_are_listed_below_the_table(recipe: Recipe, dataset: Dataset) -> None:
+    """Each with verdict and scope."""
     plan = make_plan(recipe.model_copy(update={"seeds": (0, 1, 2)}), dataset)
     claims = (
         Claim(name="the other helps", better="other", than="base"),
@@ -189,8 +190,8 @@ def test_claims_stand_below_the_table(recipe: Recipe, dataset: Dataset) -> None:
     assert f"- the extra helps more: contradicted {scope}" in text
 
 
-def test_further_looks_are_told(recipe: Recipe, dataset: Dataset) -> None:
-    """In the heading, and in the foot with the reason."""
+def test_a_table_from_further_looks_is_exploratory(recipe: Recipe, dataset: Dataset) -> None:
+    """Title, scopes and notes say so."""
     plan = make_plan(recipe.model_copy(update={"seeds": (0, 1, 2, 3, 4)}), dataset)
     looks = ((0, 1, 2), (0, 1, 2, 3), (0, 1, 2, 3, 4))
     claims = (Claim(name="c", better="other", than="base"),)
@@ -206,8 +207,8 @@ def test_further_looks_are_told(recipe: Recipe, dataset: Dataset) -> None:
     assert any(note.startswith("Exploratory: ") for note in further.notes)
 
 
-def test_mixed_devices_are_told(recipe: Recipe, dataset: Dataset) -> None:
-    """A difference might be the device's."""
+def test_mixed_devices_are_reported(recipe: Recipe, dataset: Dataset) -> None:
+    """A difference might be due to the device."""
     plan = make_plan(recipe, dataset)
     records = make_records(plan)
     first = next(iter(records))
@@ -217,8 +218,8 @@ def test_mixed_devices_are_told(recipe: Recipe, dataset: Dataset) -> None:
     assert "Trained on CPU x, GPU y (mixed" in render_markdown(build(plan, records))
 
 
-def test_changes_are_told(recipe: Recipe, dataset: Dataset) -> None:
-    """A table of a narrowed run must not pass for the whole."""
+def test_changes_are_reported(recipe: Recipe, dataset: Dataset) -> None:
+    """The table of a narrowed run must not be mistaken for the whole one."""
     plan = replace(make_plan(recipe, dataset), changes=("--set epochs=1",))
 
     notes = build(plan, make_records(plan)).notes
@@ -227,7 +228,7 @@ def test_changes_are_told(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def test_a_number_leads_back_to_its_trials(recipe: Recipe, dataset: Dataset) -> None:
-    """One row for each trial that was asked for, with its id."""
+    """One row per trial, with its id."""
     plan = make_plan(recipe, dataset)
 
     trials = list_trials(make_study(plan, make_records(plan)))
@@ -240,7 +241,7 @@ def test_a_number_leads_back_to_its_trials(recipe: Recipe, dataset: Dataset) -> 
 
 
 def test_curves_and_environments_are_those_of_the_table(recipe: Recipe, dataset: Dataset) -> None:
-    """Every epoch, and every place once with its number of trials; none of a row left out."""
+    """All epochs, and each environment with its number of trials, of the selected rows."""
     plan = make_plan(recipe, dataset, states={"extra": "skipped"})
     records = make_records(plan)
     first = next(iter(records))
@@ -267,7 +268,7 @@ def test_curves_and_environments_are_those_of_the_table(recipe: Recipe, dataset:
 
 
 def test_markdown_is_a_table(recipe: Recipe, dataset: Dataset) -> None:
-    """Every line has as many cells as the heading."""
+    """Every line has as many cells as the headings."""
     plan = make_plan(recipe, dataset)
 
     lines = render_markdown(build(plan, make_records(plan))).splitlines()
@@ -277,10 +278,10 @@ def test_markdown_is_a_table(recipe: Recipe, dataset: Dataset) -> None:
     assert len({line.count("|") for line in body}) == 1
 
 
-def test_rows_that_are_only_printed_stand_in_the_papers_order(
+def test_rows_that_are_only_printed_are_in_the_papers_order(
     recipe: Recipe, dataset: Dataset
 ) -> None:
-    """After the row above them in the paper, with nothing of ours."""
+    """Below the row above them in the paper, without numbers of ours."""
     plan = make_plan(recipe, dataset)
     rows = {
         "first": PaperRow(top1_error=Decimal("30.0")),
@@ -308,10 +309,10 @@ def test_rows_that_are_only_printed_stand_in_the_papers_order(
     )
 
 
-def test_a_later_table_fills_what_the_earlier_leaves_empty(
+def test_a_later_table_fills_cells_that_the_earlier_leaves_empty(
     recipe: Recipe, dataset: Dataset
 ) -> None:
-    """Each cell with its own explanation; the foot names both tables."""
+    """Each cell keeps its own explanation; the notes name both tables."""
     plan = make_plan(recipe, dataset)
     why = Explanation(ours=Decimal("1"), reason="says the later")
     later = PaperTable(
@@ -330,14 +331,14 @@ def test_a_later_table_fills_what_the_earlier_leaves_empty(
 
     assert table.texts["paper_params_m", "other"] == "1.3"
     assert table.texts["paper_mflops", "other"] == "140.35"
-    assert "Printed other: params 1.3: counted otherwise." in table.notes
+    assert "Printed other: params 1.3: counted differently." in table.notes
     assert "Printed other: MFLOPs 140.35: says the later." in table.notes
     assert "Printed: A paper, Table 1; ImageNet." in table.notes
     assert "Printed: Another paper, Table 2; unverified: recalled, not read." in table.notes
 
 
 def test_every_kind_of_printed_error_has_a_column(recipe: Recipe, dataset: Dataset) -> None:
-    """And one of ours beside it where our trials measure the same; no other column."""
+    """And a column of ours if our trials measure the same error; no other columns."""
     plan = make_plan(recipe, dataset)
     records = make_records(plan)
     rows = {
@@ -362,8 +363,8 @@ def test_every_kind_of_printed_error_has_a_column(recipe: Recipe, dataset: Datas
     assert table.headings["paper_scale_mflops"] == "ours, paper's scale: MFLOPs (multiply-adds)"
 
 
-def test_operators_that_nobody_decided_on_are_named(recipe: Recipe, dataset: Dataset) -> None:
-    """A user's own module may have such."""
+def test_uncounted_operators_are_named(recipe: Recipe, dataset: Dataset) -> None:
+    """A user's module may use operators that the counter does not know."""
     plan = make_plan(recipe, dataset)
     free, strange = (
         replace(COMPLEXITY, uncounted=names) for names in (("aten::add",), ("my::op",))
@@ -375,7 +376,7 @@ def test_operators_that_nobody_decided_on_are_named(recipe: Recipe, dataset: Dat
     ]
 
     assert ["my::op" in text for text in texts] == [False, True]
-    assert "taken as free" not in texts[0]
+    assert "Not counted" not in texts[0]
 
 
 def test_the_matrix_hash_changes_with_what_is_trained(recipe: Recipe, dataset: Dataset) -> None:
@@ -391,10 +392,55 @@ def test_the_matrix_hash_changes_with_what_is_trained(recipe: Recipe, dataset: D
     assert f"matrix {same.definition.matrix_hash[:12]};" in build(plan, {}).notes[-1]
 
 
+def test_the_compact_form_has_short_headings_and_no_empty_columns() -> None:
+    """A column without a value is dropped; a long verdict is abbreviated."""
+    rows = make_rows().assign(paper_top1_error=float("nan"))
+    rows.loc[HOSTILE, "verdict"] = "worse, within the margin"
+
+    compact = format_compact(make_table(rows=rows))
+
+    assert compact.headings == ("variant", "error %", "difference", "verdict")
+    assert compact.rows[:2] == (
+        ("base", "3.48 ± 0.19", "baseline", "–"),
+        (HOSTILE, "4.13 ± 0.36", "+0.65 ± 0.56", "worse*"),
+    )
+
+
+def test_brief_notes_contain_what_a_terminal_must_show(recipe: Recipe, dataset: Dataset) -> None:
+    """What became of the trials, what ± means, the seeds needed, and where the method is."""
+    plan = replace(
+        make_plan(recipe, dataset, states={"extra": "failed"}), changes=("--set epochs=1",)
+    )
+
+    table = build(plan, make_records(plan))
+
+    assert table.brief_notes == (
+        "Trials: 4 of 6 finished, 2 failed.",
+        "extra, seed 0: failed, a reason.",
+        "extra, seed 1: failed, a reason.",
+        "Narrowed or altered: --set epochs=1.",
+        "± is a 95 % interval for retraining on this test set, over 2 seeds.",
+        "To decide every row: more than 100 seeds guarantee a verdict; "
+        "27 if the observed difference holds.",
+        "Method: docs/statistics.md",
+    )
+    assert set(table.seeds_needed) == {"other", "extra"}
+
+
+def test_the_star_of_a_verdict_is_explained(recipe: Recipe, dataset: Dataset) -> None:
+    """Only if a row is better or worse within the margin."""
+    plan = make_plan(recipe.model_copy(update={"seeds": (0, 1, 2)}), dataset)
+
+    small, clear = (build(plan, make_clear_records(plan), margin=margin) for margin in (2.5, 0.5))
+
+    assert "* within the margin of ±2.5 points." in small.brief_notes
+    assert not any(note.startswith("*") for note in clear.brief_notes)
+
+
 def test_cells_with_another_provenance_than_their_table_are_named(
     recipe: Recipe, dataset: Dataset
 ) -> None:
-    """A table that was quoted may hold cells that nobody has read."""
+    """A table quoted from elsewhere may contain cells that were not read."""
     row = PaperRow(top1_error=Decimal("20.79"), provenance={"top1_error": "unverified"})
     paper = PAPER.model_copy(update={"provenance": "secondary", "rows": {"base": row}})
     plan = make_plan(recipe, dataset)
