@@ -4,6 +4,7 @@ Params are choices, metrics (`group/name`) are measurements, tags hold origins a
 change. No number is logged twice.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -172,7 +173,7 @@ def _collect_artifacts(
 
 
 def _wrap(content: bytes) -> Artifact:
-    return Artifact(digest=hash_value(content.hex()), render=lambda: content)
+    return Artifact(digest=hashlib.sha256(content).hexdigest(), render=lambda: content)
 
 
 def describe_curves(record: TrialRecord) -> list[Measured]:
@@ -219,12 +220,12 @@ def describe_network(network: NetworkSpec) -> dict[str, Any]:
         if column != "resulting_kernel"
     }
     own["M"] = len(operator.branches) if isinstance(operator, SelectiveKernel) else NOTHING
-    settings = {} if block is None else asdict(block)
+    settings: dict[str, Any] = {}
     if block is not None:
         kind = block.kind
         own["attention"] = kind if own["attention"] == NOTHING else f"{own['attention']} + {kind}"
         own["r"] = block.reduction if own["r"] == NOTHING else own["r"]
-        settings["stages"] = " ".join(map(str, settings.get("stages") or ())) or "all"
+        settings = {**asdict(block), "stages": " ".join(map(str, block.stages or ())) or "all"}
     return {
         **own,
         **{

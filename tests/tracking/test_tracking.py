@@ -3,6 +3,8 @@
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -23,7 +25,12 @@ from ablations.reconcile.studies import gather_study
 from ablations.study import Study
 from ablations.tables import Table, build_table
 from ablations.tracking import Mirror, choose_uri, list_views
-from ablations.tracking.descriptions import NOTE_LIMIT, describe_network, describe_parent
+from ablations.tracking.descriptions import (
+    NOTE_LIMIT,
+    describe_network,
+    describe_parent,
+    describe_trial,
+)
 from ablations.tracking.store import Tracker
 from ablations.tracking.views import NOTE_END
 from ablations.workspace import Workspace
@@ -54,7 +61,7 @@ def client(tmp_path: Path) -> MlflowClient:
 def sync(
     command: Callable[..., Answer], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Answer]:
-    """Sends the trials of `attention`, which were trained without a store, once for all tests."""
+    """Uploads the trials of `attention`, which are trained once for all tests."""
     kept = tmp_path_factory.getbasetemp() / "trials-of-attention"
     if not kept.exists():
         local = ("--backend", "local", "--tracking-uri", "off")
@@ -81,16 +88,16 @@ def compared(sync: Callable[..., Answer], tmp_path: Path) -> Compared:
 
 
 def split(runs: list[Run]) -> tuple[list[Run], list[Run]]:
-    """Parents and children."""
+    """Parent runs and trial runs."""
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     return [run for run in runs if run not in children], children
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
-def test_runs_are_nested_found_again_and_never_doubled(
+def test_runs_are_nested_and_never_duplicated(
     command: Callable[..., Answer], store: Callable[[str], list[Run]], tmp_path: Path
 ) -> None:
-    """One parent, one run for each trial, with all that compares them; twice is as once."""
+    """One parent run and one run per trial; a second upload changes nothing."""
     assert command("run-ablation", "kernels", "--backend", "local").code == 0
     [parent], children = split(store("kernels"))
 
@@ -110,7 +117,7 @@ def test_runs_are_nested_found_again_and_never_doubled(
     assert child.data.metrics["network/params"] > 1000
     assert 0 <= child.data.metrics["final/top1_error"] <= 100
     assert {"ablations.trial", "commit", "device", "recipe", "state"} <= child.data.tags.keys()
-    assert not child.data.tags.keys() & child.data.params.keys()  # else the UI offers both
+    assert not child.data.tags.keys() & child.data.params.keys()  # the UI would offer both
     assert parent.data.metrics["trials/finished"] == 6
     assert "final/top1_error" not in parent.data.metrics
     [dataset] = child.inputs.dataset_inputs
@@ -120,7 +127,7 @@ def test_runs_are_nested_found_again_and_never_doubled(
     assert [metric.step for metric in history] == [0, 1]
     assert parent.info.artifact_uri.startswith(f"file://{tmp_path}/runs/artifacts")
 
-    (tmp_path / "runs" / "tracking").rename(tmp_path / "forgotten")  # compared again, not trusted
+    (tmp_path / "runs" / "tracking").rename(tmp_path / "forgotten")  # compare all
     assert command("run-ablation", "kernels", "--backend", "local").code == 0
 
     assert {run.info.run_id for run in store("kernels")} == {
@@ -132,7 +139,7 @@ def test_runs_are_nested_found_again_and_never_doubled(
 def test_the_table_is_replaced(
     command: Callable[..., Answer], store: Callable[[str], list[Run]], tmp_path: Path
 ) -> None:
-    """It grows with the seeds, and never holds a row twice; a narrowed one is not sent."""
+    """It grows with the seeds and has no duplicate rows; narrowed runs leave it alone."""
 
     def read_table() -> dict:
         [parent], _ = split(store("attention"))
@@ -158,8 +165,8 @@ def test_the_table_is_replaced(
     assert {run.info.status for run in store("attention")} == {"FINISHED"}
 
 
-def test_off_sends_nothing(command: Callable[..., Answer], tmp_path: Path) -> None:
-    """A machine without a store trains all the same."""
+def test_off_uploads_nothing(command: Callable[..., Answer], tmp_path: Path) -> None:
+    """A machine without a store can still train."""
     answer = command("run-ablation", "attention", "--backend", "local", "--tracking-uri", "off")
 
     assert answer.code == 0
@@ -167,10 +174,10 @@ def test_off_sends_nothing(command: Callable[..., Answer], tmp_path: Path) -> No
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
-def test_records_are_sent_later(
+def test_records_are_uploaded_later(
     command: Callable[..., Answer], store: Callable[[str], list[Run]]
 ) -> None:
-    """Trained without a store, seen in one afterwards."""
+    """A run without a store can be followed by one with a store."""
     command("run-ablation", "attention", "--backend", "local", "--tracking-uri", "off")
     answer = command("run-ablation", "attention", "--backend", "local")
 
@@ -179,12 +186,12 @@ def test_records_are_sent_later(
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
-def test_a_store_that_fails_stops_nothing(
+def test_a_failing_store_does_not_stop_a_run(
     command: Callable[..., Answer], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The table is printed, the ledger is complete, and the problem is reported."""
     uri = f"sqlite:///{tmp_path}/absent/folder/mlflow.db"
-    (tmp_path / "absent").write_text("a file in its way")
+    (tmp_path / "absent").write_text("not a folder")
 
     answer = command("run-ablation", "attention", "--backend", "local", "--tracking-uri", uri)
 
@@ -193,18 +200,18 @@ def test_a_store_that_fails_stops_nothing(
     assert "MLflow: cannot use the MLflow store" in caplog.text
 
 
-def test_the_uri_is_chosen(tmp_path: Path) -> None:
-    """Flags win over the environment, the environment over the embedded file."""
+def test_the_flag_takes_precedence_over_the_environment(tmp_path: Path) -> None:
+    """The environment takes precedence over the embedded store."""
     assert choose_uri("a", "b", tmp_path) == "a"
     assert choose_uri(None, "b", tmp_path) == "b"
     assert choose_uri(None, None, tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
-def test_what_the_store_has_lost_is_sent_again(
+def test_runs_missing_from_the_store_are_uploaded_again(
     sync: Callable[..., Answer], store: Callable[[str], list[Run]], client: MlflowClient
 ) -> None:
-    """From the ledger alone, whatever is remembered as sent; twice is as once."""
+    """`sync` compares with the store and does not rely on the memory of uploads."""
     first = sync()
     lost = store("attention")
     for run in lost:
@@ -223,8 +230,10 @@ def test_what_the_store_has_lost_is_sent_again(
     assert {run.info.run_id for run in store("attention")} == {run.info.run_id for run in runs}
 
 
-def test_there_must_be_a_store_to_send_to(sync: Callable[..., Answer], tmp_path: Path) -> None:
-    """Nothing is sent, nothing is written, and it is said why."""
+def test_sync_needs_a_store_and_known_experiments(
+    sync: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """Nothing is uploaded or written; the message has the reason."""
     off = sync("--tracking-uri", "off")
     unknown = sync("atention")
     nothing = sync("kernels", "--runs-dir", "elsewhere")
@@ -266,6 +275,7 @@ def test_a_run_links_its_saved_view(
     uri = f"sqlite:///{tmp_path}/runs/mlflow.db"
     number = client.get_experiment_by_name("attention").experiment_id
     path = f"#/experiments/{number}/runs?viewStateShareKey=quick-variants"
+    client.set_experiment_tag(number, "mlflow.sharedViewState.0123", "deflate;eJyrVko")  # `Share`
 
     mirror = Mirror(uri, workspace=Workspace(runs_dir=tmp_path / "runs"))
 
@@ -281,7 +291,7 @@ def test_a_renamed_variant_is_renamed_in_the_store(
     store: Callable[[str], list[Run]],
     tmp_path: Path,
 ) -> None:
-    """A name is no part of a trial's identity: the same six trials, under what they are called."""
+    """The name is not part of a trial's identity: the same six trials get the new name."""
     sync("attention")
     config = tmp_path / "experiments.yaml"
     config.write_text(config.read_text().replace("SK: {attention", "selected: {attention"))
@@ -328,8 +338,32 @@ def test_files_are_replaced_and_rendered_only_if_something_changed(
     assert second == first - {"errors.svg"}
 
 
+def test_a_diverged_trial_has_a_digest(compared: Compared) -> None:
+    """Its loss is NaN, for which JSON has no value."""
+    plan, study, _ = compared
+    record = next(trial.record for trial in study.trials if trial.record)
+    last = replace(record.last, diverged=True, train_loss=float("nan"))
+    scales = next(iter(study.scales.values()))
+
+    diverged, finished = (
+        describe_trial(plan.trials[0], replace(record, epochs=epochs), scales)
+        for epochs in ((last,), record.epochs)
+    )
+
+    assert diverged.digest != finished.digest
+
+
+def test_importing_the_package_loads_no_slow_library() -> None:
+    """The command line imports it for `--help`."""
+    slow = ["torch", "mlflow", "pandas", "matplotlib"]
+    code = f"import sys, ablations.tracking; print([*filter(sys.modules.get, {slow})])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert answer.stdout == "[]\n"
+
+
 def count_calls(monkeypatch: pytest.MonkeyPatch, method: str, error: str = "") -> list[str]:
-    """Notes each call of a tracker's method, which fails if an `error` is named."""
+    """Counts calls of a tracker's method, which raises if `error` is not empty."""
     calls: list[str] = []
     original = getattr(Tracker, method)
 
@@ -355,7 +389,7 @@ def test_a_server_that_refuses_connections_is_asked_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each of seven uploads would wait in vain; the run is complete without them."""
+    """Each of seven uploads would have to time out; the run is complete without them."""
     trackers = count_calls(monkeypatch, "__init__")
 
     options = ("--backend", "local", "--tracking-uri", "http://127.0.0.1:1")
@@ -376,7 +410,7 @@ def test_a_server_that_refuses_connections_is_asked_once(
 def test_a_server_that_never_answers_is_asked_twice(
     compared: Compared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """One retry, then every other upload fails at once."""
+    """One retry, then all other uploads fail at once."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     plan, study, table = compared
     study = replace(study, trials=())
@@ -401,10 +435,10 @@ def test_a_server_that_never_answers_is_asked_twice(
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 @pytest.mark.parametrize(("error", "count"), [("unreachable", 1), ("this trial is refused", 6)])
-def test_uploads_end_when_the_store_is_lost(
+def test_uploads_end_when_the_store_becomes_unreachable(
     sync: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, error: str, count: int
 ) -> None:
-    """A store that only refuses one trial still receives the others."""
+    """A store that only rejects one trial still receives the others."""
     trials = count_calls(monkeypatch, "log_trial", error)
     tables = count_calls(monkeypatch, "log_parent")
 
@@ -417,10 +451,10 @@ def test_uploads_end_when_the_store_is_lost(
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 @pytest.mark.parametrize("name", ["folder", "text", "text/below"])
-def test_a_store_that_is_no_database_is_refused_at_once(
+def test_a_store_that_is_not_a_database_is_refused_at_once(
     sync: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    """MLflow alone would try ten times, with longer and longer pauses."""
+    """MLflow itself would retry ten times, with increasing pauses."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "text").write_text("no database" * 100)
     monkeypatch.setattr("mlflow.store.db.utils.time", None)
@@ -434,7 +468,7 @@ def test_a_store_that_is_no_database_is_refused_at_once(
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_every_recipe_has_its_views(sync: Callable[..., Answer], client: MlflowClient) -> None:
-    """In the form that the UI reads; a note that a user wrote is left alone."""
+    """They have the form that the UI reads; a user's own note is left alone."""
     sync("attention")
     experiment = client.get_experiment_by_name("attention")
     note = experiment.tags["mlflow.note.content"]
@@ -479,10 +513,10 @@ def test_a_long_table_is_cut_between_lines(compared: Compared) -> None:
         ("se_resnet50_stage2", {"attention": "SE", "stages": "1"}),
     ],
 )
-def test_every_network_is_described_by_the_same_names(
+def test_all_networks_are_described_by_the_same_params(
     name: str, expected: dict[str, object]
 ) -> None:
-    """So that one set of columns fits all experiments."""
+    """One set of columns then fits all experiments."""
     described = describe_network(NETWORKS[name])
 
     assert expected.items() <= described.items()

@@ -1,6 +1,5 @@
-"""The learning rate, the optimiser, the loop, the errors."""
+"""Learning rates, weight decay and errors."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def test_cosine_rises_and_falls(recipe: Recipe) -> None:
-    """From 0 to its peak over the warm-up, then to 0 at the last epoch's end."""
+    """From 0 to its peak during warm-up, then to 0 at the end of the last epoch."""
     recipe = recipe.model_copy(update={"epochs": 10, "warmup_epochs": 2.0, "learning_rate": 1.0})
 
     rates = [compute_learning_rate(recipe, epoch) for epoch in (0, 1, 2, 6, 10)]
@@ -25,8 +24,8 @@ def test_cosine_rises_and_falls(recipe: Recipe) -> None:
     assert rates == pytest.approx([0, 0.5, 1, 0.5, 0])
 
 
-def test_steps_fall_by_the_factor(recipe: Recipe) -> None:
-    """As the paper's: by ten every thirty epochs."""
+def test_the_step_schedule_decays_by_its_factor(recipe: Recipe) -> None:
+    """The paper divides by 10 every 30 epochs."""
     changes = {"epochs": 100, "schedule": "step", "step_epochs": (30, 60, 90)}
     recipe = recipe.model_copy(update={**changes, "learning_rate": 0.1})
 
@@ -39,7 +38,7 @@ def test_steps_fall_by_the_factor(recipe: Recipe) -> None:
 def test_norms_and_biases_decay_only_if_asked(
     recipe: Recipe, everything: bool, expected: set[float]
 ) -> None:
-    """The paper's recipe decays all, ours spare vectors."""
+    """The paper's recipe decays all parameters, ours exempt vectors."""
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     changes = {"weight_decay": 0.1, "decay_norms_and_biases": everything}
 
@@ -52,7 +51,7 @@ def test_norms_and_biases_decay_only_if_asked(
 
 
 class Constant(nn.Module):
-    """Always the same scores."""
+    """A network with constant scores."""
 
     def __init__(self, scores: list[float]) -> None:
         super().__init__()
@@ -63,7 +62,7 @@ class Constant(nn.Module):
 
 
 def test_errors_are_percent_of_images(dataset: Dataset, cache_dir: Path, recipe: Recipe) -> None:
-    """A network that always answers 0, then 1, 2, 3, 4, is right for a tenth, and for half."""
+    """Ranking class 0 first, then 1 to 4, is correct for one tenth (top-1) and half (top-5)."""
     data = load_data(dataset, cache_dir=cache_dir, device=CPU)
     network = Constant([9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
 
@@ -73,8 +72,10 @@ def test_errors_are_percent_of_images(dataset: Dataset, cache_dir: Path, recipe:
     assert outcome.correct.tolist() == [label == 0 for label in data.test.labels.tolist()]
 
 
-def test_a_broken_network_is_not_right(dataset: Dataset, cache_dir: Path, recipe: Recipe) -> None:
-    """Scores that are not numbers, or all the same, must not count as right for all images."""
+def test_a_broken_network_has_a_high_error(
+    dataset: Dataset, cache_dir: Path, recipe: Recipe
+) -> None:
+    """Scores that are NaN or all equal must not count as correct."""
     data = load_data(dataset, cache_dir=cache_dir, device=CPU)
 
     for scores in ([float("nan")] * 10, [1.0] * 10):
@@ -82,8 +83,7 @@ def test_a_broken_network_is_not_right(dataset: Dataset, cache_dir: Path, recipe
         assert outcome.top1_error >= 90.0
 
 
-def test_replace_keeps_recipes_frozen(recipe: Recipe, dataset: Dataset) -> None:
-    """Data are values: they cannot be changed behind a trial's back."""
+def test_recipes_are_frozen(recipe: Recipe) -> None:
+    """A trial cannot change what its key was computed from."""
     with pytest.raises(ValueError, match="frozen"):
         recipe.epochs = 3  # type: ignore[misc]
-    assert replace(dataset) == dataset

@@ -1,15 +1,18 @@
-"""A trial is a function of its spec: twice, interrupted, in any process."""
+"""A trial is a function of its spec, whether interrupted, repeated or run in another process."""
 
 import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import ROOT, assert_same_weights
 
+from ablations.errors import MachineError
 from ablations.plans import PROCEDURE, TrialSpec
+from ablations.trial import run as run_module
 from ablations.trial.records import EpochRecord
 from ablations.trial.run import make_generator, read_final_weights, run_trial
 
@@ -23,7 +26,7 @@ def run(spec: TrialSpec, cache_dir: Path, checkpoint: Path) -> list[EpochRecord]
 
 
 def test_equal_specs_give_equal_records(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
-    """To the bit, weights included; whatever was drawn from PyTorch's generator before."""
+    """To the bit, weights included, whatever the state of PyTorch's global generator."""
     first = run(spec, cache_dir, tmp_path / "a.pt")
     torch.manual_seed(123)
     second = run(spec, cache_dir, tmp_path / "b.pt")
@@ -32,8 +35,10 @@ def test_equal_specs_give_equal_records(spec: TrialSpec, cache_dir: Path, tmp_pa
     assert_same_weights(tmp_path / "a.pt", tmp_path / "b.pt")
 
 
-def test_other_seeds_give_other_records(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
-    """Otherwise n would be 1."""
+def test_different_seeds_give_different_records(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path
+) -> None:
+    """Otherwise several seeds would count as one."""
     losses = {
         run(replace(spec, seed=seed), cache_dir, tmp_path / f"{seed}.pt")[-1].train_loss
         for seed in range(3)
@@ -43,7 +48,7 @@ def test_other_seeds_give_other_records(spec: TrialSpec, cache_dir: Path, tmp_pa
 
 
 def test_interrupted_equals_uninterrupted(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
-    """Earlier records come again as they were, then the trial goes on, to the bit."""
+    """Earlier records are repeated unchanged, then the trial continues, to the bit."""
     whole = run(spec, cache_dir, tmp_path / "whole.pt")
     trial = run_trial(spec, cache_dir=cache_dir, checkpoint=tmp_path / "cut.pt", device=CPU)
     [first] = islice(trial, 1)
@@ -52,12 +57,14 @@ def test_interrupted_equals_uninterrupted(spec: TrialSpec, cache_dir: Path, tmp_
     resumed = run(spec, cache_dir, tmp_path / "cut.pt")
 
     assert resumed == whole
-    assert resumed[0].train_seconds == first.train_seconds  # told again, not measured again
+    assert resumed[0].train_seconds == first.train_seconds  # repeated, not measured again
     assert_same_weights(tmp_path / "whole.pt", tmp_path / "cut.pt")
 
 
-def test_a_finished_trial_is_told_again(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
-    """A driver killed before it kept the record loses nothing."""
+def test_the_records_of_a_finished_trial_are_repeated(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path
+) -> None:
+    """A driver that was killed before it wrote the record loses nothing."""
     first = run(spec, cache_dir, tmp_path / "a.pt")
     written = (tmp_path / "a.pt").stat().st_mtime_ns
 
@@ -65,22 +72,63 @@ def test_a_finished_trial_is_told_again(spec: TrialSpec, cache_dir: Path, tmp_pa
     assert (tmp_path / "a.pt").stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
-def test_a_checkpoint_of_no_use_is_not_used(
-    spec: TrialSpec, cache_dir: Path, tmp_path: Path, content: bytes | None
+@pytest.mark.parametrize(
+    "content", [b"", b"not a checkpoint", [], {"key": "KEY"}, {"key": "KEY", "network": {}}]
+)
+def test_an_unusable_checkpoint_is_ignored(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path, content: Any
 ) -> None:
-    """Damaged, or another trial's: the trial starts anew."""
+    """The trial starts over, even if PyTorch can read the file."""
     checkpoint = tmp_path / "a.pt"
-    if content is None:
-        run(replace(spec, seed=9), cache_dir, checkpoint)
-    else:
+    if isinstance(content, bytes):
         checkpoint.write_bytes(content)
+    else:
+        torch.save({**content, "key": spec.key} if content else content, checkpoint)
 
     assert run(spec, cache_dir, checkpoint) == run(spec, cache_dir, tmp_path / "b.pt")
 
 
+def test_a_checkpoint_of_another_trial_is_ignored(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path
+) -> None:
+    """A file may have been copied under the wrong name."""
+    run(replace(spec, seed=9), cache_dir, tmp_path / "a.pt")
+
+    assert run(spec, cache_dir, tmp_path / "a.pt") == run(spec, cache_dir, tmp_path / "b.pt")
+
+
+def test_a_trial_leaves_the_number_of_threads_alone(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trains in one thread; suspended, closed early, failed or ended, it has restored them."""
+    seen: list[int] = []
+    original = run_module.train_epoch
+
+    def observe(*arguments: Any, **named: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(run_module, "train_epoch", observe)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        trial = run_trial(spec, cache_dir=cache_dir, checkpoint=tmp_path / "a.pt", device=CPU)
+        next(trial)
+        assert torch.get_num_threads() == 3
+        trial.close()
+        assert torch.get_num_threads() == 3
+        run(spec, cache_dir, tmp_path / "a.pt")
+        with pytest.raises(MachineError):
+            run(spec, tmp_path / "absent", tmp_path / "b.pt")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+    assert seen == [1, 1]
+
+
 def test_networks_learn(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
-    """Squares whose place tells the label are told apart after some epochs."""
+    """Images are labelled by the position of a bright square."""
     longer = spec.recipe.model_copy(update={"epochs": 12, "flip": False})
 
     records = run(replace(spec, recipe=longer), cache_dir, tmp_path / "a.pt")
@@ -89,10 +137,8 @@ def test_networks_learn(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> Non
     assert records[-1].train_loss < records[0].train_loss / 2
 
 
-def test_a_diverged_trial_ends_and_says_so(
-    spec: TrialSpec, cache_dir: Path, tmp_path: Path
-) -> None:
-    """NaN is a result, not a crash."""
+def test_a_diverged_trial_ends_early(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
+    """NaN is a result, not an error."""
     wild = spec.recipe.model_copy(update={"learning_rate": 1e30, "epochs": 5})
 
     records = run(replace(spec, recipe=wild), cache_dir, tmp_path / "a.pt")
@@ -103,8 +149,8 @@ def test_a_diverged_trial_ends_and_says_so(
     assert not any(record.diverged for record in records[:-1])
 
 
-def test_outcomes_are_those_of_the_error(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
-    """The last epoch tells each image's outcome, the others do not."""
+def test_outcomes_agree_with_the_error(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
+    """Only the last epoch has an outcome per image."""
     *earlier, last = run(spec, cache_dir, tmp_path / "a.pt")
 
     assert all(record.correct is None for record in earlier)
@@ -112,8 +158,8 @@ def test_outcomes_are_those_of_the_error(spec: TrialSpec, cache_dir: Path, tmp_p
     assert last.top1_error == pytest.approx(100 - 100 * sum(last.correct) / len(last.correct))
 
 
-def test_bf16_trains(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
-    """The recipe's precision is obeyed: numbers are near those of fp32, but others."""
+def test_bf16_is_close_to_fp32(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
+    """The recipe's precision has an effect, and a small one."""
     low = spec.recipe.model_copy(update={"precision": "bf16"})
 
     records = run(replace(spec, recipe=low), cache_dir, tmp_path / "a.pt")
@@ -123,12 +169,11 @@ def test_bf16_trains(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
     assert records[-1].train_loss == pytest.approx(exact[-1].train_loss, rel=0.2)
 
 
-def test_results_are_the_pinned_ones(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
-    """If this fails, PROCEDURE must go up by one, and the golden file be made anew.
+def test_results_are_the_golden_ones(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
+    """If this fails, increase PROCEDURE by one and regenerate the golden file.
 
-    It is written by running this test with the file removed. Norms are compared, not bits: the
-    last bits depend on the processor's instructions and on PyTorch's version, and training
-    magnifies them.
+    To do so, remove the file and run this test. Norms are compared rather than bits: the last bits
+    depend on the processor's instructions and on PyTorch's version, and training magnifies them.
     """
     records = run(spec, cache_dir, tmp_path / "a.pt")
     weights = read_final_weights(tmp_path / "a.pt")
@@ -147,7 +192,7 @@ def test_results_are_the_pinned_ones(spec: TrialSpec, cache_dir: Path, tmp_path:
 
 
 def test_generators_depend_on_seed_purpose_and_epoch() -> None:
-    """And on nothing else."""
+    """Nothing else affects them."""
     keys = [(s, p, e) for s in (0, 1) for p in ("shuffle", "augmentation") for e in (0, 1)]
 
     draws = {torch.rand(4, generator=make_generator(*key)).sum().item() for key in keys}
@@ -160,10 +205,12 @@ def test_generators_depend_on_seed_purpose_and_epoch() -> None:
 
 
 @pytest.mark.gpu
-def test_a_gpu_sees_the_same_batches(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
-    """Results on a GPU are near those on a CPU: same weights, same images."""
+def test_a_gpu_uses_the_same_weights_and_batches(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path
+) -> None:
+    """Results on a GPU are close to those on a CPU."""
     gpu = torch.device("cuda")
-    there = list(run_trial(spec, cache_dir=cache_dir, checkpoint=tmp_path / "gpu.pt", device=gpu))
-    here = run(spec, cache_dir, tmp_path / "cpu.pt")
+    on_gpu = list(run_trial(spec, cache_dir=cache_dir, checkpoint=tmp_path / "gpu.pt", device=gpu))
+    on_cpu = run(spec, cache_dir, tmp_path / "cpu.pt")
 
-    assert there[0].train_loss == pytest.approx(here[0].train_loss, rel=1e-2)
+    assert on_gpu[0].train_loss == pytest.approx(on_cpu[0].train_loss, rel=1e-2)
