@@ -167,3 +167,22 @@ def test_a_gpu_sees_the_same_batches(spec: TrialSpec, cache_dir: Path, tmp_path:
     here = run(spec, cache_dir, tmp_path / "cpu.pt")
 
     assert there[0].train_loss == pytest.approx(here[0].train_loss, rel=1e-2)
+
+
+def test_a_trial_leaves_the_process_its_threads(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path
+) -> None:
+    """A trial runs in one thread; its caller keeps its own, also if it stops early."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        device = torch.device("cpu")
+        records = run_trial(spec, cache_dir=cache_dir, checkpoint=tmp_path / "c.pt", device=device)
+        next(records)
+        between = torch.get_num_threads()
+        records.close()
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+    assert (between, after) == (2, 2)
