@@ -190,7 +190,7 @@ def test_a_proposal_beyond_the_tolerance_is_exit_code_1(command: Callable[..., A
 
     assert answer.code == 1
     assert "mid_widths: [18, 36, 72]" in answer.out
-    assert "no network by width costs within 6% of sknet_tiny; the nearest is at -7." in answer.err
+    assert "no network by width is within 6% of sknet_tiny; the nearest is at -7." in answer.err
 
 
 @pytest.mark.parametrize("text", ["six", "6", "0", "-1%", "6%%"])
