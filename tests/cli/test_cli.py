@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from conftest import EXPERIMENTS, ROOT, Answer
 
+from ablations.cli import options
+from ablations.cli.app import app
 from ablations.cli.options import parse_seeds
 from ablations.errors import InputError
 from ablations.study.export import EXPORTED
@@ -456,3 +459,49 @@ def test_a_plan_counts_declared_excluded_and_duplicate_variants(
     )
     assert listed["raw"] == 6
     assert listed["final"] == ["sum, r=8", "softmax, r=8", "softmax, r=2", "softmax, r=1"]
+
+
+@pytest.mark.parametrize(
+    ("complete", "text", "names"),
+    [
+        (options.complete_experiment, "ker", ["kernels"]),
+        (options.complete_recipe, "", ["quick"]),
+        (options.complete_variant, "3x3, D=1", ["3x3, D=1, G=32"]),
+    ],
+)
+@pytest.mark.usefixtures("command")
+def test_the_shell_completes_names(
+    complete: Callable[..., list[str]], text: str, names: list[str]
+) -> None:
+    """Experiments, recipes and variants come from the file that a run would use."""
+    context = typer.Context(typer.main.get_command(app), info_name="ablations")
+
+    assert complete(context, text) == names
+
+
+def test_a_broken_file_completes_nothing(command: Callable[..., Answer], tmp_path: Path) -> None:
+    """Completion must not print a message into the command that is being typed."""
+    assert command
+    (tmp_path / "experiments.yaml").write_text("experiments: [")
+    context = typer.Context(typer.main.get_command(app), info_name="ablations")
+
+    assert options.complete_experiment(context, "ker") == []
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("list",)])
+def test_help_and_list_load_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    """They answer at once."""
+    code = """
+import sys
+from ablations.cli import main
+try:
+    main()
+finally:
+    heavy = {"torch", "ray", "mlflow", "pandas", "scipy", "matplotlib", "fvcore"}
+    print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+
+    assert done.stderr.strip().splitlines()[-1] == "[]"
