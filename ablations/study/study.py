@@ -4,7 +4,6 @@ A study consists of plain values rather than networks, so that it can be read fr
 machine that has neither the ledger nor PyTorch.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 
 from ablations.complexity.scales import Scales
 from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable, Provenance
+from ablations.files import hash_value
 from ablations.matrix import Variant
 from ablations.plans import Plan, PlannedTrial, State, make_key
 from ablations.trial.records import TrialRecord
@@ -162,8 +162,7 @@ class Definition:
             "seeds": self.seeds,
             "dataset": self.dataset.identity,
         }
-        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hash_value(facts)
 
     def list_names(self) -> list[str]:
         """Names of all rows in the variants' order.
