@@ -198,7 +198,7 @@ def _validate(
 def _choose(name: str, known: Mapping[str, T], *, kind: str, where: Path) -> T:
     if name not in known:
         hint = suggest(name, known) or f"; choose from {', '.join(known)}."
-        raise InputError(f"{where}: {kind} must be one of the file, got {name!r}{hint}")
+        raise InputError(f"{where}: {kind} must be defined in the file, got {name!r}{hint}")
     return known[name]
 
 
