@@ -67,6 +67,17 @@ def write_overviews(
 ) -> list[Path]:
     """Updates the index of all results, and the tables in the README beside them.
 
+    Takes, returns and raises what `update_index` does.
+    """
+    index = update_index(config, workspace, outcomes)
+    return [*index, *write_blocks(workspace.results_dir)]
+
+
+def update_index(
+    config: Config, workspace: Workspace, outcomes: Sequence[Outcome] = ()
+) -> list[Path]:
+    """Updates the index of all results.
+
     Args:
         config: The content of experiments.yaml.
         workspace: Where the results are.
@@ -80,9 +91,7 @@ def write_overviews(
         IncompleteError: If the files of a study were edited or damaged.
         MachineError: If a file cannot be read or written.
     """
-    entries = _list_entries(config, workspace, outcomes)
-    results_dir = workspace.results_dir
-    return [*write_index(entries, results_dir), *write_blocks(results_dir)]
+    return write_index(_list_entries(config, workspace, outcomes), workspace.results_dir)
 
 
 def check_results(

@@ -17,7 +17,7 @@ from ablations.plans import Plan, PlannedTrial
 from ablations.reconcile.outcome import Forecast, Outcome
 from ablations.reconcile.plans import Selection, draw_plan, find_missing, list_keys, mark_plan
 from ablations.reconcile.recorder import Recorder, set_aside_damaged
-from ablations.reconcile.results import write_overviews
+from ablations.reconcile.results import update_index
 from ablations.reconcile.studies import gather_study, read_earlier
 from ablations.report import render_report
 from ablations.study import Study
@@ -146,7 +146,7 @@ def run_experiments(
             for plan, study in zip(plans, studies, strict=True)
         ]
     if any(o.written and o.folder.is_relative_to(workspace.results_dir) for o in outcomes):
-        write_overviews(config, workspace, outcomes)
+        update_index(config, workspace, outcomes)
     return [
         replace(outcome, view=mirror.find_view(plan.experiment, plan.recipe_name))
         for plan, outcome in zip(plans, outcomes, strict=True)

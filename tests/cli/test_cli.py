@@ -43,7 +43,10 @@ def test_a_run_prints_and_writes_its_table(command: Callable[..., Answer], tmp_p
 
 def test_running_again_trains_nothing(command: Callable[..., Answer], tmp_path: Path) -> None:
     """It prints the same table, byte for byte."""
+    page = "<!-- table: results/kernels/quick/table.md -->\nmine\n<!-- end of table -->\n"
+    (tmp_path / "README.md").write_text(page)
     first = command("run-ablation", "kernels", *LOCAL)
+    assert (tmp_path / "README.md").read_text() == page  # only `report` writes there
     written = (tmp_path / "results/kernels/quick/table.md").read_text()
     records = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/trials/*/*")}
 
