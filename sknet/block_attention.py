@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sknet.selective_kernel import build_convolution
+from sknet.convolution import build_convolution
 from sknet.spec import (
     BlockAttention,
     BottleneckAttention,

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from sknet.block_attention import build_attention
 from sknet.operators import build_operator
 from sknet.resnext import build_stages
-from sknet.selective_kernel import build_convolution
+from sknet.convolution import build_convolution
 from sknet.spec import (
     Block,
     BlockAttention,

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from sknet.selective_kernel import Activation, SKConv
+from sknet.convolution import Activation
+from sknet.selective_kernel import SKConv
 from sknet.spec import Operator, UserOperator
 
 

@@ -1,17 +1,14 @@
 """The selective kernel convolution: split, fuse, select; or split and fuse by a plain sum."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from sknet.convolution import Activation, build_convolution
+from sknet.fused import fuse
 from sknet.spec import Attention, Branch, SelectiveKernel
-from sknet.spec.operators import check_choice, check_positive
-
-Activation = Literal["relu", "relu6", "none"]
-"""What follows batch normalisation: ReLU in SKNet, ReLU6 or nothing in lightweight networks."""
-
+from sknet.spec.operators import check_positive
 
 class SKConv(nn.Module):
     """Convolution that selects its kernel from its input, separately for every channel.
@@ -85,6 +82,8 @@ class SKConv(nn.Module):
             self.score = nn.Linear(width, len(self.branches) * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if all(branch.is_rectified and branch.can_fuse(x) for branch in self.branches):
+            return self._fuse([branch.convolve(x) for branch in self.branches])
         features = [branch(x) for branch in self.branches]  # M of (N, C, H', W'); never stacked
         if self.squeeze is None:
             return _sum(features)
@@ -99,10 +98,21 @@ class SKConv(nn.Module):
         Raises:
             TypeError: If the unit sums its branches and so has no weights.
         """
+        return self._weigh_pooled(pooled_sum(features))
+
+    def _weigh_pooled(self, pooled: Tensor) -> Tensor:
+        """The weights (N, M, C), from the average of the sum of the branches, (N, C)."""
         if self.squeeze is None or self.score is None:
             raise TypeError("weigh needs attention='softmax'; this unit sums its branches")
-        descriptor = self.squeeze(pooled_sum(features))  # (N, width)
-        return normalise_scores(self.score(descriptor), len(features))
+        return normalise_scores(self.score(self.squeeze(pooled)), len(self.branches))
+
+    def _fuse(self, features: Sequence[Tensor]) -> Tensor:
+        """What `forward` computes from the outputs of the convolutions, in fewer steps."""
+        norms = [branch.norm for branch in self.branches]
+        if self.squeeze is None or self.score is None:
+            return fuse(features, norms)
+        parameters = [*self.squeeze.parameters(), *self.score.parameters()]
+        return fuse(features, norms, weigh=self._weigh_pooled, parameters=parameters)
 
     def count_rescaling(self, output: Tensor) -> int:
         """Multiplications of Select for `output`: one per element of every branch."""
@@ -138,40 +148,6 @@ def weighted_sum(features: Sequence[Tensor], weights: Tensor) -> Tensor:
         first, second = features
         return torch.lerp(first, second, columns[1].to(first.dtype))  # one pass instead of three
     return _sum([feature * column for feature, column in zip(features, columns, strict=True)])
-
-
-def build_convolution(
-    in_width: int,
-    out_width: int,
-    *,
-    kernel: int = 1,
-    stride: int = 1,
-    dilation: int = 1,
-    groups: int = 1,
-    bias: bool = False,
-    activation: Activation = "relu",
-) -> nn.Sequential:
-    """Builds a centred convolution with batch normalisation and activation.
-
-    Shapes:
-        x: (N, in_width, H, W) -> (N, out_width, ceil(H / stride), ceil(W / stride))
-
-    Raises:
-        ValueError: If `groups` does not divide the widths, or the activation is unknown.
-    """
-    check_choice("activation", activation, get_args(Activation))
-    if in_width % groups:
-        raise ValueError(
-            f"channels must be a multiple of groups, got {in_width} channels and {groups} groups"
-        )
-    padding = dilation * (kernel // 2)
-    layers: list[nn.Module] = [
-        nn.Conv2d(in_width, out_width, kernel, stride, padding, dilation, groups, bias),
-        nn.BatchNorm2d(out_width),
-    ]
-    if activation != "none":
-        layers.append(nn.ReLU(inplace=True) if activation == "relu" else nn.ReLU6(inplace=True))
-    return nn.Sequential(*layers)
 
 
 def _sum(tensors: Sequence[Tensor]) -> Tensor:
