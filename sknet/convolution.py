@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d
 
-from sknet.fused import can_fuse, fuse, has_hooks, is_fast
+from sknet.fused import is_fast
 from sknet.spec.operators import check_choice
 
 Activation = Literal["relu", "relu6", "none"]
@@ -31,43 +31,7 @@ class CentredConv2d(nn.Conv2d):
         x = avg_pool2d(x, 1, step)  # subsamples; much faster than indexing
         padding = self.padding[0] // step  # type: ignore[operator]  # never text
         dilation = max(1, dilation // step)
-        return conv2d(
-            x, self.weight, self.bias, stride // step, padding, dilation, self.groups
-        )
-
-
-class Convolution(nn.Sequential):
-    """A convolution, batch normalisation and activation; further modules may follow."""
-
-    @property
-    def norm(self) -> nn.BatchNorm2d:
-        """The batch normalisation."""
-        norm: nn.BatchNorm2d = self[1]
-        return norm
-
-    @property
-    def is_rectified(self) -> bool:
-        """Whether ReLU follows the normalisation."""
-        return len(self) > 2 and type(self[2]) is nn.ReLU
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.is_rectified and self.can_fuse(x):
-            x = fuse([self.convolve(x)], [self.norm])
-            further = list(self)[3:]
-        else:
-            further = list(self)
-        for layer in further:
-            x = layer(x)
-        return x
-
-    def convolve(self, x: Tensor) -> Tensor:
-        """The convolution alone."""
-        feature: Tensor = self[0](x)
-        return feature
-
-    def can_fuse(self, x: Tensor) -> bool:
-        """Whether everything up to the activation may be computed by `sknet.fused`."""
-        return can_fuse(x, self.norm) and not any(map(has_hooks, (self, *list(self)[1:3])))
+        return conv2d(x, self.weight, self.bias, stride // step, padding, dilation, self.groups)
 
 
 def build_convolution(
@@ -80,7 +44,7 @@ def build_convolution(
     groups: int = 1,
     bias: bool = False,
     activation: Activation = "relu",
-) -> Convolution:
+) -> nn.Sequential:
     """Builds a centred convolution with batch normalisation and activation.
 
     Shapes:
@@ -101,4 +65,4 @@ def build_convolution(
     ]
     if activation != "none":
         layers.append(nn.ReLU(inplace=True) if activation == "relu" else nn.ReLU6(inplace=True))
-    return Convolution(*layers)
+    return nn.Sequential(*layers)

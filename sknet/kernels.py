@@ -1,9 +1,11 @@
 """Compiled loops over feature maps, for `sknet.fused`.
 
-Feature maps are arrays (N, P, C): channels_last, with P = H * W. Every loop reads them once, image
-by image, and stores no intermediate result. Sums over an image have the arrays' own precision;
-sums over images are float64. Numba compiles a loop when it is first used, and caches the result
-for later processes.
+Feature maps are arrays (N, H, W, C). A loop reads them image by image and stores no intermediate
+result. Sums over an image have the arrays' own precision; sums over images are float64. Numba
+compiles a loop when it is first used, and caches the result for later processes.
+
+Normalisation is y = scale * x + shift; its constants are the rows of an array (4, C): mean, inverse
+standard deviation, scale and shift.
 """
 
 from typing import Any
@@ -15,13 +17,15 @@ compiled = njit(nogil=True, cache=True, fastmath={"contract"}, error_model="nump
 
 
 @compiled
-def measure(x: Any) -> Any:
+def measure(feature: Any) -> Any:
     """Mean and biased variance over the batch, (2, C).
 
     Reference:
         Chan et al., Algorithms for Computing the Sample Variance, 1983.
     """
-    images, pixels, channels = x.shape
+    images, height, width, channels = feature.shape
+    pixels = height * width
+    x = feature.reshape(images, pixels, channels)
     statistics = np.zeros((2, channels))
     total = np.empty(channels, x.dtype)
     centre = np.empty(channels, x.dtype)
@@ -46,9 +50,33 @@ def measure(x: Any) -> Any:
 
 
 @compiled
-def pool(x: Any, scale: Any, shift: Any, pooled: Any) -> None:
-    """Adds the average of relu(scale * x + shift) over every image to `pooled`, (N, C)."""
-    images, pixels, channels = x.shape
+def update(statistics: Any, count: int, momentum: float, mean: Any, variance: Any) -> None:
+    """Moves the running mean and the running unbiased variance towards those of a batch."""
+    for c in range(mean.shape[0]):
+        mean[c] += momentum * (statistics[0, c] - mean[c])
+        variance[c] += momentum * (statistics[1, c] * count / (count - 1) - variance[c])
+
+
+@compiled
+def prepare(mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """The constants of a normalisation, (4, C)."""
+    constants = np.empty((4, mean.shape[0]), weight.dtype)
+    for c in range(mean.shape[0]):
+        inverse = 1 / np.sqrt(variance[c] + eps)
+        constants[0, c] = mean[c]
+        constants[1, c] = inverse
+        constants[2, c] = inverse * weight[c]
+        constants[3, c] = bias[c] - mean[c] * inverse * weight[c]
+    return constants
+
+
+@compiled
+def pool(feature: Any, constants: Any, pooled: Any) -> None:
+    """Adds the average of relu(y) over every image to `pooled`, (N, C)."""
+    images, height, width, channels = feature.shape
+    pixels = height * width
+    x = feature.reshape(images, pixels, channels)
+    scale, shift = constants[2], constants[3]
     total = np.empty(channels, x.dtype)
     for n in range(images):
         total[:] = 0
@@ -60,99 +88,104 @@ def pool(x: Any, scale: Any, shift: Any, pooled: Any) -> None:
 
 
 @compiled
-def add(x: Any, scale: Any, shift: Any, weights: Any, output: Any, rectify: bool) -> None:
-    """Adds weights * y to `output`, where y = scale * x + shift, with ReLU if `rectify`."""
-    images, pixels, channels = x.shape
+def accumulate(feature: Any, constants: Any, weights: Any, output: Any, is_first: bool) -> None:
+    """Adds weights * relu(y) to `output`; the first branch overwrites it."""
+    images, height, width, channels = feature.shape
+    pixels = height * width
+    x = feature.reshape(images, pixels, channels)
+    z = output.reshape(images, pixels, channels)
+    scale, shift = constants[2], constants[3]
     for n in range(images):
         for p in range(pixels):
             for c in range(channels):
-                y = x[n, p, c] * scale[c] + shift[c]
-                if rectify:
-                    y = max(y, 0)
-                output[n, p, c] += weights[n, c] * y
+                y = weights[n, c] * max(x[n, p, c] * scale[c] + shift[c], 0)
+                if is_first:
+                    z[n, p, c] = y
+                else:
+                    z[n, p, c] += y
 
 
 @compiled
-def write(x: Any, scale: Any, shift: Any, weights: Any, output: Any, rectify: bool) -> None:
-    """Writes weights * y to `output`; see `add`."""
-    images, pixels, channels = x.shape
-    for n in range(images):
-        for p in range(pixels):
-            for c in range(channels):
-                y = x[n, p, c] * scale[c] + shift[c]
-                if rectify:
-                    y = max(y, 0)
-                output[n, p, c] = weights[n, c] * y
-
-
-@compiled
-def correlate(x: Any, scale: Any, shift: Any, gradient: Any, result: Any) -> None:
-    """Sum of gradient * relu(scale * x + shift) over every image, (N, C)."""
-    images, pixels, channels = x.shape
+def correlate(feature: Any, constants: Any, gradient: Any, result: Any) -> None:
+    """Sum of gradient * relu(y) over every image, (N, C)."""
+    images, height, width, channels = feature.shape
+    pixels = height * width
+    x = feature.reshape(images, pixels, channels)
+    g = gradient.reshape(images, pixels, channels)
+    scale, shift = constants[2], constants[3]
     total = np.empty(channels, x.dtype)
     for n in range(images):
         total[:] = 0
         for p in range(pixels):
             for c in range(channels):
-                total[c] += gradient[n, p, c] * max(x[n, p, c] * scale[c] + shift[c], 0)
+                total[c] += g[n, p, c] * max(x[n, p, c] * scale[c] + shift[c], 0)
         for c in range(channels):
             result[n, c] = total[c]
 
 
 @compiled
-def sum_gradients(
-    x: Any,
-    scale: Any,
-    shift: Any,
-    mean: Any,
-    gradient: Any,
-    weights: Any,
-    offset: Any,
-    rectify: bool,
-) -> Any:
-    """Sums over the batch of d and of d * (x - mean), (2, C).
+def sum_up(feature: Any, constants: Any, gradient: Any, weights: Any, offset: Any) -> Any:
+    """Sums over the batch of d * (x - mean) and of d, (2, C).
 
-    d is the gradient of scale * x + shift: weights * gradient + offset, where ReLU passes it.
+    d, the gradient of y, is weights * gradient + offset where ReLU passes it.
     """
-    images, pixels, channels = x.shape
+    images, height, width, channels = feature.shape
+    pixels = height * width
+    x = feature.reshape(images, pixels, channels)
+    g = gradient.reshape(images, pixels, channels)
+    mean, scale, shift = constants[0], constants[2], constants[3]
     sums = np.zeros((2, channels))
-    first = np.empty(channels, x.dtype)
-    second = np.empty(channels, x.dtype)
+    product = np.empty(channels, x.dtype)
+    total = np.empty(channels, x.dtype)
     for n in range(images):
-        first[:] = 0
-        second[:] = 0
+        product[:] = 0
+        total[:] = 0
         for p in range(pixels):
             for c in range(channels):
-                d = weights[n, c] * gradient[n, p, c] + offset[n, c]
-                if rectify and x[n, p, c] * scale[c] + shift[c] <= 0:
+                d = weights[n, c] * g[n, p, c] + offset[n, c]
+                if x[n, p, c] * scale[c] + shift[c] <= 0:
                     d = d * 0
-                first[c] += d
-                second[c] += d * (x[n, p, c] - mean[c])
+                product[c] += d * (x[n, p, c] - mean[c])
+                total[c] += d
         for c in range(channels):
-            sums[0, c] += first[c]
-            sums[1, c] += second[c]
+            sums[0, c] += product[c]
+            sums[1, c] += total[c]
     return sums
 
 
 @compiled
 def differentiate(
-    x: Any,
-    scale: Any,
-    shift: Any,
-    slope: Any,
-    base: Any,
+    feature: Any,
+    constants: Any,
     gradient: Any,
     weights: Any,
     offset: Any,
+    sums: Any,
     result: Any,
-    rectify: bool,
 ) -> None:
-    """Writes the gradient of x, scale * d + slope * x + base; d as in `sum_gradients`."""
-    images, pixels, channels = x.shape
+    """Writes the gradient of x, from the result of `sum_up`.
+
+    It is scale * (d - mean(d) - x' * mean(d * x')), where x' is the normalised x.
+
+    Reference:
+        Ioffe and Szegedy, Batch Normalization, ICML 2015, section 3.
+    """
+    images, height, width, channels = feature.shape
+    pixels = height * width
+    x = feature.reshape(images, pixels, channels)
+    g = gradient.reshape(images, pixels, channels)
+    r = result.reshape(images, pixels, channels)
+    mean, inverse, scale, shift = constants[0], constants[1], constants[2], constants[3]
+    slope = np.empty(channels, x.dtype)
+    base = np.empty(channels, x.dtype)
+    for c in range(channels):
+        along = -scale[c] * inverse[c] * inverse[c] * sums[0, c] / (images * pixels)
+        slope[c] = along
+        base[c] = -scale[c] * sums[1, c] / (images * pixels) - mean[c] * along
     for n in range(images):
         for p in range(pixels):
             for c in range(channels):
-                d = weights[n, c] * gradient[n, p, c] + offset[n, c]
-                if rectify and x[n, p, c] * scale[c] + shift[c] <= 0:
+                d = weights[n, c] * g[n, p, c] + offset[n, c]
+                if x[n, p, c] * scale[c] + shift[c] <= 0:
                     d = d * 0
-                result[n, p, c] = scale[c] * d + slope[c] * x[n, p, c] + base[c]
+                r[n, p, c] = scale[c] * d + slope[c] * x[n, p, c] + base[c]

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from sknet.block_attention import build_attention
+from sknet.convolution import build_convolution
 from sknet.operators import build_operator
 from sknet.resnext import build_stages
-from sknet.convolution import build_convolution
 from sknet.spec import (
     Block,
     BlockAttention,

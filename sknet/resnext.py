@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from sknet.block_attention import build_attention
-from sknet.operators import build_operator
 from sknet.convolution import build_convolution
-from sknet.fused import fuse_residual
+from sknet.operators import build_operator
 from sknet.spec import (
     Block,
     BlockAttention,
@@ -52,9 +51,7 @@ class Bottleneck(nn.Module):
         self.operator = build_operator(operator, block.mid_width, stride=block.stride // stride)
         self.expand = build_convolution(block.mid_width, block.out_width, activation="none")
         self.shortcut: nn.Module = nn.Identity()
-        self.is_identity = True
         if block.stride != 1 or block.in_width != block.out_width:
-            self.is_identity = False
             self.shortcut = build_convolution(
                 block.in_width, block.out_width, stride=block.stride, activation="none"
             )
@@ -66,20 +63,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.reduce(self._attend("pre", x))
         y = self._attend("inside", self.operator(y))
-        return self._attend("post", self._add_shortcut(y, x))
-
-    def _add_shortcut(self, y: Tensor, x: Tensor) -> Tensor:
-        """Expands `y`, adds the shortcut of `x`, and applies ReLU."""
-        layers = [self.expand, *([] if self.is_identity else [self.shortcut])]
-        if self.attention is None or self.position not in ("standard", "identity"):
-            if all(layer.can_fuse(inputs) for layer, inputs in zip(layers,(y, x))):
-                return fuse_residual(
-                    [layer.convolve(inputs) for layer, inputs in zip(layers,(y, x))],
-                    [layer.norm for layer in layers],
-                    identity=x if self.is_identity else None,
-                )
         y = self._attend("standard", self.expand(y))
-        return torch.relu_(y + self._attend("identity", self.shortcut(x)))
+        y = torch.relu_(y + self._attend("identity", self.shortcut(x)))
+        return self._attend("post", y)
 
     def _attend(self, position: Position, x: Tensor) -> Tensor:
         """Applies the attention if it sits at `position`."""

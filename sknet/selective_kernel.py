@@ -1,14 +1,16 @@
 """The selective kernel convolution: split, fuse, select; or split and fuse by a plain sum."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sknet.convolution import Activation, build_convolution
-from sknet.fused import fuse
+from sknet.fused import can_fuse, fuse
 from sknet.spec import Attention, Branch, SelectiveKernel
 from sknet.spec.operators import check_positive
+
 
 class SKConv(nn.Module):
     """Convolution that selects its kernel from its input, separately for every channel.
@@ -82,8 +84,10 @@ class SKConv(nn.Module):
             self.score = nn.Linear(width, len(self.branches) * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if all(branch.is_rectified and branch.can_fuse(x) for branch in self.branches):
-            return self._fuse([branch.convolve(x) for branch in self.branches])
+        branches: list[Any] = list(self.branches)
+        if can_fuse(x, branches):
+            features = [branch[0](x) for branch in branches]
+            return self._fuse(features, [branch[1] for branch in branches])
         features = [branch(x) for branch in self.branches]  # M of (N, C, H', W'); never stacked
         if self.squeeze is None:
             return _sum(features)
@@ -106,9 +110,8 @@ class SKConv(nn.Module):
             raise TypeError("weigh needs attention='softmax'; this unit sums its branches")
         return normalise_scores(self.score(self.squeeze(pooled)), len(self.branches))
 
-    def _fuse(self, features: Sequence[Tensor]) -> Tensor:
+    def _fuse(self, features: Sequence[Tensor], norms: Sequence[nn.BatchNorm2d]) -> Tensor:
         """What `forward` computes from the outputs of the convolutions, in fewer steps."""
-        norms = [branch.norm for branch in self.branches]
         if self.squeeze is None or self.score is None:
             return fuse(features, norms)
         parameters = [*self.squeeze.parameters(), *self.score.parameters()]
