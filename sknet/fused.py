@@ -135,7 +135,7 @@ class _Fuse(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         branches = [
             _Branch(_view(feature), constants)
@@ -179,7 +179,7 @@ def _prepare(feature: Array, norm: nn.BatchNorm2d) -> Array:
     from sknet import kernels
 
     mean, variance = (getattr(norm, name).numpy() for name in ("running_mean", "running_var"))
-    if norm.training:
+    if norm.training and norm.momentum is not None:
         count = feature.size // feature.shape[3]
         if count < 2:
             raise ValueError(f"training needs more than 1 value per channel, got {feature.shape}")

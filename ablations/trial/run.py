@@ -3,6 +3,7 @@
 It is independent of Ray, MLflow and YAML; all backends drive this one iterator.
 """
 
+import ctypes
 import hashlib
 import logging
 import math
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ from ablations.trial.training import build_optimiser, train_epoch
 from sknet import build_network
 
 logger = logging.getLogger(__name__)
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt, see its manual page."""
 
 
 @dataclass(kw_only=True)
@@ -67,6 +72,7 @@ def run_trial(
     Raises:
         MachineError: If the dataset is not prepared, or an image of a folder is unreadable.
     """
+    keep_freed_memory()
     with one_thread():
         data = load_data(spec.dataset, cache_dir=cache_dir, device=device, workers=loader_workers)
         state = _resume_or_start(spec, checkpoint, device=device)
@@ -88,6 +94,19 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Makes the C library keep freed memory for the next allocation.
+
+    Otherwise, it returns large tensors to the system, which clears every page that it hands out
+    again. Does nothing where the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**25)  # bytes; the largest value that glibc accepts
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def make_generator(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:

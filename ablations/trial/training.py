@@ -57,6 +57,7 @@ def build_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
+        fused=True,
     )
 
 
