@@ -149,7 +149,8 @@ def read_image(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as file:
-            return file.convert("RGB")
+            file.load()
+            return file if file.mode == "RGB" else file.convert("RGB")  # which would copy it
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise MachineError(
             f"{path} must be a readable image, got {type(error).__name__}: {error}. Copy it again."

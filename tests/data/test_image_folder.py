@@ -236,7 +236,7 @@ def test_the_content_of_a_file_decides_how_it_is_read(tmp_path: Path) -> None:
     exif[ExifTags.Base.Orientation] = 6  # rotate by 90 degrees
     image.save(tmp_path / "b.jpg", exif=exif)
 
-    assert read_image(tmp_path / "a.jpg") == image
+    assert read_image(tmp_path / "a.jpg").tobytes() == image.tobytes()
     assert read_image(tmp_path / "b.jpg").size == (10, 6)
 
 
