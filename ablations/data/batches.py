@@ -1,5 +1,6 @@
 """Whole batches as tensors: selected, augmented and normalised on the training device."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -83,8 +84,8 @@ class ArraySplit:
         """See `Split`; images are augmented on the device."""
         for indices in batches:
             where = indices.to(self.labels.device)
-            images = self.images[where].to(device, non_blocking=True)
-            labels = self.labels[where].to(device, non_blocking=True).long()
+            images = self.images.index_select(0, where).to(device, non_blocking=True)
+            labels = self.labels.index_select(0, where).to(device, non_blocking=True).long()
             if augmentation is not None:
                 images = augment(images, augmentation)
             yield images, labels
@@ -156,14 +157,14 @@ def crop_padded(images: Tensor, padding: int, generator: torch.Generator) -> Ten
     Shapes:
         images: (N, C, H, W) -> (N, C, H, W)
     """
-    count, _, height, width = images.shape
-    device = images.device
-    corners = torch.randint(2 * padding + 1, (2, count, 1), generator=generator).to(device)
-    rows = corners[0] + torch.arange(height, device=device)  # (N, H)
-    columns = corners[1] + torch.arange(width, device=device)  # (N, W)
-    which = torch.arange(count, device=device)[:, None, None]
-    padded = pad(images, (padding,) * 4).permute(0, 2, 3, 1)
-    return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    corners = torch.randint(2 * padding + 1, (2, len(images)), generator=generator)
+    padded = pad(images, (padding,) * 4)
+    image, *steps = padded.stride()
+    span = sum((n - 1) * step for n, step in zip(images.shape[1:], steps, strict=True))
+    # All windows that start anywhere in memory; they overlap, and nothing is copied yet.
+    windows = padded.as_strided((padded.numel() - span, *images.shape[1:]), (1, *steps))
+    starts = torch.arange(len(images)) * image + corners[0] * steps[1] + corners[1] * steps[2]
+    return windows.index_select(0, starts.to(images.device))
 
 
 def flip_some(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -172,8 +173,10 @@ def flip_some(images: Tensor, generator: torch.Generator) -> Tensor:
     Shapes:
         images: (N, C, H, W) -> (N, C, H, W)
     """
-    chosen = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < 0.5
-    return torch.where(chosen, images.flip(3), images)
+    count = len(images)
+    is_mirrored = torch.rand(count, generator=generator) < 0.5
+    which = torch.arange(count) + count * is_mirrored
+    return torch.cat([images, images.flip(3)]).index_select(0, which.to(images.device))
 
 
 def normalise(images: Tensor, dataset: Dataset) -> Tensor:
@@ -182,7 +185,27 @@ def normalise(images: Tensor, dataset: Dataset) -> Tensor:
     Shapes:
         images: (N, C, H, W) uint8 -> (N, C, H, W) float32, channels_last
     """
-    mean = torch.tensor(dataset.mean, device=images.device).view(1, -1, 1, 1) * 255
-    std = torch.tensor(dataset.std, device=images.device).view(1, -1, 1, 1) * 255
-    floats = images.to(torch.float32, memory_format=torch.channels_last)
-    return floats.sub_(mean).div_(std)
+    memory_format = (
+        torch.channels_last
+        if images.is_contiguous(memory_format=torch.channels_last)
+        else torch.contiguous_format
+    )
+    mean, std = (
+        _fill_image(values, images.shape[2:], memory_format=memory_format, device=images.device)
+        for values in (dataset.mean, dataset.std)
+    )
+    floats = images.to(torch.float32, memory_format=memory_format).sub_(mean).div_(std)
+    return floats.contiguous(memory_format=torch.channels_last)
+
+
+@functools.cache
+def _fill_image(
+    values: tuple[float, ...],
+    size: torch.Size,
+    *,
+    memory_format: torch.memory_format,
+    device: torch.device,
+) -> Tensor:
+    """One value per channel as a whole image in the layout of a batch, the fastest to combine."""
+    channels = torch.tensor(values, device=device).view(1, -1, 1, 1) * 255
+    return channels.expand(1, -1, *size).contiguous(memory_format=memory_format)

@@ -1,8 +1,9 @@
 """A folder of images, decoded, cropped and flipped in batches by worker processes."""
 
+import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils import data as torch_data
 
 from ablations.data.batches import Augmentation
+from ablations.data.catalogue import Crop
 from ablations.data.identification import Listing
 from ablations.errors import MachineError
 
@@ -22,7 +25,11 @@ SHORTER_SIDE = 256 / 224
 """Shorter side of a resized test image relative to its centre crop: 256 for 224, as in the papers.
 A crop of 320 is taken at the same scale, from 366 pixels, since it does not fit into 256."""
 
-Transform = Callable[[Image.Image], Tensor]
+CROP_AREA = (0.08, 1.0)
+"""Range of the area of a `resized` crop relative to the image, as in the papers."""
+
+CROP_RATIO = (3 / 4, 4 / 3)
+"""Range of its width relative to its height; its logarithm is uniform."""
 
 Key = tuple[list[int], Sequence[int | None]]
 """A batch to decode: indices, and one seed per image; None for images that are not augmented."""
@@ -63,7 +70,7 @@ class FolderSplit:
             MachineError: If an image is unreadable.
         """
         loader: torch_data.DataLoader[Any] = torch_data.DataLoader(
-            _Decoder(self, build_transform(self.image_size, augmentation)),
+            _Decoder(self, augmentation),
             batch_size=None,  # each item of the decoder is a batch
             sampler=_list_keys(batches, augmentation),
             num_workers=self.workers,
@@ -83,9 +90,11 @@ class FolderSplit:
 class _Decoder(torch_data.Dataset[Any]):
     """Decodes a batch of files; runs in the worker processes."""
 
-    def __init__(self, split: FolderSplit, transform: Transform) -> None:
+    def __init__(self, split: FolderSplit, augmentation: Augmentation | None) -> None:
         self._split = split
-        self._transform = transform
+        # Not the generator, which cannot be sent to a worker.
+        self._crop: Crop = augmentation.crop if augmentation else "none"
+        self._flip = augmentation is not None and augmentation.flip
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor] | MachineError:
         """Returns a fault; raised in a worker, it would be wrapped in a stack trace."""
@@ -94,15 +103,15 @@ class _Decoder(torch_data.Dataset[Any]):
             images = [self._decode(i, seed) for i, seed in zip(indices, seeds, strict=True)]
         except MachineError as error:
             return error
-        return torch.stack(images), torch.from_numpy(self._split.labels[indices])
+        return torch.cat(images), torch.from_numpy(self._split.labels[indices])
 
     def _decode(self, index: int, seed: int | None) -> Tensor:
         image = read_image(self._split.root / os.fsdecode(bytes(self._split.paths[index])))
+        size = self._split.image_size
         if seed is None:
-            return self._transform(image)
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
-            torch.default_generator.manual_seed(seed)
-            return self._transform(image)
+            return crop_centre(image, size)
+        generator = torch.Generator().manual_seed(seed)
+        return augment_image(image, size, crop=self._crop, flip=self._flip, generator=generator)
 
 
 def build_splits(
@@ -140,28 +149,74 @@ def read_image(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as file:
-            return file.convert("RGB")
+            file.load()
+            return file if file.mode == "RGB" else file.convert("RGB")  # which would copy it
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise MachineError(
             f"{path} must be a readable image, got {type(error).__name__}: {error}. Copy it again."
         ) from error
 
 
-def build_transform(image_size: int, augmentation: Augmentation | None) -> Transform:
-    """Maps an image to (3, image_size, image_size) uint8: augmented, or the centre crop if None."""
-    from torchvision.transforms import v2  # seconds to import, and needed only for folders
+def augment_image(
+    image: Image.Image, size: int, *, crop: Crop, flip: bool, generator: torch.Generator
+) -> Tensor:
+    """Crops an image, resizes the crop, and may flip it.
 
-    if augmentation is not None and augmentation.crop == "resized":
-        steps = [v2.RandomResizedCrop(image_size, antialias=True)]
+    Shapes:
+        (1, 3, size, size) uint8, channels_last
+    """
+    if crop == "resized":
+        box = draw_crop(image.width, image.height, generator)
+        pixels = _resize(image.crop(box), size, size)
     else:
-        steps = [
-            v2.Resize(round(image_size * SHORTER_SIDE), antialias=True),
-            v2.CenterCrop(image_size),
-        ]
-    if augmentation is not None and augmentation.flip:
-        steps.append(v2.RandomHorizontalFlip())
-    transform: Transform = v2.Compose([*steps, v2.PILToTensor()])
-    return transform
+        pixels = crop_centre(image, size)
+    if flip and torch.rand(1, generator=generator).item() < 0.5:
+        return pixels.flip(3)
+    return pixels
+
+
+def draw_crop(
+    width: int, height: int, generator: torch.Generator, *, tries: int = 10
+) -> tuple[int, int, int, int]:
+    """Draws left, top, right and bottom of a crop as torchvision's `RandomResizedCrop` does.
+
+    If no crop fits into the image, it is the largest one at the centre whose ratio is allowed.
+    """
+    low, high = map(math.log, CROP_RATIO)
+    for _ in range(tries):
+        area = width * height * torch.empty(1).uniform_(*CROP_AREA, generator=generator).item()
+        ratio = torch.empty(1).uniform_(low, high, generator=generator).exp().item()
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(torch.randint(height - h + 1, (1,), generator=generator))
+            left = int(torch.randint(width - w + 1, (1,), generator=generator))
+            return left, top, left + w, top + h
+    w = min(width, round(height * CROP_RATIO[1]))
+    h = min(height, round(width / CROP_RATIO[0]))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def crop_centre(image: Image.Image, size: int) -> Tensor:
+    """Resizes an image to the papers' scale, then takes the square at its centre.
+
+    Shapes:
+        (1, 3, size, size) uint8, channels_last
+    """
+    shorter = round(size * SHORTER_SIDE)
+    width, height = (shorter * side // min(image.size) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return _resize(image, width, height)[:, :, top : top + size, left : left + size]
+
+
+def _resize(image: Image.Image, width: int, height: int) -> Tensor:
+    """Resizes with antialiasing: equal to PIL's but for rounding, and several times faster.
+
+    Shapes:
+        (1, 3, height, width) uint8, channels_last
+    """
+    pixels = torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2)
+    return interpolate(pixels, (height, width), mode="bilinear", antialias=True)
 
 
 def _list_keys(batches: Sequence[Tensor], augmentation: Augmentation | None) -> list[Key]:
@@ -178,8 +233,7 @@ def _list_keys(batches: Sequence[Tensor], augmentation: Augmentation | None) -> 
 
 def _choose_context() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
-    # Imported once rather than by every worker; transforms need torchvision.
-    context.set_forkserver_preload([__name__, "torchvision.transforms.v2"])
+    context.set_forkserver_preload([__name__])  # imported once rather than by every worker
     return context
 
 

@@ -237,6 +237,26 @@ def test_real_images_match_their_pinned_checksum(tmp_path: Path, name: str) -> N
         assert values.std() / 255 == pytest.approx(std, abs=1e-4)
 
 
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(1, 3, 6, 6), (5, 1, 4, 7), (4, 3, 9, 5)])
+def test_crops_are_cut_at_the_drawn_corners(
+    shape: tuple[int, ...], layout: torch.memory_format
+) -> None:
+    """Rows are drawn first, then columns, whatever the layout in memory."""
+    images = torch.randint(1, 256, shape, dtype=torch.uint8).contiguous(memory_format=layout)
+    height, width = shape[2:]
+
+    crops = crop_padded(images, 3, torch.Generator().manual_seed(1))
+
+    padded = torch.nn.functional.pad(images, (3, 3, 3, 3))
+    corners = torch.randint(7, (2, len(images)), generator=torch.Generator().manual_seed(1))
+    for crop, image, row, column in zip(crops, padded, *corners.tolist(), strict=True):
+        assert torch.equal(crop, image[:, row : row + height, column : column + width])
+
+
 def test_crops_are_shifted_copies() -> None:
     """Every crop is a window of the padded image, at varying positions."""
     images = torch.arange(1, 2 * 36 + 1, dtype=torch.uint8).view(2, 1, 6, 6)
@@ -262,9 +282,12 @@ def test_flips_mirror_about_half() -> None:
     assert 70 < mirrored.sum() < 130
 
 
-def test_normalised_images_have_mean_0_and_standard_deviation_1(dataset: Dataset) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_normalised_images_have_mean_0_and_standard_deviation_1(
+    dataset: Dataset, layout: torch.memory_format
+) -> None:
     """The dataset's constants are used; the result is channels_last."""
-    images = torch.randint(256, (100, 3, 8, 8), dtype=torch.uint8)
+    images = torch.randint(256, (100, 3, 8, 8), dtype=torch.uint8).contiguous(memory_format=layout)
     means = tuple((images.float() / 255).mean(dim=(0, 2, 3)).tolist())
     stds = tuple((images.float() / 255).std(dim=(0, 2, 3)).tolist())
 

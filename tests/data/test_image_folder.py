@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import Answer, assert_same_weights
-from PIL import Image
+from PIL import ExifTags, Image
+from torchvision.transforms import v2
 
 from ablations.config import Recipe
 from ablations.data import catalogue, identification
@@ -18,7 +19,7 @@ from ablations.data.arrays import load_data, prepare_data
 from ablations.data.batches import Augmentation, iterate_train_batches
 from ablations.data.catalogue import DATASETS, Crop, Dataset
 from ablations.data.identification import identify_dataset, inspect_dataset, scan_images
-from ablations.data.image_folder import build_transform, read_image
+from ablations.data.image_folder import augment_image, crop_centre, draw_crop, read_image
 from ablations.errors import MachineError
 from ablations.plans import TrialSpec
 from ablations.trial.records import EpochRecord
@@ -219,12 +220,36 @@ def test_an_unreadable_image_is_reported(
     assert "\n" not in str(raised.value)
 
 
-def test_images_of_any_mode_are_read_as_rgb(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB", "1"])
+def test_images_of_any_mode_are_read_as_rgb(tmp_path: Path, mode: str) -> None:
     """ImageNet contains greyscale and CMYK images."""
-    for mode in ("L", "CMYK", "RGB", "1"):
-        Image.new(mode, (5, 4)).save(tmp_path / f"{mode}.jpg")
+    Image.new(mode, (5, 4)).save(tmp_path / "a.jpg")
 
-        assert read_image(tmp_path / f"{mode}.jpg").mode == "RGB"
+    assert read_image(tmp_path / "a.jpg").mode == "RGB"
+
+
+def test_the_content_of_a_file_decides_how_it_is_read(tmp_path: Path) -> None:
+    """Some files of ImageNet are PNG but named JPEG; orientation tags are ignored."""
+    image = Image.fromarray(np.arange(180, dtype=np.uint8).reshape(6, 10, 3))
+    image.save(tmp_path / "a.jpg", format="PNG")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # rotate by 90 degrees
+    image.save(tmp_path / "b.jpg", exif=exif)
+
+    assert read_image(tmp_path / "a.jpg").tobytes() == image.tobytes()
+    assert read_image(tmp_path / "b.jpg").size == (10, 6)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_truncated_image_is_refused(tmp_path: Path, suffix: str) -> None:
+    """Its lower part would be grey."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    with pytest.raises(MachineError, match=r"must be a readable image, got OSError: .*truncated"):
+        read_image(path)
 
 
 @pytest.mark.parametrize(("size", "shorter"), [(224, 256), (320, 366)])
@@ -233,11 +258,42 @@ def test_the_centre_is_cropped_at_the_papers_scale(size: int, shorter: int) -> N
     image = Image.new("RGB", (2 * shorter, shorter))
     image.paste((255, 255, 255), (shorter - size // 2, 0, shorter + size // 2, shorter))
 
-    cropped = build_transform(size, None)(image)
+    cropped = crop_centre(image, size)
 
-    assert cropped.shape == (3, size, size)
+    assert cropped.shape == (1, 3, size, size)
     assert cropped.dtype == torch.uint8
     assert cropped.min() == 255  # the white middle, nothing else, no border
+
+
+@pytest.mark.parametrize("size", [(500, 375), (333, 500), (41, 40), (90, 7), (7, 90), (1, 1)])
+def test_crops_are_those_of_torchvision(size: tuple[int, int]) -> None:
+    """Equal to those of `RandomResizedCrop` for the same seed, even if no crop fits."""
+    transform, image = v2.RandomResizedCrop(224), Image.new("RGB", size)
+
+    for seed in range(200):
+        left, top, right, bottom = draw_crop(*size, torch.Generator().manual_seed(seed))
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            expected = transform.make_params([image])
+        drawn = {"top": top, "left": left, "height": bottom - top, "width": right - left}
+        assert drawn == expected
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_images_are_augmented_as_by_torchvision(crop: Crop) -> None:
+    """With the same seed, pixels differ by rounding at most."""
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    steps = [v2.RandomResizedCrop(64)] if crop == "resized" else [v2.Resize(73), v2.CenterCrop(64)]
+    transform = v2.Compose([*steps, v2.RandomHorizontalFlip(), v2.PILToTensor()])
+
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        ours = augment_image(image, 64, crop=crop, flip=True, generator=generator)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            theirs = transform(image)
+        assert (ours[0].int() - theirs.int()).abs().max() <= 1
 
 
 def collect(
