@@ -150,7 +150,7 @@ class Ledger:
 
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self._trials))
         torch.save(read_final_weights(self.checkpoint_of(record.key)), staging / "weights.pt")
-        np.save(staging / "correct.npy", np.packbits(np.array(record.last.correct, bool)))
+        np.save(staging / "correct.npy", np.packbits(np.frombuffer(record.last.correct or b"", bool)))
         content = {
             "format": FORMAT,
             "trial": record.key,
@@ -240,7 +240,7 @@ def read_record(folder: Path) -> TrialRecord:
         facts=content["facts"],
         epochs=(
             *map(EPOCH_CODEC.validate_python, earlier),
-            EPOCH_CODEC.validate_python({**last, "correct": tuple(correct.tolist())}),
+            EPOCH_CODEC.validate_python({**last, "correct": correct.tobytes()}),
         ),
         environment=ENVIRONMENT_CODEC.validate_python(content["environment"]),
         finished_at=float(content["finished_at"]),

@@ -185,7 +185,7 @@ def _describe_trial(trial: StudiedTrial) -> dict[str, Any]:
 def _pack_outcomes(study: Study) -> bytes:
     """An archive without compression and timestamps, so that equal outcomes give equal bytes."""
     arrays = {
-        trial.key: np.packbits(np.array(trial.record.last.correct, bool))
+        trial.key: np.packbits(np.frombuffer(trial.record.last.correct, bool))
         for trial in study.trials
         if trial.record and trial.record.last.correct is not None
     }
@@ -266,7 +266,7 @@ def _parse_trial(
         return trial
     correct = None
     if images := row["test_images"]:
-        correct = tuple(np.unpackbits(bits[trial.key], count=int(images)).astype(bool).tolist())
+        correct = np.unpackbits(bits[trial.key], count=int(images)).tobytes()
     record = TrialRecord(
         key=trial.key,
         facts=own,

@@ -132,7 +132,7 @@ def _collect_outcomes(study: Study) -> Mapping[str, Outcomes]:
         row.name: {} for row in study.definition.rows
     }
     for trial, record in study.list_finished():
-        outcomes[trial.variant][trial.seed] = np.array(record.last.correct, bool)
+        outcomes[trial.variant][trial.seed] = np.frombuffer(record.last.correct or b"", bool)
     return outcomes
 
 
