@@ -35,7 +35,7 @@ class EpochRecord:
     """Top-1 error in percent on test images at 320x320 pixels; None for small images."""
 
     correct: bytes | None = None
-    """One byte per test image in dataset order, 1 if it is classified correctly; last epoch only."""
+    """One byte per test image in dataset order, 1 if classified correctly; last epoch only."""
 
     train_seconds: float = field(compare=False)
     """Wall time of training."""
