@@ -29,37 +29,6 @@ BLANK = Dataset(
     checksum="ad01bb9982c39fd31da7e26b265809cff74380faf7605cdedef91c45783977d5",
 )
 
-EXPERIMENTS = """
-bodies:
-  smallest:
-    stem: {width: 8, kernel: 3, stride: 2, pool: false}
-    depths: [1]
-    mid_widths: [8]
-    out_widths: [8]
-    input_size: 32
-    divisor: 8
-recipes:
-  quick:
-    dataset: blank
-    body: smallest
-    epochs: 1
-    batch_size: 8
-    learning_rate: 0.1
-    schedule: cosine
-    seeds: [0]
-experiments:
-  noop:
-    question: What does the runner take?
-    expect: Little.
-    base: {branches: [K3, K5]}
-    columns: [kernels, attention]
-    baseline: sum
-    variants:
-      sum: {attention: sum}
-      SK: {attention: softmax}
-"""
-"""Two variants; the number of seeds is chosen with `--seeds`."""
-
 
 def draw_blank(_dataset: Dataset, _data_dir: Path) -> dict[str, NDArray[np.uint8]]:
     """The arrays of the dataset; nothing is read."""
