@@ -23,7 +23,8 @@ from ablations.errors import (
 
 if TYPE_CHECKING:
     from ablations.door import plan, run
-    from ablations.reconcile.outcome import Forecast, Outcome, read_results
+    from ablations.reconcile.outcome import Outcome, read_results
+    from ablations.reconcile.survey import Forecast
 
 __all__ = [
     "AblationError",
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 _LATE = {
-    "Forecast": "ablations.reconcile.outcome",
+    "Forecast": "ablations.reconcile.survey",
     "Outcome": "ablations.reconcile.outcome",
     "plan": "ablations.door",
     "read_results": "ablations.reconcile.outcome",

@@ -11,9 +11,10 @@ from rich.console import Console
 from ablations.backends import Backend
 from ablations.cli.progress import show_progress
 from ablations.config import Config, find_config, read_config
-from ablations.reconcile.outcome import Forecast, Outcome
+from ablations.reconcile.outcome import Outcome
 from ablations.reconcile.plans import Selection
-from ablations.reconcile.run import Settings, forecast_experiments, run_experiments
+from ablations.reconcile.run import run_experiments
+from ablations.reconcile.survey import Forecast, Settings, forecast_experiments
 from ablations.tracking import choose_uri
 from ablations.workspace import Workspace
 

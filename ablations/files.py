@@ -1,4 +1,4 @@
-"""Atomic writes, hashes of values and files, and JSON caches."""
+"""Atomic writes, hashes of values and files, validated JSON, and JSON caches."""
 
 import hashlib
 import json
@@ -7,9 +7,13 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from ablations.errors import MachineError
+
+T = TypeVar("T")
 
 
 def check_writable(folder: Path, *, flag: str) -> None:
@@ -92,6 +96,20 @@ def hash_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_json(adapter: TypeAdapter[T], content: bytes) -> T:
+    """Parses JSON and validates its shape.
+
+    Raises:
+        ValueError: If it is not JSON or has another shape; one line that names the first fault.
+    """
+    try:
+        return adapter.validate_json(content)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(key) for key in fault["loc"])
+        raise ValueError(f"{place}: {fault['msg']}" if place else fault["msg"]) from None
 
 
 def read_cache(path: Path) -> dict[str, Any]:

@@ -5,24 +5,71 @@ image) and `weights.pt`. It is created by one atomic rename, contains everything
 and is valid in any `runs/` directory.
 """
 
+import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from filelock import FileLock, Timeout
+from pydantic import Field, NonNegativeInt, TypeAdapter
 
 from ablations.errors import MachineError
-from ablations.files import hash_file, write_atomically
+from ablations.files import hash_file, parse_json, write_atomically
 from ablations.plans import make_key
-from ablations.trial.records import ENVIRONMENT_CODEC, EPOCH_CODEC, TrialRecord
+from ablations.trial.records import Environment, EpochRecord, TrialRecord
 
-FORMAT = 1
-"""Version of the record's layout."""
+RECORD, OUTCOMES, WEIGHTS = "record.json", "correct.npy", "weights.pt"
+"""Names of the files of a trial's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checksums:
+    """SHA-256 of the other files of a trial's folder."""
+
+    outcomes: Annotated[str, Field(alias=OUTCOMES)]
+    """Of the outcomes."""
+
+    weights: Annotated[str, Field(alias=WEIGHTS)]
+    """Of the weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """Content of record.json, which also names the trial and its state for people."""
+
+    format: Literal[1]
+    """Version of the layout."""
+
+    facts: dict[str, Any]
+    """Facts that the identity is the hash of."""
+
+    epochs: Annotated[tuple[EpochRecord, ...], Field(min_length=1)]
+    """Records of the epochs, without outcomes."""
+
+    test_images: NonNegativeInt
+    """Number of outcomes."""
+
+    environment: Environment
+    """Environment of the last epoch."""
+
+    finished_at: float
+    """Unix time in seconds."""
+
+    sha256: _Checksums
+    """Checksums of the other files."""
+
+    weights_bytes: int | None = None
+    """Size of the weights; None in records of earlier versions."""
+
+
+_CONTENT = TypeAdapter(_Content)
+_LOOKS = TypeAdapter(dict[str, list[list[int]]])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +84,9 @@ class Failure:
 
     details: str
     """The stack trace."""
+
+
+_FAILURE = TypeAdapter(Failure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,26 +144,32 @@ class Ledger:
         """File with the state of an unfinished trial."""
         return self.runs_dir / "checkpoints" / f"{key}.pt"
 
-    def examine(self, keys: Iterable[str]) -> Findings:
-        """Reads and checks everything known of some trials; changes nothing."""
+    def examine(self, keys: Iterable[str], *, deep: bool = False) -> Findings:
+        """Reads and checks everything known of some trials; changes nothing.
+
+        Args:
+            keys: The trials.
+            deep: Whether to check the checksums of weights too, rather than only their sizes.
+        """
+        recorded, failed = _list_names(self._trials), _list_names(self._failures)
         records: dict[str, TrialRecord] = {}
         failures: dict[str, Failure] = {}
         corrupt: dict[str, str] = {}
         for key in keys:
-            if (self._trials / key).exists():
+            if key in recorded:
                 try:
-                    records[key] = self._read_once(key)
-                except (OSError, ValueError, KeyError, TypeError) as error:
-                    corrupt[key] = f"{type(error).__name__}: {error}"
-            elif (failure := self._read_failure(key)) is not None:
-                failures[key] = failure
+                    records[key] = self._read_once(key, deep=deep)
+                except (OSError, ValueError) as error:
+                    corrupt[key] = str(error)
+            elif self._failure_file(key).name in failed:
+                failures[key] = self._read_failure(key)
         return Findings(records=records, failures=failures, corrupt=corrupt)
 
-    def _read_once(self, key: str) -> TrialRecord:
-        """The record of a trial; it is read and hashed again only if it was rewritten."""
-        written = (self._trials / key / "record.json").stat().st_mtime_ns
-        if self._read.get(key, (None,))[0] != written:
-            self._read[key] = (written, read_record(self._trials / key))
+    def _read_once(self, key: str, *, deep: bool) -> TrialRecord:
+        """The record of a trial; unless `deep`, it is read again only if it was rewritten."""
+        written = (self._trials / key / RECORD).stat().st_mtime_ns
+        if deep or self._read.get(key, (None,))[0] != written:
+            self._read[key] = (written, read_record(self._trials / key, deep=deep))
         return self._read[key][1]
 
     def set_aside(self, key: str) -> Path:
@@ -149,10 +205,10 @@ class Ledger:
         )
 
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self._trials))
-        torch.save(read_final_weights(self.checkpoint_of(record.key)), staging / "weights.pt")
-        np.save(staging / "correct.npy", np.packbits(np.array(record.last.correct, bool)))
+        torch.save(read_final_weights(self.checkpoint_of(record.key)), staging / WEIGHTS)
+        np.save(staging / OUTCOMES, np.packbits(np.frombuffer(record.last.correct or b"", bool)))
         content = {
-            "format": FORMAT,
+            "format": 1,
             "trial": record.key,
             "state": record.state,
             "facts": record.facts,
@@ -160,9 +216,10 @@ class Ledger:
             "test_images": len(record.last.correct or ()),
             "environment": asdict(record.environment),
             "finished_at": record.finished_at,
-            "sha256": {name: hash_file(staging / name) for name in ("correct.npy", "weights.pt")},
+            "sha256": {name: hash_file(staging / name) for name in (OUTCOMES, WEIGHTS)},
+            "weights_bytes": (staging / WEIGHTS).stat().st_size,
         }
-        write_atomically(staging / "record.json", json.dumps(content, indent=1) + "\n")
+        write_atomically(staging / RECORD, json.dumps(content, indent=1) + "\n")
         staging.chmod(0o755)  # mkdtemp makes it readable by the owner only
         staging.rename(self._trials / record.key)
 
@@ -188,7 +245,7 @@ class Ledger:
 
     def _read_looks(self) -> dict[str, list[list[int]]]:
         try:
-            looks: dict[str, list[list[int]]] = json.loads(self._looks_file.read_text("utf-8"))
+            return parse_json(_LOOKS, self._looks_file.read_bytes())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -196,17 +253,14 @@ class Ledger:
                 f"{self._looks_file} must hold the looks at tables as JSON, got {error}. "
                 "Repair it; without it the error rate of tables is unknown."
             ) from error
-        return looks
 
     def _failure_file(self, key: str) -> Path:
         return self._failures / f"{key}.json"
 
-    def _read_failure(self, key: str) -> Failure | None:
+    def _read_failure(self, key: str) -> Failure:
         try:
-            return Failure(**json.loads(self._failure_file(key).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
+            return parse_json(_FAILURE, self._failure_file(key).read_bytes())
+        except (OSError, ValueError) as error:
             return Failure(key=key, reason=f"its report is unreadable: {error}", details="")
 
     def _sweep(self) -> None:
@@ -215,33 +269,64 @@ class Ledger:
             shutil.rmtree(staging)
 
 
-def read_record(folder: Path) -> TrialRecord:
+def read_record(folder: Path, *, deep: bool = False) -> TrialRecord:
     """Reads a trial's folder, and checks its checksums, identity and outcomes.
+
+    Args:
+        folder: The folder.
+        deep: Whether to check the checksum of the weights too, rather than only their size.
 
     Raises:
         OSError: If a file is missing or unreadable.
-        ValueError: If a value has the wrong type, a checksum or the identity differs.
-        KeyError: If a field is missing.
-        TypeError: If a field has another type.
+        ValueError: If a value has the wrong type, or a checksum, a size or the identity differs.
     """
-    content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    if content["format"] != FORMAT:
-        raise ValueError(f"format must be {FORMAT}, got {content['format']}")
-    for name, expected in content["sha256"].items():
-        if hash_file(folder / name) != expected:
-            raise ValueError(f"{name} must have the checksum {expected}, got another")
-    if make_key(content["facts"]) != folder.name:
-        raise ValueError(f"the facts must have the key {folder.name}, got {content['trial']}")
-    bits = np.load(folder / "correct.npy")
-    correct = np.unpackbits(bits, count=content["test_images"]).astype(bool)
-    *earlier, last = content["epochs"]
+    content = _read_content(folder / RECORD)
+    if (key := make_key(content.facts)) != folder.name:
+        raise ValueError(f"{RECORD}: the facts must have the key {folder.name}, got {key}")
+    _check_weights(folder / WEIGHTS, content, deep=deep)
+    *earlier, last = content.epochs
+    outcomes = _unpack_outcomes((folder / OUTCOMES).read_bytes(), content)
     return TrialRecord(
         key=folder.name,
-        facts=content["facts"],
-        epochs=(
-            *map(EPOCH_CODEC.validate_python, earlier),
-            EPOCH_CODEC.validate_python({**last, "correct": tuple(correct.tolist())}),
-        ),
-        environment=ENVIRONMENT_CODEC.validate_python(content["environment"]),
-        finished_at=float(content["finished_at"]),
+        facts=content.facts,
+        epochs=(*earlier, replace(last, correct=outcomes)),
+        environment=content.environment,
+        finished_at=content.finished_at,
     )
+
+
+def _read_content(path: Path) -> _Content:
+    try:
+        return parse_json(_CONTENT, path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
+
+
+def _check_weights(path: Path, content: _Content, *, deep: bool) -> None:
+    size = path.stat().st_size
+    if content.weights_bytes not in (None, size):
+        raise ValueError(f"{path.name} must have {content.weights_bytes} bytes, got {size}")
+    if deep and hash_file(path) != content.sha256.weights:
+        raise ValueError(
+            f"{path} must have the checksum {content.sha256.weights}; remove its folder to train "
+            "the trial again"
+        )
+
+
+def _unpack_outcomes(file: bytes, content: _Content) -> bytes:
+    """One byte per test image from a file of NumPy; `numpy.load` takes several times longer."""
+    if hashlib.sha256(file).hexdigest() != content.sha256.outcomes:
+        raise ValueError(f"{OUTCOMES} must have the checksum {content.sha256.outcomes}")
+    header = 10 + int.from_bytes(file[8:10], "little")
+    bits = np.frombuffer(file, np.uint8, offset=header)
+    if len(bits) != -(-content.test_images // 8):
+        raise ValueError(f"{OUTCOMES} must hold {content.test_images} bits, got {8 * len(bits)}")
+    return np.unpackbits(bits, count=content.test_images).tobytes()
+
+
+def _list_names(folder: Path) -> frozenset[str]:
+    """Names of a folder's entries; none if there is no such folder."""
+    try:
+        return frozenset(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()

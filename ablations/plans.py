@@ -1,9 +1,10 @@
 """Plans: the trials of an experiment, each with its identity and state."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ablations.config import Recipe
 from ablations.data.catalogue import Dataset
@@ -37,12 +38,16 @@ class TrialSpec:
     @cached_property
     def facts(self) -> Mapping[str, Any]:
         """The spec as plain values, without display names."""
+        return {**self._shared_facts, "seed": self.seed}
+
+    @cached_property
+    def _shared_facts(self) -> Mapping[str, Any]:
+        """The facts that do not depend on the seed."""
         return {
             "procedure": PROCEDURE,
             "network": self.network.architecture(),
             "recipe": self.recipe.model_dump(mode="json", exclude={"seeds", "body"}),
             "dataset": {"name": self.dataset.name, "checksum": self.dataset.identity},
-            "seed": self.seed,
             "replicas": 1,
         }
 
@@ -50,6 +55,12 @@ class TrialSpec:
     def key(self) -> str:
         """Name of the trial on disk and in MLflow, stable across restarts and machines."""
         return make_key(self.facts)
+
+    def with_seed(self, seed: int) -> "TrialSpec":
+        """The same trial with another seed; facts that both share are described only once."""
+        other = replace(self, seed=seed)
+        vars(other)["_shared_facts"] = self._shared_facts  # as if it had been computed
+        return other
 
 
 def make_key(facts: Mapping[str, Any]) -> str:
@@ -103,24 +114,26 @@ class Plan:
         """All variants that the experiment declares."""
         return self.matrix.variants
 
-    @property
-    def to_run(self) -> list[PlannedTrial]:
+    @cached_property
+    def to_run(self) -> tuple[PlannedTrial, ...]:
         """Trials that must be trained, seed by seed so that a table fills evenly."""
         waiting = [trial for trial in self.trials if trial.state in ("to run", "failed")]
-        return sorted(waiting, key=lambda trial: self.recipe.seeds.index(trial.spec.seed))
+        order = {seed: position for position, seed in enumerate(self.recipe.seeds)}
+        return tuple(sorted(waiting, key=lambda trial: order[trial.spec.seed]))
 
     def count(self) -> Mapping[State, int]:
         """Number of trials in each state; they add up to what was asked."""
-        states: tuple[State, ...] = ("finished", "diverged", "failed", "to run", "skipped")
-        return {state: sum(t.state == state for t in self.trials) for state in states}
+        counted = Counter(trial.state for trial in self.trials)
+        return {state: counted[state] for state in get_args(State)}
 
 
 def build_specs(
     variants: Sequence[Variant], recipe: Recipe, dataset: Dataset
 ) -> list[tuple[Variant, TrialSpec]]:
     """Combines every variant with every seed, by variant, then by seed."""
-    return [
-        (variant, TrialSpec(network=variant.network, recipe=recipe, dataset=dataset, seed=seed))
+    first = recipe.seeds[0]
+    specs = [
+        (variant, TrialSpec(network=variant.network, recipe=recipe, dataset=dataset, seed=first))
         for variant in variants
-        for seed in recipe.seeds
     ]
+    return [(variant, spec.with_seed(seed)) for variant, spec in specs for seed in recipe.seeds]

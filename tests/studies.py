@@ -80,7 +80,7 @@ def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, Tri
             train_loss=1.0,
             top1_error=5.0 if trial.spec.seed else 4.0 - position,
             top5_error=0.0,
-            correct=(True,),
+            correct=b"\x01",
             train_seconds=1.0,
             test_seconds=1.0,
             images_per_second=1.0,
@@ -134,7 +134,7 @@ def make_clear_records(plan: Plan) -> dict[str, TrialRecord]:
     for trial, jitter in zip(plan.trials, noise, strict=True):
         shift = {"base": 0.0, "other": -2.0, "extra": 0.0}[trial.variant.name]
         record = records[trial.spec.key]
-        outcomes = tuple(bool((i + trial.spec.seed) % (3 + (shift < -1))) for i in range(40))
+        outcomes = bytes((i + trial.spec.seed) % (3 + (shift < -1)) > 0 for i in range(40))
         epoch = replace(record.last, top1_error=5.0 + shift + jitter, correct=outcomes)
         records[trial.spec.key] = replace(record, epochs=(epoch,))
     return records

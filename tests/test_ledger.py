@@ -106,11 +106,23 @@ def test_a_copied_record_is_valid_in_any_directory(
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("record.json", lambda path: path.write_text(path.read_text()[:-50]), "JSONDecodeError"),
-        ("record.json", lambda path: path.unlink(), "FileNotFoundError"),
-        ("record.json", lambda path: path.write_text("[]"), "TypeError"),
-        ("weights.pt", lambda path: path.write_bytes(b"x"), "weights.pt must have the checksum"),
-        ("correct.npy", lambda path: path.unlink(), "FileNotFoundError"),
+        ("record.json", lambda path: path.write_text(path.read_text()[:-50]), "Invalid JSON: EOF"),
+        ("record.json", lambda path: path.write_text("[" * 10_000), "recursion limit exceeded"),
+        ("record.json", lambda path: path.unlink(), "No such file or directory"),
+        ("record.json", lambda path: path.write_text("[]"), "record.json: Input should be"),
+        ("weights.pt", lambda path: path.write_bytes(b"x"), "bytes, got 1"),
+        ("weights.pt", lambda path: path.unlink(), "No such file or directory"),
+        ("correct.npy", lambda path: path.write_bytes(b"x"), "correct.npy must have the checksum"),
+        ("correct.npy", lambda path: path.unlink(), "No such file or directory"),
+        ("record.json", set_value("format", 2), "format: Input should be 1"),
+        ("record.json", set_value("sha256", {}), "sha256.correct.npy: Field required"),
+        ("record.json", set_value("sha256", []), "sha256: Input should be an object"),
+        ("record.json", set_value("sha256", {"correct.npy": "0"}), "sha256.weights.pt: Field"),
+        ("record.json", set_value("facts", []), "facts: Input should be an object"),
+        ("record.json", set_value("facts", "seed", float("nan")), "not JSON compliant"),
+        ("record.json", set_value("epochs", []), "epochs: Tuple should have at least 1 item"),
+        ("record.json", set_value("test_images", 4000), "correct.npy must hold 4000 bits, got 40"),
+        ("record.json", set_value("test_images", -1), "test_images: Input should be greater"),
         (
             "record.json",
             lambda path: path.write_text(path.read_text().replace('"seed": 0', '"seed": 1')),
@@ -136,6 +148,51 @@ def test_a_damaged_record_is_reported_and_kept(
     assert findings.records == {}
     assert kept.is_dir()
     assert ledger.examine([record.key]).corrupt == {}
+
+
+def test_damaged_weights_are_found_by_a_deep_look(ledger: Ledger, record: TrialRecord) -> None:
+    """A listing checks their size alone, since hashing the weights of all trials is slow."""
+    weights = keep(ledger, record) / "weights.pt"
+    weights.write_bytes(bytes([weights.read_bytes()[0] ^ 1]) + weights.read_bytes()[1:])
+
+    assert ledger.examine([record.key]).corrupt == {}
+    assert (
+        "weights.pt must have the checksum"
+        in (ledger.examine([record.key], deep=True).corrupt[record.key])
+    )
+
+
+def test_a_record_without_the_size_of_its_weights_is_valid(
+    ledger: Ledger, record: TrialRecord
+) -> None:
+    """Earlier versions did not write it."""
+    file = keep(ledger, record) / "record.json"
+    content = json.loads(file.read_text())
+    del content["weights_bytes"]
+    file.write_text(json.dumps(content))
+
+    assert ledger.examine([record.key], deep=True).records == {record.key: record}
+
+
+def test_records_of_outcomes_that_do_not_fill_bytes_are_read_back(
+    ledger: Ledger, record: TrialRecord
+) -> None:
+    """Eight outcomes are packed into a byte."""
+    last = replace(record.last, correct=b"\x01\x00\x01")
+
+    keep(ledger, replace(record, epochs=(*record.epochs[:-1], last)))
+
+    [found] = ledger.examine([record.key]).records.values()
+    assert found.last.correct == b"\x01\x00\x01"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"key": 1}', "[" * 10_000, '{"reason": []}'])
+def test_an_unreadable_failure_is_reported(ledger: Ledger, content: str) -> None:
+    """The trial is tried again in any case."""
+    with ledger.writing():
+        (ledger.runs_dir / "failures" / "abc.json").write_text(content)
+
+    assert ledger.examine(["abc"]).failures["abc"].reason.startswith("its report is unreadable: ")
 
 
 def test_a_failure_is_kept_until_the_trial_ends(ledger: Ledger, record: TrialRecord) -> None:
@@ -237,10 +294,13 @@ def test_looks_are_kept_in_order(ledger: Ledger) -> None:
     assert ledger.list_looks("e", "quick epochs=1") == []
 
 
-def test_damaged_looks_are_reported(ledger: Ledger) -> None:
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"e/quick": 3}', '{"e/quick": [["x"]]}', "[" * 10_000, "null"]
+)
+def test_damaged_looks_are_reported(ledger: Ledger, content: str) -> None:
     """Without them an exploratory table would look like a planned one."""
     with ledger.writing():
-        (ledger.runs_dir / "looks.json").write_text("{")
+        (ledger.runs_dir / "looks.json").write_text(content)
 
     with pytest.raises(MachineError, match=r"looks.json must hold the looks at tables as JSON"):
         ledger.list_looks("e", "quick")

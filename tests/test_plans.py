@@ -6,7 +6,8 @@ import pytest
 
 from ablations import plans
 from ablations.config import Recipe
-from ablations.plans import TrialSpec, make_key
+from ablations.matrix import Matrix, Variant
+from ablations.plans import Plan, PlannedTrial, TrialSpec, build_specs, make_key
 
 
 def test_key_is_stable() -> None:
@@ -49,6 +50,36 @@ def test_procedure_is_part_of_the_key(spec: TrialSpec, monkeypatch: pytest.Monke
     monkeypatch.setattr(plans, "PROCEDURE", plans.PROCEDURE + 1)
 
     assert replace(spec).key != before
+
+
+def test_specs_of_several_seeds_equal_those_built_alone(spec: TrialSpec, recipe: Recipe) -> None:
+    """What they share is described once, but facts and keys are those of each spec."""
+    variant = Variant(name="a", settings={}, network=spec.network, paper_network=spec.network)
+
+    specs = [own for _, own in build_specs([variant], recipe, spec.dataset)]
+
+    alone = [replace(spec, seed=seed) for seed in recipe.seeds]
+    assert specs == alone
+    assert [own.key for own in specs] == [own.key for own in alone]
+
+
+def test_trials_to_run_are_ordered_by_seed(spec: TrialSpec, recipe: Recipe) -> None:
+    """In the order of the recipe, so that a table fills evenly."""
+    recipe = recipe.model_copy(update={"seeds": (5, 3)})
+    variants = [
+        Variant(name=name, settings={}, network=spec.network, paper_network=spec.network)
+        for name in "ab"
+    ]
+    trials = tuple(
+        PlannedTrial(variant=variant, spec=own, state="to run")
+        for variant, own in build_specs(variants, recipe, spec.dataset)
+    )
+    matrix = Matrix(variants=tuple(variants), raw=2)
+    plan = Plan(experiment="x", recipe_name="quick", recipe=recipe, matrix=matrix, trials=trials)
+
+    order = [(trial.variant.name, trial.spec.seed) for trial in plan.to_run]
+    assert order == [("a", 5), ("b", 5), ("a", 3), ("b", 3)]
+    assert plan.count()["to run"] == 4
 
 
 def test_labels_are_not_part_of_the_key(spec: TrialSpec, recipe: Recipe) -> None:

@@ -1,5 +1,6 @@
 """The programs `ablations` and `run-ablation`; expected failures become a message and a code."""
 
+import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -68,6 +69,7 @@ class _Printer(logging.Handler):
 
 
 def _start(program: Callable[[], Any]) -> NoReturn:
+    gc.set_threshold(100_000)  # thousands of records live to the end; default: a sixth of the time
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",

@@ -3,9 +3,11 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +30,30 @@ def make_table(*headings: str) -> Table:
 def add_row(table: Table, *cells: str) -> None:
     """Adds a row of plain text: names and reasons come from users and may hold anything."""
     table.add_row(*map(Text, cells))
+
+
+def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table of plain text that may have thousands of rows.
+
+    Rich lays out cell by cell, which takes seconds then. It is used only if something has to be
+    folded or escaped.
+    """
+    widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
+    line_width = sum(widths) + 2 * len(widths)
+    if line_width <= stdout.width and all(cell.isprintable() for row in rows for cell in row):
+        stdout.out(f" {_align(headings, widths)}", style="bold")
+        stdout.out(f" {'─' * (line_width - 2)}")
+        stdout.out("\n".join(f" {_align(row, widths)}" for row in rows), end="\n\n")
+        return
+    table = make_table(*headings)
+    for row in rows:
+        add_row(table, *row)
+    stdout.print(table)
+
+
+def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (c + " " * (width - cell_len(c)) for c, width in zip(cells, widths, strict=True))
+    return "  ".join(padded).rstrip()
 
 
 def print_heading(name: str, text: str) -> None:

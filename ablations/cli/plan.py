@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.cli.display import add_row, make_table, print_heading, print_json, print_line, stdout
+from ablations.cli.display import print_heading, print_json, print_line, print_rows
 from ablations.cli.options import (
     AsJson,
     ConfigPath,
@@ -25,8 +25,8 @@ from ablations.cli.options import (
 if TYPE_CHECKING:  # loaded when a command runs: help and completion do without them
     from ablations.estimate import Estimate
     from ablations.matrix import Matrix
-    from ablations.plans import Plan
-    from ablations.reconcile.outcome import Forecast
+    from ablations.plans import Plan, PlannedTrial
+    from ablations.reconcile.survey import Forecast
 
 
 def plan(
@@ -43,14 +43,14 @@ def plan(
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Show every trial: its state, complexity and estimated time. Trains nothing."""
-    from ablations.reconcile import run
+    from ablations.reconcile import survey
     from ablations.workspace import Workspace
 
-    forecasts = run.forecast_experiments(
+    forecasts = survey.forecast_experiments(
         load_config(config),
         names,
         make_selection(recipe, settings, seeds, only, exclude),
-        settings=run.Settings(
+        settings=survey.Settings(
             workspace=Workspace(runs_dir=runs_dir, data_dir=data_dir), max_hours=max_hours
         ),
     )
@@ -134,32 +134,34 @@ def _describe_estimate(estimate: "Estimate") -> dict[str, Any]:
 
 
 def _print_forecast(forecast: "Forecast") -> None:
-    from ablations.formatting import format_duration
-
     plan = forecast.plan
     headings = ["trial", "variant", "seed", "state", "params", "MFLOPs", "paper GFLOPs", "time"]
-    table = make_table(*headings, *(["from the budget"] if forecast.distances else []))
-    for trial in plan.trials:
-        scales = forecast.scales[trial.variant.name]
-        estimate = forecast.estimate.trials.get(trial.spec.key)
-        add_row(
-            table,
-            trial.spec.key,
-            trial.variant.name,
-            str(trial.spec.seed),
-            f"{trial.state}: {trial.reason}" if trial.reason else trial.state,
-            f"{scales.trained.params:,}",
-            f"{scales.trained.macs / 1e6:.3f}",
-            f"{scales.paper.macs / 1e9:.2f}",
-            format_duration(estimate.seconds) if estimate else "",
-            *_show_distance(forecast, trial.variant.name),
-        )
+    if forecast.distances:
+        headings.append("from the budget")
     print_heading(plan.experiment, f", recipe {plan.recipe_name}")
-    stdout.print(table)
+    print_rows(headings, [_show_trial(forecast, trial) for trial in plan.trials])
     print_line(_show_matrix(plan.matrix))
     parts = ", ".join(f"{number} {state}" for state, number in plan.count().items() if number)
     print_line(f"Trials: {len(plan.trials)} ({parts}).")
     _print_estimate(forecast.estimate)
+
+
+def _show_trial(forecast: "Forecast", trial: "PlannedTrial") -> tuple[str, ...]:
+    from ablations.formatting import format_duration
+
+    scales = forecast.scales[trial.variant.name]
+    estimate = forecast.estimate.trials.get(trial.spec.key)
+    return (
+        trial.spec.key,
+        trial.variant.name,
+        str(trial.spec.seed),
+        f"{trial.state}: {trial.reason}" if trial.reason else trial.state,
+        f"{scales.trained.params:,}",
+        f"{scales.trained.macs / 1e6:.3f}",
+        f"{scales.paper.macs / 1e9:.2f}",
+        format_duration(estimate.seconds) if estimate else "",
+        *_show_distance(forecast, trial.variant.name),
+    )
 
 
 def _show_matrix(matrix: "Matrix") -> str:

@@ -87,12 +87,13 @@ def run(
     # Late: help and completion do without them.
     from ablations.backends import Backend
     from ablations.cli.progress import show_progress
-    from ablations.reconcile import run as reconciling
+    from ablations.reconcile.survey import Settings as RunSettings
+    from ablations.reconcile.survey import forecast_experiments
     from ablations.workspace import Workspace
 
     experiments = load_config(config)
     selection = make_selection(recipe, settings, seeds, only, exclude)
-    chosen = reconciling.Settings(
+    chosen = RunSettings(
         workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),
         backend=Backend(
             name=backend,
@@ -105,10 +106,14 @@ def run(
         max_hours=max_hours,
     )
     if dry_run:
-        forecasts = reconciling.forecast_experiments(experiments, names, selection, settings=chosen)
+        forecasts = forecast_experiments(experiments, names, selection, settings=chosen)
         print_forecasts(forecasts, as_json=as_json)
         return
-    outcomes = reconciling.run_experiments(
+    from ablations.reconcile.run import (
+        run_experiments,
+    )  # loads pandas, which a dry run does without
+
+    outcomes = run_experiments(
         experiments,
         names,
         selection,

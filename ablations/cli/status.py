@@ -1,6 +1,9 @@
 """`ablations status`: what is done of each experiment, and why trials failed."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ablations.cli.display import add_row, make_table, print_json, print_line, stdout
 from ablations.cli.options import (
@@ -18,6 +21,9 @@ from ablations.cli.plan import describe_plan
 def status(
     names: SomeNames = None,
     recipe: SomeRecipe = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Check the checksums of all weights, too.")
+    ] = False,
     as_json: AsJson = False,
     config: ConfigPath = None,
     runs_dir: RunsDir = Path("runs"),
@@ -36,6 +42,7 @@ def status(
         Ledger(runs_dir),
         names=names or (),
         recipe=recipe,
+        deep=deep,
     )
     if as_json:
         print_json([describe_plan(plan) for plan in plans])

@@ -64,6 +64,9 @@ class Complexity:
     """Operators that were not counted."""
 
 
+_COMPLEXITY = TypeAdapter(Complexity)
+
+
 @dataclass(frozen=True)
 class TorchvisionNetwork:
     """A network of torchvision, which sknet does not build."""
@@ -232,6 +235,6 @@ def _hash_source() -> str:
 def _parse_complexity(values: Any) -> Complexity | None:
     """A cached complexity; None if it is missing or damaged."""
     try:
-        return TypeAdapter(Complexity).validate_python(values)
+        return _COMPLEXITY.validate_python(values)
     except ValidationError:
         return None

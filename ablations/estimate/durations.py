@@ -18,7 +18,7 @@ class Durations:
     """Durations of the trials of a plan, each on its own core or GPU."""
 
     seconds: Mapping[str, float]
-    """Duration of each trial to run, by key."""
+    """Duration of a trial, by variant."""
 
     basis: str
     """What the durations are derived from."""
@@ -32,7 +32,7 @@ def estimate_durations(
     *,
     measure: Callable[[], Throughput],
 ) -> Durations:
-    """Estimates the durations of the trials to run.
+    """Estimates the duration of a trial of each variant.
 
     A variant with finished trials on this device takes their median. Other variants are scaled by
     their multiply-adds from the finished trials of the plan, or from a measurement if there are
@@ -61,16 +61,10 @@ def estimate_durations(
         basis = f"measured here on {device.name}: {speed} at {throughput.macs / 1e6:.4g} MFLOPs"
         rate = _compute_epoch(plan.trials[0].spec.dataset, throughput) / throughput.macs
     epochs = plan.recipe.epochs
-    per_variant = {
-        name: epochs * (statistics.median(per_epoch[name]) if name in per_epoch else rate * own)
-        for name, own in macs.items()
-    }
-    to_run = {trial.spec.key for trial in plan.to_run}
     return Durations(
         seconds={
-            trial.spec.key: per_variant[trial.variant.name]
-            for trial in plan.trials
-            if trial.spec.key in to_run
+            name: epochs * (statistics.median(per_epoch[name]) if name in per_epoch else rate * own)
+            for name, own in macs.items()
         },
         basis=basis,
     )

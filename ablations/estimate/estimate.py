@@ -133,14 +133,14 @@ def estimate_plan(
             measured, device, macs=macs[baseline], cache_file=workspace.throughput_file
         ),
     )
-    datasets = {trial.spec.dataset for trial in plan.to_run}
+    specs = {trial.variant.name: trial.spec for trial in plan.to_run}
+    trials = {
+        name: _estimate_trial(spec, scales[name].trained, durations.seconds[name])
+        for name, spec in specs.items()
+    }
+    datasets = {spec.dataset for spec in specs.values()}
     return Estimate(
-        trials={
-            trial.spec.key: _estimate_trial(
-                trial.spec, scales[trial.variant.name].trained, durations.seconds[trial.spec.key]
-            )
-            for trial in plan.to_run
-        },
+        trials={trial.spec.key: trials[trial.variant.name] for trial in plan.to_run},
         datasets={
             dataset.name: _estimate_size(dataset)
             for dataset in datasets

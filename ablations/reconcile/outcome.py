@@ -1,7 +1,6 @@
-"""What a reader in Python sees of a run, of results, and of a plan."""
+"""What a reader in Python sees of a run, or of results."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
@@ -9,12 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablations.complexity import Distance, Scales
 from ablations.errors import IncompleteError
-from ablations.estimate import Estimate
 from ablations.figures import list_charts, render_svg
-from ablations.formatting import format_duration, format_size
-from ablations.plans import Plan
 from ablations.study import Study, is_exported, read_export
 from ablations.tables import Table, build_table, format_compact, list_curves, list_trials
 
@@ -76,51 +71,6 @@ class Outcome:
         charts = list_charts(self.study, self.comparison)
         figures = "".join(render_svg(chart) for chart in charts if chart.name in SHOWN_FIGURES)
         return f"{title}{shown.to_html(index=False)}<ul>{claims}</ul>{figures}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """A plan, with the complexity of its variants and what its trials will take."""
-
-    plan: Plan
-    """The trials, each with its state."""
-
-    scales: Mapping[str, Scales]
-    """Complexities by variant."""
-
-    distances: Mapping[str, Distance]
-    """Distance from the experiment's budget by variant; empty without a budget."""
-
-    estimate: Estimate
-    """Hours and disk of the trials to run."""
-
-    @cached_property
-    def trials(self) -> pd.DataFrame:
-        """One row per trial: id, variant, seed, state, complexity, estimated seconds."""
-        rows = [
-            {
-                "trial": trial.spec.key,
-                "variant": trial.variant.name,
-                "seed": trial.spec.seed,
-                "state": trial.state,
-                "reason": trial.reason,
-                "params": self.scales[trial.variant.name].trained.params,
-                "macs": self.scales[trial.variant.name].trained.macs,
-                "seconds": estimated.seconds if estimated else None,
-            }
-            for trial in self.plan.trials
-            for estimated in (self.estimate.trials.get(trial.spec.key),)
-        ]
-        return pd.DataFrame(rows)
-
-    def _repr_html_(self) -> str:
-        counts = ", ".join(f"{number} {state}" for state, number in self.plan.count().items())
-        total = (
-            f"{format_duration(self.estimate.wall_seconds)}, "
-            f"{format_size(self.estimate.disk_bytes)} of disk"
-        )
-        title = f"{self.plan.experiment}, recipe {self.plan.recipe_name}: {counts}; {total}"
-        return f"<h4>{escape(title)}</h4>{self.trials.to_html(index=False)}"
 
 
 def read_results(folder: Path | str) -> Outcome:

@@ -172,15 +172,24 @@ def list_marked_plans(
     *,
     names: Sequence[str] = (),
     recipe: str | None = None,
+    deep: bool = False,
 ) -> list[Plan]:
     """The plans of experiments on recipes, with what the ledger knows of their trials.
+
+    Args:
+        config: The content of experiments.yaml.
+        workspace: Where everything is.
+        ledger: What is known of trials.
+        names: Experiments; all if empty.
+        recipe: One recipe; all if None.
+        deep: Whether to check the checksums of weights too.
 
     Raises:
         InputError: If there is no such experiment or recipe, or a variant cannot be built.
     """
     targets = list_targets(config, workspace, names=names, recipe=recipe)
     plans = [plan for _, plan in iterate_plans(config, targets, data_dir=workspace.data_dir)]
-    findings = ledger.examine(list_keys(plans))
+    findings = ledger.examine(list_keys(plans), deep=deep)
     return [mark_plan(plan, findings) for plan in plans]
 
 

@@ -4,25 +4,25 @@ import logging
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ablations.backends import Backend, Event, Job, Observer, check_gpus, run_job
-from ablations.complexity import Scales, check_budget, count_scales, measure_distances
+from ablations.backends import Event, Job, Observer, check_gpus, run_job
+from ablations.complexity import Scales
 from ablations.config import Config
-from ablations.errors import InputError, InterruptedRunError
-from ablations.estimate import check_hours, estimate_plan, merge_estimates
+from ablations.errors import InterruptedRunError
 from ablations.files import check_writable, write_changed
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan, PlannedTrial
-from ablations.reconcile.outcome import Forecast, Outcome
-from ablations.reconcile.plans import Selection, draw_plan, find_missing, list_keys, mark_plan
+from ablations.reconcile.outcome import Outcome
+from ablations.reconcile.plans import Selection, find_missing, list_keys, mark_plan
 from ablations.reconcile.recorder import Recorder, set_aside_damaged
 from ablations.reconcile.results import update_index
 from ablations.reconcile.studies import gather_study, read_earlier
+from ablations.reconcile.survey import Settings, count_all, forecast_survey, survey
 from ablations.report import render_report
 from ablations.study import Study
 from ablations.tables import build_table
-from ablations.tracking import OFF, Mirror
+from ablations.tracking import Mirror
 from ablations.trial import TrialRecord
 from ablations.trial.environment import find_commit
 from ablations.workspace import Workspace
@@ -31,70 +31,6 @@ logger = logging.getLogger(__name__)
 
 Show = Callable[[Sequence[PlannedTrial]], AbstractContextManager[Observer]]
 """Shows the progress of trials: given those that will run, a context whose value observes them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a run is carried out; no number depends on it."""
-
-    workspace: Workspace = Workspace()
-    """Where everything is."""
-
-    backend: Backend = Backend()
-    """What runs the trials."""
-
-    tracking_uri: str = OFF
-    """The MLflow store."""
-
-    download: bool = False
-    """Whether a missing dataset may be downloaded."""
-
-    max_hours: float | None = None
-    """Most hours of cores, or of GPUs, that the trials may take; None for any number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Survey:
-    """Plans of the experiments that were asked for, and what the ledger knew before the run."""
-
-    plans: tuple[Plan, ...]
-    """One per experiment, each trial with its state."""
-
-    findings: Findings
-    """Records, failures and damaged records of the plans' trials."""
-
-
-def survey(
-    config: Config,
-    names: Sequence[str],
-    selection: Selection,
-    *,
-    ledger: Ledger,
-    settings: Settings,
-) -> Survey:
-    """Plans experiments and compares the plans with the ledger; trains and changes nothing.
-
-    Raises:
-        InputError: If a name or setting is wrong, a variant cannot be built, or exceeds a budget.
-    """
-    workspace = settings.workspace
-    plans = [draw_plan(config, name, selection, data_dir=workspace.data_dir) for name in names]
-    _check_budgets(config, plans, workspace)
-    findings = ledger.examine(list_keys(plans))
-    return Survey(plans=tuple(mark_plan(plan, findings) for plan in plans), findings=findings)
-
-
-def forecast_experiments(
-    config: Config, names: Sequence[str], selection: Selection, *, settings: Settings
-) -> list[Forecast]:
-    """What a run would do: each trial with its state, complexity and estimated time.
-
-    Raises:
-        InputError: As `survey`; and if the trials would take more than `max_hours`.
-    """
-    ledger = Ledger(settings.workspace.runs_dir)
-    surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
-    return _forecast(config, surveyed, settings)
 
 
 def run_experiments(
@@ -124,13 +60,13 @@ def run_experiments(
     ledger = Ledger(workspace.runs_dir)
     surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
     if settings.max_hours is not None:
-        _forecast(config, surveyed, settings)
+        forecast_survey(config, surveyed, settings)
     missing = find_missing(surveyed.plans)
     earlier = [read_earlier(plan, workspace) for plan in surveyed.plans]
     if missing:
         _check_machine(missing.values(), settings)
     with ledger.writing(), _sending(settings) as mirror:
-        scales = _count_all(config, surveyed.plans, workspace)
+        scales = count_all(config, surveyed.plans, workspace)
         send = _make_sender(mirror, surveyed.plans, scales)
         _train(missing, surveyed.findings, ledger, settings=settings, send=send, show=show)
         findings = ledger.examine(list_keys(surveyed.plans))
@@ -151,56 +87,6 @@ def run_experiments(
         replace(outcome, view=mirror.find_view(plan.experiment, plan.recipe_name))
         for plan, outcome in zip(plans, outcomes, strict=True)
     ]
-
-
-def _forecast(config: Config, surveyed: Survey, settings: Settings) -> list[Forecast]:
-    """The plans with their estimates, which must be within the hours that are allowed."""
-    forecasts = []
-    counted = _count_all(config, surveyed.plans, settings.workspace)
-    for plan, scales in zip(surveyed.plans, counted, strict=True):
-        experiment = config.experiment(plan.experiment)
-        distances = measure_distances(experiment.budget, scales) if experiment.budget else ()
-        estimate = estimate_plan(
-            plan,
-            scales,
-            surveyed.findings.records,
-            baseline=experiment.baseline,
-            backend=settings.backend,
-            workspace=settings.workspace,
-        )
-        forecasts.append(
-            Forecast(
-                plan=plan,
-                scales=scales,
-                distances={distance.variant: distance for distance in distances},
-                estimate=estimate,
-            )
-        )
-    if settings.max_hours is not None:
-        total = merge_estimates([forecast.estimate for forecast in forecasts])
-        check_hours(total, settings.max_hours)
-    return forecasts
-
-
-def _count_all(
-    config: Config, plans: Sequence[Plan], workspace: Workspace
-) -> list[Mapping[str, Scales]]:
-    """Complexities by variant, one mapping per plan."""
-    return [count_scales(config, plan, cache_file=workspace.complexity_file) for plan in plans]
-
-
-def _check_budgets(config: Config, plans: Sequence[Plan], workspace: Workspace) -> None:
-    """Makes sure that every variant asked for is within its experiment's budget, if it has one."""
-    limited = [plan for plan in plans if config.experiment(plan.experiment).budget is not None]
-    faults = []
-    for plan, scales in zip(limited, _count_all(config, limited, workspace), strict=True):
-        asked = {trial.variant.name for trial in plan.trials if trial.state != "skipped"}
-        try:
-            check_budget(config, plan.experiment, scales, asked=asked)
-        except InputError as error:
-            faults.append(str(error))
-    if faults:
-        raise InputError("\n".join(faults))
 
 
 def _check_machine(missing: Collection[PlannedTrial], settings: Settings) -> None:
@@ -229,12 +115,16 @@ def _make_sender(
     mirror: Mirror, plans: Sequence[Plan], scales: Sequence[Mapping[str, Scales]]
 ) -> Callable[[TrialRecord], None]:
     """A function that sends a record to the experiment of every plan that has its trial."""
+    places: dict[str, list[tuple[Plan, PlannedTrial, Scales]]] = {}
+    for plan, own in zip(plans, scales, strict=True):
+        for trial in plan.trials:
+            if trial.state != "skipped":
+                place = plan, trial, own[trial.variant.name]
+                places.setdefault(trial.spec.key, []).append(place)
 
     def send(record: TrialRecord) -> None:
-        for plan, own in zip(plans, scales, strict=True):
-            for trial in plan.trials:
-                if trial.spec.key == record.key and trial.state != "skipped":
-                    mirror.send_trial(plan, trial, record, own[trial.variant.name])
+        for plan, trial, own in places.get(record.key, ()):
+            mirror.send_trial(plan, trial, record, own)
 
     return send
 

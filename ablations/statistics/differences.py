@@ -183,6 +183,8 @@ def fit_additive_model(errors: pd.DataFrame) -> tuple[float, int]:
     Returns:
         The residual mean square, NaN without degrees of freedom; and the degrees of freedom.
     """
+    if not errors.isna().to_numpy().any():
+        return _fit_complete(errors.to_numpy(float))
     cells = errors.stack().dropna()
     rows, columns = (pd.Index(cells.index.get_level_values(level)) for level in (0, 1))
     design = np.hstack([_one_hot(rows), _one_hot(columns)])
@@ -192,6 +194,16 @@ def fit_additive_model(errors: pd.DataFrame) -> tuple[float, int]:
     if df <= 0:
         return float("nan"), 0
     return float(((values - design @ solution) ** 2).sum() / df), df
+
+
+def _fit_complete(errors: NDArray[np.float64]) -> tuple[float, int]:
+    """The same if all cells are known: the fit is a mean of the row plus a mean of the column."""
+    seeds, variants = errors.shape
+    df = (seeds - 1) * (variants - 1)
+    if df <= 0:
+        return float("nan"), 0
+    means = errors.mean(axis=0, keepdims=True) + errors.mean(axis=1, keepdims=True) - errors.mean()
+    return float(((errors - means) ** 2).sum() / df), df
 
 
 def find_t_quantile(df: int) -> float:

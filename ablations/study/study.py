@@ -5,7 +5,7 @@ machine that has neither the ledger nor PyTorch.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from ablations.complexity.scales import Scales
 from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable, Provenance
 from ablations.files import hash_value
 from ablations.matrix import Variant
-from ablations.plans import Plan, PlannedTrial, State, make_key
+from ablations.plans import Plan, State, make_key
 from ablations.trial.records import TrialRecord
 
 
@@ -302,7 +302,7 @@ def build_study(
     return Study(
         definition=definition,
         scales={row.name: scales[row.name] for row in definition.rows},
-        trials=tuple(_describe_trial(t, records.get(t.spec.key)) for t in plan.trials),
+        trials=tuple(_describe_trials(plan, definition, records)),
         looks=tuple(tuple(look) for look in looks),
         changes=plan.changes,
         is_narrowed=plan.is_narrowed,
@@ -357,15 +357,21 @@ def _describe_dataset(plan: Plan) -> StudiedDataset:
     )
 
 
-def _describe_trial(trial: PlannedTrial, record: TrialRecord | None) -> StudiedTrial:
-    return StudiedTrial(
-        key=trial.spec.key,
-        variant=trial.variant.name,
-        seed=trial.spec.seed,
-        state=trial.state,
-        reason=trial.reason,
-        record=record and replace(record, facts=_make_plain(trial.spec.facts)),
-    )
+def _describe_trials(
+    plan: Plan, definition: Definition, records: Mapping[str, TrialRecord]
+) -> Iterator[StudiedTrial]:
+    facts = {row.name: row.facts for row in definition.rows}
+    for trial in plan.trials:
+        spec, name = trial.spec, trial.variant.name
+        record = records.get(spec.key)
+        yield StudiedTrial(
+            key=spec.key,
+            variant=name,
+            seed=spec.seed,
+            state=trial.state,
+            reason=trial.reason,
+            record=record and replace(record, facts={**facts[name], "seed": spec.seed}),
+        )
 
 
 def _make_plain(values: Mapping[str, Any]) -> dict[str, Any]:

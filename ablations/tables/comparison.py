@@ -121,9 +121,10 @@ def tabulate(study: Study, measure: Literal["top1_error"] | Further) -> pd.DataF
     A diverged trial has no error.
     """
     names = [row.name for row in study.definition.rows]
-    frame = pd.DataFrame(index=list(study.definition.seeds), columns=names, dtype=float)
+    cells: dict[str, dict[int, float | None]] = {name: {} for name in names}
     for trial, record in study.list_finished():
-        frame.loc[trial.seed, trial.variant] = getattr(record.last, measure)
+        cells[trial.variant][trial.seed] = getattr(record.last, measure)
+    frame = pd.DataFrame(cells, index=list(study.definition.seeds), columns=names, dtype=float)
     return frame.dropna(axis="columns", how="all")
 
 
@@ -132,7 +133,7 @@ def _collect_outcomes(study: Study) -> Mapping[str, Outcomes]:
         row.name: {} for row in study.definition.rows
     }
     for trial, record in study.list_finished():
-        outcomes[trial.variant][trial.seed] = np.array(record.last.correct, bool)
+        outcomes[trial.variant][trial.seed] = np.frombuffer(record.last.correct or b"", bool)
     return outcomes
 
 

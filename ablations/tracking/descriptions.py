@@ -7,7 +7,7 @@ change. No number is logged twice.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -82,8 +82,9 @@ class TrialDescription:
     @cached_property
     def digest(self) -> str:
         """Digest of the run; an uploaded run with another digest is out of date."""
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
         metrics = {name: repr(value) for name, value in self.metrics.items()}  # may be NaN
-        return hash_value({"schema": SCHEMA, **asdict(self), "metrics": metrics})
+        return hash_value({"schema": SCHEMA, **content, "metrics": metrics})
 
 
 @dataclass(frozen=True, kw_only=True)

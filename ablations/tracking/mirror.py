@@ -89,6 +89,7 @@ class Mirror:
             self._memory = _Memory()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._futures: list[Future[None]] = []
+        self._queued: dict[str, str] = {}  # digests by mark
         self._trackers: dict[str, Tracker] = {}
         self._lost: Exception | None = None  # why the store cannot be reached
 
@@ -158,7 +159,8 @@ class Mirror:
         return None if path is None else f"{host}/{path}"
 
     def _is_due(self, upload: _Upload) -> bool:
-        return self._memory.digests.get(upload.mark) != upload.digest
+        known = (self._memory.digests.get(upload.mark), self._queued.get(upload.mark))
+        return upload.digest not in known
 
     def _queue(self, upload: _Upload, log: "Callable[[Tracker], None]") -> None:
         def work() -> None:
@@ -172,6 +174,7 @@ class Mirror:
                 raise
             self._memory.digests[upload.mark] = upload.digest
 
+        self._queued[upload.mark] = upload.digest
         self._futures.append(self._executor.submit(work))
 
     def _end_parents(self) -> None:

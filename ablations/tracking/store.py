@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from sqlalchemy import Engine, event
 
 from ablations.data.catalogue import Dataset as OurDataset
 from ablations.errors import MachineError
@@ -31,6 +32,9 @@ from ablations.trial.records import TrialRecord
 
 KIND, TRIAL, DIGEST, FILES = (f"ablations.{n}" for n in ("kind", "trial", "digest", "files"))
 """Tags that identify runs, and that tell whether one is out of date."""
+
+BATCH = 900
+"""Metrics of one request; MLflow takes 1000 together with params."""
 
 NOTE = "mlflow.note.content"
 """MLflow's own tag for the description in its UI."""
@@ -51,6 +55,7 @@ class Tracker:
     def __init__(self, uri: str, plan: Plan, *, artifacts_dir: Path) -> None:
         self._uri = uri
         self._plan = plan
+        self._known: Mapping[str, Sequence[Run]] | None = None
         with _reaching(uri):
             self._client = _connect(uri)
             self._experiment = self._find_experiment(artifacts_dir)
@@ -64,7 +69,7 @@ class Tracker:
     ) -> None:
         """Uploads one trial's record unless its run is complete; replaces outdated runs."""
         is_found = False
-        for run in self._search({KIND: "trial", TRIAL: description.key}):
+        for run in self._list_trials().get(description.key, ()):
             is_complete = run.info.status == "FINISHED"
             if is_complete and not is_found and run.data.tags.get(DIGEST) == description.digest:
                 is_found = True
@@ -88,12 +93,7 @@ class Tracker:
         run = self._client.get_run(self._parent)
         if run.data.tags.get(DIGEST) == description.digest:
             return
-        with tempfile.TemporaryDirectory() as folder:
-            for path, content in contents.items():
-                file = Path(folder) / path
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(content)
-            self._client.log_artifacts(self._parent, folder)
+        self._log_files(self._parent, contents)
         before = json.loads(run.data.tags.get(FILES, "[]"))
         self._remove_files(run, set(before) - contents.keys())
         for metric, number in description.metrics.items():
@@ -106,6 +106,9 @@ class Tracker:
     def end(self) -> None:
         """Marks the parent run as finished."""
         self._client.set_terminated(self._parent)
+        if (database := _find_database(self._uri)) is not None:
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("PRAGMA wal_checkpoint")  # waits until all is on the disk
 
     def _create_trial(
         self, description: TrialDescription, record: TrialRecord, dataset: OurDataset
@@ -114,22 +117,25 @@ class Tracker:
             self._experiment,
             start_time=int((record.finished_at - record.seconds) * 1000),
             run_name=description.name,
-            tags={KIND: "trial", TRIAL: description.key, **self._belonging, **description.tags},
+            tags={
+                KIND: "trial",
+                TRIAL: description.key,
+                DIGEST: description.digest,  # counts only once the run is marked as finished
+                **self._belonging,
+                **description.tags,
+            },
         )
         run_id = run.info.run_id
         at_ms = int(record.finished_at * 1000)
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(key, value, at_ms, 0) for key, value in description.metrics.items()],
-            params=[Param(key, value) for key, value in description.params.items()],
-        )
-        curves = [Metric(*measured) for measured in describe_curves(record)]
-        for start in range(0, len(curves), 1000):  # MLflow's limit for one batch
-            self._client.log_batch(run_id, metrics=curves[start : start + 1000])
+        metrics = [Metric(key, value, at_ms, 0) for key, value in description.metrics.items()]
+        metrics += [Metric(*measured) for measured in describe_curves(record)]
+        params = [Param(key, value) for key, value in description.params.items()]
+        for start in range(0, len(metrics), BATCH):
+            batch = metrics[start : start + BATCH]
+            self._client.log_batch(run_id, metrics=batch, params=[] if start else params)
         self._log_dataset(run_id, dataset)
-        self._client.log_text(run_id, json.dumps(record.facts, indent=1), "spec.json")
-        self._client.log_text(run_id, json.dumps(asdict(record.environment)), "environment.json")
-        self._client.set_tag(run_id, DIGEST, description.digest)
+        files = {"spec.json": record.facts, "environment.json": asdict(record.environment)}
+        self._log_files(run_id, {k: json.dumps(v, indent=1).encode() for k, v in files.items()})
         self._client.set_terminated(run_id, status="FINISHED", end_time=at_ms)
 
     def _adopt(self, run: Run) -> None:
@@ -177,9 +183,31 @@ class Tracker:
         run = found[0] if found else self._client.create_run(self._experiment, None, tags, name)
         return str(run.info.run_id)
 
+    def _list_trials(self) -> Mapping[str, Sequence[Run]]:
+        """The runs of trials that the experiment had before this process uploaded any, by key."""
+        if self._known is None:
+            known: dict[str, list[Run]] = {}
+            for run in self._search({KIND: "trial"}):
+                known.setdefault(run.data.tags.get(TRIAL, ""), []).append(run)
+            self._known = known
+        return self._known
+
     def _search(self, tags: Mapping[str, str]) -> list[Run]:
-        conditions = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
-        return list(self._client.search_runs([self._experiment], " and ".join(conditions)))
+        condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        page = self._client.search_runs([self._experiment], condition)
+        runs = list(page)
+        while page.token:
+            page = self._client.search_runs([self._experiment], condition, page_token=page.token)
+            runs += page
+        return runs
+
+    def _log_files(self, run_id: str, contents: Mapping[str, bytes]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for path, content in contents.items():
+                file = Path(folder) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            self._client.log_artifacts(run_id, folder)
 
     def _remove_files(self, run: Run, paths: Iterable[str]) -> None:
         """Deletes artifacts, for which MLflow's client has no method."""
@@ -238,9 +266,31 @@ def _connect(uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it would report each retry
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA schema_version")
+    if (database := _find_database(uri)) is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # also opens it; stored in the file
+        _speed_up(database)
     return MlflowClient(tracking_uri=uri)
+
+
+def _find_database(uri: str) -> Path | None:
+    """The file of an embedded store; None for a server."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+def _speed_up(database: Path) -> None:
+    """Lets connections to this file write without waiting for the disk at each commit.
+
+    A trial takes a dozen commits. With a write-ahead log, a crash of the machine can only lose the
+    last of them, which the ledger still has.
+    """
+
+    def relax(connection: sqlite3.Connection, _: object) -> None:
+        files = [Path(row[2]) for row in connection.execute("PRAGMA database_list") if row[2]]
+        if database.resolve() in files:
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+    event.listen(Engine, "connect", relax)

@@ -34,8 +34,8 @@ class EpochRecord:
     top1_error_320: float | None = None
     """Top-1 error in percent on test images at 320x320 pixels; None for small images."""
 
-    correct: tuple[bool, ...] | None = None
-    """Whether each test image is classified correctly, in dataset order; last epoch only."""
+    correct: bytes | None = None
+    """One byte per test image in dataset order, 1 if classified correctly; last epoch only."""
 
     train_seconds: float = field(compare=False)
     """Wall time of training."""

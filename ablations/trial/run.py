@@ -183,7 +183,7 @@ def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.devi
         top1_error=outcome.top1_error,
         top5_error=outcome.top5_error,
         top1_error_320=outcome.top1_error_320,
-        correct=tuple(outcome.correct.tolist()) if is_last else None,
+        correct=bytes(outcome.correct.tolist()) if is_last else None,
         train_seconds=between - started,
         test_seconds=ended - between,
         images_per_second=trained.images / (between - started),
@@ -224,10 +224,10 @@ def _write_checkpoint(state: _State, checkpoint: Path, *, key: str) -> None:
 
 
 def _pack(record: EpochRecord) -> dict[str, Any]:
-    correct = None if record.correct is None else torch.tensor(record.correct)  # compact
+    correct = None if record.correct is None else torch.tensor(list(record.correct)).bool()
     return {**EPOCH_CODEC.dump_python(record), "correct": correct}
 
 
 def _unpack(packed: dict[str, Any]) -> EpochRecord:
-    correct = None if packed["correct"] is None else packed["correct"].tolist()
+    correct = None if packed["correct"] is None else bytes(packed["correct"].tolist())
     return EPOCH_CODEC.validate_python({**packed, "correct": correct})

@@ -117,6 +117,18 @@ def test_a_damaged_record_is_reported_kept_and_trained_again(
     assert (tmp_path / "results/kernels/quick/table.csv").read_text() == table
 
 
+def test_status_checks_the_weights_if_asked(command: Callable[..., Answer], tmp_path: Path) -> None:
+    """Nothing reads the weights of all trials otherwise."""
+    command("run-ablation", "kernels", *LOCAL)
+    weights = sorted(tmp_path.glob("runs/trials/*/weights.pt"))[0]
+    weights.write_bytes(weights.read_bytes()[::-1])
+
+    assert "damaged" not in command("ablations", "status", "kernels").out
+    assert "weights.pt must have the checksum" in (
+        command("ablations", "status", "kernels", "--deep").out
+    )
+
+
 def test_a_failed_trial_is_reported_and_tried_again(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,189 @@
+"""What a run would do: plans compared with the ledger, and an estimate. Nothing is trained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING
+
+from ablations.backends import Backend
+from ablations.complexity import (
+    Distance,
+    Scales,
+    check_budget,
+    count_scales,
+    measure_distances,
+)
+from ablations.config import Config
+from ablations.errors import InputError
+from ablations.estimate import Estimate, check_hours, estimate_plan, merge_estimates
+from ablations.formatting import format_duration, format_size
+from ablations.ledger import Findings, Ledger
+from ablations.plans import Plan
+from ablations.reconcile.plans import Selection, draw_plan, list_keys, mark_plan
+from ablations.tracking import OFF
+from ablations.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a run is carried out; no number depends on it."""
+
+    workspace: Workspace = Workspace()
+    """Where everything is."""
+
+    backend: Backend = Backend()
+    """What runs the trials."""
+
+    tracking_uri: str = OFF
+    """The MLflow store."""
+
+    download: bool = False
+    """Whether a missing dataset may be downloaded."""
+
+    max_hours: float | None = None
+    """Most hours of cores, or of GPUs, that the trials may take; None for any number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Plans of the experiments that were asked for, and what the ledger knew before the run."""
+
+    plans: tuple[Plan, ...]
+    """One per experiment, each trial with its state."""
+
+    findings: Findings
+    """Records, failures and damaged records of the plans' trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """A plan, with the complexity of its variants and what its trials will take."""
+
+    plan: Plan
+    """The trials, each with its state."""
+
+    scales: Mapping[str, Scales]
+    """Complexities by variant."""
+
+    distances: Mapping[str, Distance]
+    """Distance from the experiment's budget by variant; empty without a budget."""
+
+    estimate: Estimate
+    """Hours and disk of the trials to run."""
+
+    @cached_property
+    def trials(self) -> "pd.DataFrame":
+        """One row per trial: id, variant, seed, state, complexity, estimated seconds."""
+        import pandas as pd  # slow to import, and the command line does not need it
+
+        rows = [
+            {
+                "trial": trial.spec.key,
+                "variant": trial.variant.name,
+                "seed": trial.spec.seed,
+                "state": trial.state,
+                "reason": trial.reason,
+                "params": self.scales[trial.variant.name].trained.params,
+                "macs": self.scales[trial.variant.name].trained.macs,
+                "seconds": estimated.seconds if estimated else None,
+            }
+            for trial in self.plan.trials
+            for estimated in (self.estimate.trials.get(trial.spec.key),)
+        ]
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        counts = ", ".join(f"{number} {state}" for state, number in self.plan.count().items())
+        total = (
+            f"{format_duration(self.estimate.wall_seconds)}, "
+            f"{format_size(self.estimate.disk_bytes)} of disk"
+        )
+        title = f"{self.plan.experiment}, recipe {self.plan.recipe_name}: {counts}; {total}"
+        return f"<h4>{escape(title)}</h4>{self.trials.to_html(index=False)}"
+
+
+def survey(
+    config: Config,
+    names: Sequence[str],
+    selection: Selection,
+    *,
+    ledger: Ledger,
+    settings: Settings,
+) -> Survey:
+    """Plans experiments and compares the plans with the ledger; trains and changes nothing.
+
+    Raises:
+        InputError: If a name or setting is wrong, a variant cannot be built, or exceeds a budget.
+    """
+    workspace = settings.workspace
+    plans = [draw_plan(config, name, selection, data_dir=workspace.data_dir) for name in names]
+    _check_budgets(config, plans, workspace)
+    findings = ledger.examine(list_keys(plans))
+    return Survey(plans=tuple(mark_plan(plan, findings) for plan in plans), findings=findings)
+
+
+def forecast_experiments(
+    config: Config, names: Sequence[str], selection: Selection, *, settings: Settings
+) -> list[Forecast]:
+    """What a run would do: each trial with its state, complexity and estimated time.
+
+    Raises:
+        InputError: As `survey`; and if the trials would take more than `max_hours`.
+    """
+    ledger = Ledger(settings.workspace.runs_dir)
+    surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
+    return forecast_survey(config, surveyed, settings)
+
+
+def forecast_survey(config: Config, surveyed: Survey, settings: Settings) -> list[Forecast]:
+    """The plans with their estimates, which must be within the hours that are allowed."""
+    forecasts = []
+    counted = count_all(config, surveyed.plans, settings.workspace)
+    for plan, scales in zip(surveyed.plans, counted, strict=True):
+        experiment = config.experiment(plan.experiment)
+        distances = measure_distances(experiment.budget, scales) if experiment.budget else ()
+        estimate = estimate_plan(
+            plan,
+            scales,
+            surveyed.findings.records,
+            baseline=experiment.baseline,
+            backend=settings.backend,
+            workspace=settings.workspace,
+        )
+        forecasts.append(
+            Forecast(
+                plan=plan,
+                scales=scales,
+                distances={distance.variant: distance for distance in distances},
+                estimate=estimate,
+            )
+        )
+    if settings.max_hours is not None:
+        total = merge_estimates([forecast.estimate for forecast in forecasts])
+        check_hours(total, settings.max_hours)
+    return forecasts
+
+
+def count_all(
+    config: Config, plans: Sequence[Plan], workspace: Workspace
+) -> list[Mapping[str, Scales]]:
+    """Complexities by variant, one mapping per plan."""
+    return [count_scales(config, plan, cache_file=workspace.complexity_file) for plan in plans]
+
+
+def _check_budgets(config: Config, plans: Sequence[Plan], workspace: Workspace) -> None:
+    """Makes sure that every variant asked for is within its experiment's budget, if it has one."""
+    limited = [plan for plan in plans if config.experiment(plan.experiment).budget is not None]
+    faults = []
+    for plan, scales in zip(limited, count_all(config, limited, workspace), strict=True):
+        asked = {trial.variant.name for trial in plan.trials if trial.state != "skipped"}
+        try:
+            check_budget(config, plan.experiment, scales, asked=asked)
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
