@@ -1,0 +1,212 @@
+"""Benchmarks as plain values: the speed of networks, how it was measured, and where it is kept."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from ablations.choices import Scale
+from ablations.complexity.counts import Sized
+from ablations.errors import MachineError
+from ablations.files import hash_value, write_atomically
+from ablations.plans import Plan, make_key
+from ablations.trial.records import Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """A quantity that was measured in several rounds."""
+
+    median: float
+    """Median over the rounds."""
+
+    least: float
+    """Smallest value of a round."""
+
+    greatest: float
+    """Largest value of a round."""
+
+    @property
+    def deviation(self) -> float:
+        """Largest deviation of a round from the median, as a share of the median."""
+        return max(self.greatest - self.median, self.median - self.least) / self.median
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Speed and memory of one network."""
+
+    train_images_per_second: Quantity
+    """Training throughput: forward pass, backward pass and step, without augmentation."""
+
+    test_images_per_second: Quantity
+    """Inference throughput: forward pass on a batch."""
+
+    latency_ms: Quantity
+    """Time of the forward pass on a single image, in milliseconds."""
+
+    memory_mb: float
+    """Peak memory of a training step in 1e6 bytes: all tensors that exist at the same time, that is
+    weights, gradients, momentum, activations and the batch; not the libraries."""
+
+    @property
+    def deviation(self) -> float:
+        """Largest deviation of a round from its median, as a share of the median."""
+        quantities = (self.train_images_per_second, self.test_images_per_second, self.latency_ms)
+        return max(quantity.deviation for quantity in quantities)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """How networks are measured; speeds under different conditions are not comparable."""
+
+    scale: Scale
+    """Which network of each variant: at the paper's scale, or the trained one."""
+
+    image_size: int
+    """Side of the square images in pixels."""
+
+    precision: Literal["fp32", "bf16"]
+    """Precision of training and inference."""
+
+    batch_size: int
+    """Images per batch; latency is measured on one image."""
+
+    threads: int
+    """Threads of PyTorch on the processor."""
+
+    rounds: int
+    """Number of rounds, in each of which every network is measured once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Speeds of several networks, measured in turn under the same conditions."""
+
+    conditions: Conditions
+    """How they were measured."""
+
+    environment: Environment
+    """Device, versions and commit."""
+
+    measured_at: float
+    """Unix time in seconds."""
+
+    speeds: Mapping[str, Speed]
+    """Speeds by the identity of the network (`identify_network`)."""
+
+    @property
+    def key(self) -> str:
+        """Name of the benchmark on disk; it is the same for a repetition of the same code."""
+        facts = {
+            "conditions": asdict(self.conditions),
+            "environment": asdict(self.environment),
+            "networks": sorted(self.speeds),
+        }
+        return hash_value(facts)[:12]
+
+    def describe(self) -> str:
+        """The conditions in words, for notes and captions."""
+        own, place = self.conditions, self.environment
+        scale = "at the paper's scale" if own.scale == "paper" else "of the trained network"
+        return (
+            f"{scale}, {own.image_size}x{own.image_size} pixels, on {place.device}, "
+            f"{own.precision}, {own.threads} thread{'s' if own.threads > 1 else ''}"
+        )
+
+
+_BENCHMARK = TypeAdapter(Benchmark)
+
+
+def identify_network(sized: Sized) -> str:
+    """Identity of a network and the size of its images, independent of its name."""
+    return make_key({"network": sized.network.architecture(), "input_size": sized.image_size})
+
+
+def list_networks(plan: Plan, scale: Scale) -> dict[str, Sized]:
+    """The network of every variant at a scale, by name."""
+    if scale == "paper":
+        return {
+            variant.name: Sized(variant.paper_network, variant.paper_network.body.input_size)
+            for variant in plan.variants
+        }
+    size = plan.trials[0].spec.dataset.image_size
+    return {variant.name: Sized(variant.network, size) for variant in plan.variants}
+
+
+def find_benchmark(plan: Plan, benchmarks: Iterable[Benchmark]) -> Benchmark | None:
+    """The benchmark that covers most variants of a plan, the latest of several; None without any.
+
+    Speeds of different benchmarks are never combined: they were not measured in turn.
+    """
+
+    def rank(benchmark: Benchmark) -> tuple[int, float]:
+        return len(find_speeds(plan, benchmark)), benchmark.measured_at
+
+    best = max(benchmarks, key=rank, default=None)
+    return best if best is not None and find_speeds(plan, best) else None
+
+
+def find_speeds(plan: Plan, benchmark: Benchmark | None) -> dict[str, Speed]:
+    """The speeds of a plan's variants by name, as far as a benchmark covers them."""
+    if benchmark is None:
+        return {}
+    networks = list_networks(plan, benchmark.conditions.scale)
+    keys = {name: identify_network(sized) for name, sized in networks.items()}
+    return {name: benchmark.speeds[key] for name, key in keys.items() if key in benchmark.speeds}
+
+
+def compute_agreement(macs: Sequence[float], latencies: Sequence[float]) -> float:
+    """Kendall's tau-b between multiply-adds and latencies; NaN if either is the same everywhere.
+
+    It is 1 if both order the networks alike, and -1 if the orders are opposite. Pairs with equal
+    multiply-adds count as ties.
+
+    >>> compute_agreement([1, 2, 3], [0.5, 0.7, 0.9])
+    1.0
+    """
+    from scipy.stats import kendalltau  # takes half a second to import, and is rarely needed
+
+    if len({*macs}) < 2 or len({*latencies}) < 2:
+        return math.nan
+    return float(kendalltau(macs, latencies).statistic)
+
+
+def write_benchmark(benchmark: Benchmark, folder: Path) -> Path:
+    """Writes a benchmark, in place of an earlier one with the same key; returns its file.
+
+    Raises:
+        MachineError: If it cannot be written.
+    """
+    path = folder / f"{benchmark.key}.json"
+    try:
+        write_atomically(path, json.dumps(_BENCHMARK.dump_python(benchmark), indent=1) + "\n")
+    except OSError as error:
+        raise MachineError(
+            f"{folder} must be a writable folder, got {error.strerror}. Pass another --runs-dir."
+        ) from error
+    return path
+
+
+def read_benchmarks(folder: Path) -> list[Benchmark]:
+    """Reads every benchmark in a folder.
+
+    Raises:
+        MachineError: If a file cannot be read, or is damaged.
+    """
+    return [_read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def _read(path: Path) -> Benchmark:
+    try:
+        return _BENCHMARK.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "other content"
+        raise MachineError(
+            f"{path} must be a benchmark as `ablations bench` writes it, got {reason}. Remove it, "
+            "and measure again."
+        ) from error
