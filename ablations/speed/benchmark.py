@@ -10,11 +10,11 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from ablations.choices import Scale
-from ablations.complexity.counts import Sized
 from ablations.errors import MachineError
 from ablations.files import hash_value, write_atomically
 from ablations.plans import Plan, make_key
 from ablations.trial.records import Environment
+from sknet.spec import NetworkSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,20 +122,22 @@ class Benchmark:
 _BENCHMARK = TypeAdapter(Benchmark)
 
 
-def identify_network(sized: Sized) -> str:
+def identify_network(network: NetworkSpec, image_size: int) -> str:
     """Identity of a network and the size of its images, independent of its name."""
-    return make_key({"network": sized.network.architecture(), "input_size": sized.image_size})
+    return make_key({"network": network.architecture(), "input_size": image_size})
 
 
-def list_networks(plan: Plan, scale: Scale) -> dict[str, Sized]:
+def list_networks(plan: Plan, scale: Scale) -> dict[str, NetworkSpec]:
     """The network of every variant at a scale, by name."""
+    is_paper = scale == "paper"
+    return {v.name: v.paper_network if is_paper else v.network for v in plan.variants}
+
+
+def find_image_size(plan: Plan, scale: Scale) -> int:
+    """Side in pixels of the images of a plan's networks at a scale."""
     if scale == "paper":
-        return {
-            variant.name: Sized(variant.paper_network, variant.paper_network.body.input_size)
-            for variant in plan.variants
-        }
-    size = plan.trials[0].spec.dataset.image_size
-    return {variant.name: Sized(variant.network, size) for variant in plan.variants}
+        return plan.variants[0].paper_network.body.input_size
+    return plan.trials[0].spec.dataset.image_size
 
 
 def find_benchmark(plan: Plan, benchmarks: Iterable[Benchmark]) -> Benchmark | None:
@@ -155,8 +157,9 @@ def find_speeds(plan: Plan, benchmark: Benchmark | None) -> dict[str, Speed]:
     """The speeds of a plan's variants by name, as far as a benchmark covers them."""
     if benchmark is None:
         return {}
-    networks = list_networks(plan, benchmark.conditions.scale)
-    keys = {name: identify_network(sized) for name, sized in networks.items()}
+    scale, size = benchmark.conditions.scale, benchmark.conditions.image_size
+    networks = list_networks(plan, scale).items()
+    keys = {name: identify_network(network, size) for name, network in networks}
     return {name: benchmark.speeds[key] for name, key in keys.items() if key in benchmark.speeds}
 
 

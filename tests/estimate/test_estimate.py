@@ -28,6 +28,7 @@ from ablations.estimate.durations import estimate_durations
 from ablations.estimate.throughput import Device, Throughput, find_device, find_throughput
 from ablations.matrix import Matrix, Variant
 from ablations.plans import Plan, PlannedTrial, TrialSpec, build_specs
+from ablations.speed import workload
 from ablations.trial.records import Environment, EpochRecord, TrialRecord
 from ablations.workspace import Workspace
 
@@ -227,13 +228,13 @@ def test_a_measurement_runs_the_trials_own_epoch(
 ) -> None:
     """In one thread and with the batch size of the recipe; the thread count is restored."""
     monkeypatch.setattr(measurement, "LIMIT_SECONDS", 0.2)
-    threads, train_epoch, seen = torch.get_num_threads(), measurement.train_epoch, []
+    threads, train_epoch, seen = torch.get_num_threads(), workload.train_epoch, []
 
     def observe(*arguments: object, **named: object) -> object:
         seen.append((torch.get_num_threads(), arguments[3].batch_size))  # type: ignore[attr-defined]
         return train_epoch(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(measurement, "train_epoch", observe)
+    monkeypatch.setattr(workload, "train_epoch", observe)
 
     found = measurement.measure_throughput(spec, "cpu", macs=5)
 
