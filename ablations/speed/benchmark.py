@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -109,10 +109,15 @@ class Benchmark:
         }
         return hash_value(facts)[:12]
 
+    def select(self, identities: Mapping[str, str]) -> dict[str, Speed]:
+        """Speeds by name, given the identities of networks by name; unknown ones are left out."""
+        known = self.speeds
+        return {name: known[key] for name, key in identities.items() if key in known}
+
     def describe(self) -> str:
         """The conditions in words, for notes and captions."""
         own, place = self.conditions, self.environment
-        scale = "at the paper's scale" if own.scale == "paper" else "of the trained network"
+        scale = "at the paper's scale" if own.scale == "paper" else "at the recipe's scale"
         return (
             f"{scale}, {own.image_size}x{own.image_size} pixels, on {place.device}, "
             f"{own.precision}, {own.threads} thread{'s' if own.threads > 1 else ''}"
@@ -141,26 +146,21 @@ def find_image_size(plan: Plan, scale: Scale) -> int:
 
 
 def find_benchmark(plan: Plan, benchmarks: Iterable[Benchmark]) -> Benchmark | None:
-    """The benchmark that covers most variants of a plan, the latest of several; None without any.
+    """The latest benchmark of all variants of a plan, without other networks; None without any.
 
-    Speeds of different benchmarks are never combined: they were not measured in turn.
+    Speeds of different benchmarks are never combined, since they were not measured in turn.
     """
+    for benchmark in sorted(benchmarks, key=lambda known: known.measured_at, reverse=True):
+        keys = identify_variants(plan, benchmark.conditions).values()
+        if benchmark.speeds.keys() >= {*keys}:
+            return replace(benchmark, speeds={key: benchmark.speeds[key] for key in keys})
+    return None
 
-    def rank(benchmark: Benchmark) -> tuple[int, float]:
-        return len(find_speeds(plan, benchmark)), benchmark.measured_at
 
-    best = max(benchmarks, key=rank, default=None)
-    return best if best is not None and find_speeds(plan, best) else None
-
-
-def find_speeds(plan: Plan, benchmark: Benchmark | None) -> dict[str, Speed]:
-    """The speeds of a plan's variants by name, as far as a benchmark covers them."""
-    if benchmark is None:
-        return {}
-    scale, size = benchmark.conditions.scale, benchmark.conditions.image_size
-    networks = list_networks(plan, scale).items()
-    keys = {name: identify_network(network, size) for name, network in networks}
-    return {name: benchmark.speeds[key] for name, key in keys.items() if key in benchmark.speeds}
+def identify_variants(plan: Plan, conditions: Conditions) -> dict[str, str]:
+    """Identities of the networks that are measured under some conditions, by variant."""
+    networks = list_networks(plan, conditions.scale)
+    return {n: identify_network(own, conditions.image_size) for n, own in networks.items()}
 
 
 def compute_agreement(macs: Sequence[float], latencies: Sequence[float]) -> float:
@@ -177,6 +177,19 @@ def compute_agreement(macs: Sequence[float], latencies: Sequence[float]) -> floa
     if len({*macs}) < 2 or len({*latencies}) < 2:
         return math.nan
     return float(kendalltau(macs, latencies).statistic)
+
+
+def describe_agreement(macs: Sequence[float], latencies: Sequence[float]) -> str:
+    """The rank agreement of multiply-adds and latencies as a sentence.
+
+    >>> describe_agreement([1, 2, 3], [0.5, 0.9, 0.7])
+    "Rank agreement of multiply-adds and latency over 3 variants: Kendall's tau-b = 0.33."
+    """
+    start = f"Rank agreement of multiply-adds and latency over {len(macs)} variants"
+    tau = compute_agreement(macs, latencies)
+    if math.isnan(tau):
+        return f"{start}: undefined, because one of them is the same for all."
+    return f"{start}: Kendall's tau-b = {tau:.2f}."
 
 
 def write_benchmark(benchmark: Benchmark, folder: Path) -> Path:
