@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from ablations.choices import Scale
+from ablations.complexity.scales import Scales
 from ablations.errors import MachineError
 from ablations.files import hash_value, write_atomically
 from ablations.plans import Plan, make_key
@@ -148,11 +149,13 @@ def find_image_size(plan: Plan, scale: Scale) -> int:
 def find_benchmark(plan: Plan, benchmarks: Iterable[Benchmark]) -> Benchmark | None:
     """The latest benchmark of all variants of a plan, without other networks; None without any.
 
-    Speeds of different benchmarks are never combined, since they were not measured in turn.
+    Its precision must be that of the recipe. Speeds of different benchmarks are never combined,
+    since they were not measured in turn.
     """
     for benchmark in sorted(benchmarks, key=lambda known: known.measured_at, reverse=True):
         keys = identify_variants(plan, benchmark.conditions).values()
-        if benchmark.speeds.keys() >= {*keys}:
+        is_alike = benchmark.conditions.precision == plan.recipe.precision
+        if is_alike and benchmark.speeds.keys() >= {*keys}:
             return replace(benchmark, speeds={key: benchmark.speeds[key] for key in keys})
     return None
 
@@ -163,33 +166,33 @@ def identify_variants(plan: Plan, conditions: Conditions) -> dict[str, str]:
     return {n: identify_network(own, conditions.image_size) for n, own in networks.items()}
 
 
-def compute_agreement(macs: Sequence[float], latencies: Sequence[float]) -> float:
-    """Kendall's tau-b between multiply-adds and latencies; NaN if either is the same everywhere.
+def compute_agreement(
+    speeds: Mapping[str, Speed], scales: Mapping[str, Scales], *, scale: Scale
+) -> float:
+    """Kendall's tau-b between multiply-adds and latency; NaN if either is the same for all.
 
-    It is 1 if both order the networks alike, and -1 if the orders are opposite. Pairs with equal
-    multiply-adds count as ties.
-
-    >>> compute_agreement([1, 2, 3], [0.5, 0.7, 0.9])
-    1.0
+    It is 1 if both put the variants into the same order, and -1 if the orders are opposite. Pairs
+    with equal multiply-adds count as ties.
     """
     from scipy.stats import kendalltau  # takes half a second to import, and is rarely needed
 
+    macs = [scales[name].at(scale).macs for name in speeds]
+    latencies = [speed.latency_ms.median for speed in speeds.values()]
     if len({*macs}) < 2 or len({*latencies}) < 2:
         return math.nan
     return float(kendalltau(macs, latencies).statistic)
 
 
-def describe_agreement(macs: Sequence[float], latencies: Sequence[float]) -> str:
-    """The rank agreement of multiply-adds and latencies as a sentence.
+def describe_agreement(agreement: float, *, variants: int) -> str:
+    """The rank agreement of multiply-adds and latency as a sentence.
 
-    >>> describe_agreement([1, 2, 3], [0.5, 0.9, 0.7])
+    >>> describe_agreement(1 / 3, variants=3)
     "Rank agreement of multiply-adds and latency over 3 variants: Kendall's tau-b = 0.33."
     """
-    start = f"Rank agreement of multiply-adds and latency over {len(macs)} variants"
-    tau = compute_agreement(macs, latencies)
-    if math.isnan(tau):
-        return f"{start}: undefined, because one of them is the same for all."
-    return f"{start}: Kendall's tau-b = {tau:.2f}."
+    value = "undefined, since one of them is equal for all"
+    if not math.isnan(agreement):
+        value = f"Kendall's tau-b = {agreement:.2f}"
+    return f"Rank agreement of multiply-adds and latency over {variants} variants: {value}."
 
 
 def write_benchmark(benchmark: Benchmark, folder: Path) -> Path:

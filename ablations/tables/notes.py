@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ablations.complexity.counts import FREE
 from ablations.config import PaperRow
-from ablations.speed import describe_agreement
+from ablations.speed import compute_agreement, describe_agreement
 from ablations.statistics import CORRECTION, FEWEST_SEEDS, SeedsNeeded
 from ablations.study import Source, Study
 from ablations.tables.columns import COLUMNS
@@ -167,8 +167,8 @@ def _describe_speeds(study: Study) -> Iterator[str]:
         f"{deviation:.0%}; memory is the peak of all tensors in a training step; torch "
         f"{environment.torch}; commit {_describe_commit(environment)}."
     )
-    macs = [study.scales[name].at(conditions.scale).macs for name in speeds]
-    yield describe_agreement(macs, [speed.latency_ms.median for speed in speeds.values()])
+    agreement = compute_agreement(speeds, study.scales, scale=conditions.scale)
+    yield describe_agreement(agreement, variants=len(speeds))
 
 
 def _describe_source(source: Source) -> str:

@@ -327,7 +327,7 @@ def test_checkpoints_exist_as_often_as_trials_run_at_once(
 ) -> None:
     """Ray runs one trial per core, the local backend one at a time."""
     monkeypatch.setattr(measurement, "measure_throughput", lambda *_, **__: MEASURED)
-    monkeypatch.setattr(throughput, "_count_cores", lambda: 2)
+    monkeypatch.setattr(throughput, "count_cores", lambda: 2)
 
     one, two = (estimate_on_cpu(plan, tmp_path, name=name) for name in ("local", "ray"))
 
