@@ -269,7 +269,7 @@ COLUMNS: tuple[Column, ...] = (
         "test_images_per_second", "inference images/s", lambda s: s.test_images_per_second.median
     ),
     _show_speed("latency_ms", "latency ms", lambda s: s.latency_ms.median, number="{:.2f}"),
-    _show_speed("memory_mb", "memory MB", lambda s: s.memory_mb),
+    _show_speed("memory_mb", "memory MB", lambda s: s.memory_mb, number="{:,.0f}"),
     Column(
         key="n",
         value=lambda row: row.mean.n if row.mean else 0,
