@@ -39,6 +39,11 @@ class Workspace:
         """Cache of measured throughputs."""
         return self.runs_dir / "throughput.json"
 
+    @property
+    def speed_dir(self) -> Path:
+        """Benchmarks of networks."""
+        return self.runs_dir / "speed"
+
     def find_results(
         self, experiment: str, *, recipe_name: str, changes: Sequence[str] = ()
     ) -> Path:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from ablations.cli.bench import bench
 from ablations.cli.display import stderr
 from ablations.cli.list import list_experiments
 from ablations.cli.match import match
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "sync": sync,
     "verify": verify,
     "match": match,
+    "bench": bench,
 }
 """In the order in which they are used, which is that of `--help`.
 

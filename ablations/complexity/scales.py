@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablations.choices import Scale
 from ablations.complexity.counts import Complexity, Sized, count_complexities
 from ablations.config import Config
 from ablations.data import DATASETS
@@ -18,6 +19,10 @@ class Scales:
 
     trained: Complexity
     """Complexity of the trained network."""
+
+    def at(self, scale: Scale) -> Complexity:
+        """The complexity at a scale."""
+        return self.paper if scale == "paper" else self.trained
 
 
 def count_scales(config: Config, plan: Plan, *, cache_file: Path) -> dict[str, Scales]:

@@ -3,26 +3,20 @@
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import nn
 
-from ablations.config import Recipe
-from ablations.data.batches import ArraySplit, Data
-from ablations.data.catalogue import Dataset
 from ablations.errors import MachineError
 from ablations.estimate.throughput import Throughput
 from ablations.plans import TrialSpec
+from ablations.speed.workload import STEPS, draw_data, make_epoch, place_network
 from ablations.trial.evaluation import evaluate
-from ablations.trial.run import make_generator, one_thread
-from ablations.trial.training import build_optimiser, train_epoch
-from sknet import build_network
+from ablations.trial.run import one_thread
 
 MOST_PIXELS = {"cpu": 4 * 224**2, "cuda": 64 * 224**2}
 """Maximum number of pixels per step: 4 images of 224x224 on a processor, 64 on a GPU."""
-STEPS = {"cpu": 1, "cuda": 8}
-"""Number of steps timed together, so that a GPU need not synchronise after each."""
 LIMIT_SECONDS = 1.5
 """Time limit for training and for evaluation, after one pass to warm up."""
 FEWEST_PASSES = 3
@@ -62,33 +56,16 @@ def measure_throughput(spec: TrialSpec, kind: str, *, macs: int) -> Throughput:
 def _measure(spec: TrialSpec, device: torch.device, *, batch_size: int, macs: int) -> Throughput:
     recipe = spec.recipe.model_copy(update={"batch_size": batch_size})
     train_size, test_size = STEPS[device.type] * batch_size, _limit_batch(spec, device.type)
-    data = _draw_data(spec.dataset, train_size=train_size, test_size=test_size, device=device)
-    network: nn.Module = build_network(spec.network, generator=make_generator(0, "initialisation"))
-    network = network.to(device).to(memory_format=torch.channels_last)
-    train = _make_epoch(network, data, recipe, device)
+    dataset = replace(spec.dataset, train_size=train_size, test_size=test_size)
+    data = draw_data(dataset, device=device)
+    network = place_network(spec.network, device)
+    train = make_epoch(network, data, recipe, device=device)
     test = partial(evaluate, network, data, recipe, device=device)
     return Throughput(
         macs=macs,
         batch_size=batch_size,
         train_images_per_second=train_size / _time(train, device),
         test_images_per_second=test_size / _time(test, device),
-    )
-
-
-def _make_epoch(
-    network: nn.Module, data: Data, recipe: Recipe, device: torch.device
-) -> Callable[[], object]:
-    optimiser = build_optimiser(network, recipe)
-    generators = [make_generator(0, purpose) for purpose in ("shuffle", "augmentation")]
-    return lambda: train_epoch(
-        network,
-        optimiser,
-        data,
-        recipe,
-        epoch=0,
-        shuffle=generators[0],
-        augmentation=generators[1],
-        device=device,
     )
 
 
@@ -111,17 +88,3 @@ def _time(run: Callable[[], object], device: torch.device) -> float:
 
 def _limit_batch(spec: TrialSpec, kind: str) -> int:
     return max(1, MOST_PIXELS[kind] // spec.dataset.image_size**2)
-
-
-def _draw_data(dataset: Dataset, *, train_size: int, test_size: int, device: torch.device) -> Data:
-    """Draws random images and labels in the shape of the dataset."""
-    generator = make_generator(0, "images")
-    shape = (dataset.channels, dataset.image_size, dataset.image_size)
-    train, test = (
-        ArraySplit(
-            images=torch.randint(256, (size, *shape), dtype=torch.uint8, generator=generator),
-            labels=torch.randint(dataset.num_classes, (size,), generator=generator),
-        ).to(device)
-        for size in (train_size, test_size)
-    )
-    return Data(dataset=dataset, train=train, test=test)

@@ -77,7 +77,7 @@ def find_device(cache_file: Path, *, use_gpu: bool = True) -> Device:
             write_cache(cache_file, _CACHE.dump_python(cache))
         if names := cache.gpus[machine]:
             return Device(name=names[0], kind="cuda", count=len(names))
-    return Device(name=name_processor(), kind="cpu", count=_count_cores())
+    return Device(name=name_processor(), kind="cpu", count=count_cores())
 
 
 def find_throughput(spec: TrialSpec, device: Device, *, macs: int, cache_file: Path) -> Throughput:
@@ -126,7 +126,8 @@ def _describe_machine() -> str:
     return " ".join([platform.node(), version("torch"), visible, *nodes])
 
 
-def _count_cores() -> int:
+def count_cores() -> int:
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -69,6 +69,9 @@ class Source:
     only_printed: Collection[str] = ()
     """Rows that are not trained; they appear in the papers' panels only."""
 
+    conditions: str = ""
+    """How speeds were measured, in words; empty if there are none."""
+
     @property
     def trained(self) -> pd.DataFrame:
         """The rows that are trained."""
@@ -91,6 +94,7 @@ def list_charts(study: Study, table: Table) -> tuple[Chart, ...]:
             recipe_name=definition.recipe_name,
             margin=definition.margin,
             only_printed=definition.only_printed,
+            conditions=study.benchmark.describe() if study.benchmark else "",
         )
     )
 
@@ -185,6 +189,28 @@ def _select_cost(source: Source) -> Selected | None:
     return caption, data.reset_index(drop=True)
 
 
+def _select_latency(source: Source) -> Selected | None:
+    rows = source.trained
+    data = _tidy(
+        {
+            "n": rows["n"],
+            "latency_ms": _column(rows, "latency_ms"),
+            "top1_error_percent": rows["top1_error"],
+            "half_width_points": rows["top1_error_half_width"],
+        },
+        baseline=source.baseline,
+        panel=source.panel,
+    ).dropna(subset=["latency_ms", "top1_error_percent"])
+    if data.empty:
+        return None
+    caption = (
+        f"Top-1 error of the trained network, {source.panel}, against the latency of one image, "
+        f"measured {source.conditions}: mean error over seeds with its 95 % t-interval, "
+        f"{_say_seeds(rows['n'])}; median latency. Lower and further left is better."
+    )
+    return caption, data.reset_index(drop=True)
+
+
 _PAPER_APART = (
     " The paper's printed numbers come from its own training; they have a panel and axes of their "
     "own."
@@ -235,6 +261,7 @@ FIGURES: Mapping[str, Figure] = {
         select=_select_differences, draw="ablations.figures.forests:draw_differences"
     ),
     "cost": Figure(select=_select_cost, draw="ablations.figures.cost:draw_cost"),
+    "latency": Figure(select=_select_latency, draw="ablations.figures.cost:draw_latency"),
     "curves": Figure(select=_select_curves, draw="ablations.figures.curves:draw_curves"),
 }
 """Every figure by the stem of its files, in the order of the report."""

@@ -1,4 +1,4 @@
-"""Error against parameters, as in Fig. 2 of the SKNet paper, with labelled points."""
+"""Error against parameters, as in Fig. 2 of the SKNet paper, or latency; with labelled points."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,27 @@ from ablations.figures.charts import Chart
 
 
 def draw_cost(chart: Chart) -> Figure:
+    """Draws error against parameters."""
+    return _draw(chart.data, x="params_millions", label="parameters (millions)")
+
+
+def draw_latency(chart: Chart) -> Figure:
+    """Draws error against measured latency."""
+    return _draw(chart.data, x="latency_ms", label="latency of one image (ms)")
+
+
+def _draw(data: pd.DataFrame, *, x: str, label: str) -> Figure:
     """Draws one panel below the other; a line joins each point with its name at the right."""
-    data = chart.data
     panels = list(dict.fromkeys(data["panel"]))
     most = max(int((data["panel"] == panel).sum()) for panel in panels)
     names = map(style.name_variant, data["variant"], data["is_baseline"])
-    label = style.LINE_HEIGHT * (style.count_lines(names) + 0.25)  # inches
-    height = max(2.2, label * most)
+    line = style.LINE_HEIGHT * (style.count_lines(names) + 0.25)  # inches
+    height = max(2.2, line * most)
     figure = Figure((style.WIDTH, len(panels) * (height + 0.8)), layout="constrained")
     for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
-        _draw_panel(axes, data[data["panel"] == panel], gap=label / height)
+        _draw_panel(axes, data[data["panel"] == panel], x=x, gap=line / height)
         axes.set_title(panel, loc="left", **style.TITLES)
-        axes.set_xlabel("parameters (millions)")
+        axes.set_xlabel(label)
         axes.set_ylabel("top-1 error (%)")
     return figure
 
@@ -43,7 +52,7 @@ def spread_labels(places: Sequence[float], *, gap: float) -> list[float]:
     return [float(place) for place in spread]
 
 
-def _draw_panel(axes: Axes, data: pd.DataFrame, *, gap: float) -> None:
+def _draw_panel(axes: Axes, data: pd.DataFrame, *, x: str, gap: float) -> None:
     half_widths = data["half_width_points"].fillna(0)
     lowest = (data["top1_error_percent"] - half_widths).min()
     highest = (data["top1_error_percent"] + half_widths).max()
@@ -53,7 +62,7 @@ def _draw_panel(axes: Axes, data: pd.DataFrame, *, gap: float) -> None:
     wished = (data["top1_error_percent"] - lowest + room) / (highest - lowest + 2 * room)
     heights = spread_labels(list(wished), gap=gap)
     for height, row in zip(heights, data.to_dict("records"), strict=True):
-        point = (row["params_millions"], row["top1_error_percent"])
+        point = (row[x], row["top1_error_percent"])
         is_baseline = row["is_baseline"]
         axes.errorbar(
             *point,

@@ -19,7 +19,7 @@ from ablations.reconcile.plans import (
     list_targets,
     mark_plan,
 )
-from ablations.reconcile.studies import find_scales, gather_study
+from ablations.reconcile.studies import find_scales, gather_study, recall_benchmark
 from ablations.report import (
     check_blocks,
     check_index,
@@ -148,6 +148,7 @@ def _regenerate(
         scales=find_scales(config, plan, workspace, earlier=earlier),
         looks=ledger.list_looks(target.experiment, target.recipe_name),
         earlier=earlier,
+        benchmark=recall_benchmark(plan, workspace, earlier),
     )
     table = build_table(study)
     changed = write_changed(render_report(study, table, target.folder), target.folder)

@@ -17,9 +17,10 @@ from ablations.reconcile.outcome import Outcome
 from ablations.reconcile.plans import Selection, find_missing, list_keys, mark_plan
 from ablations.reconcile.recorder import Recorder, set_aside_damaged
 from ablations.reconcile.results import update_index
-from ablations.reconcile.studies import gather_study, read_earlier
+from ablations.reconcile.studies import gather_study, read_earlier, recall_benchmark
 from ablations.reconcile.survey import Settings, count_all, forecast_survey, survey
 from ablations.report import render_report
+from ablations.speed import Benchmark, Speed, identify_variants
 from ablations.study import Study
 from ablations.tables import build_table
 from ablations.tracking import Mirror
@@ -63,19 +64,29 @@ def run_experiments(
         forecast_survey(config, surveyed, settings)
     missing = find_missing(surveyed.plans)
     earlier = [read_earlier(plan, workspace) for plan in surveyed.plans]
+    benchmarks = [
+        recall_benchmark(plan, workspace, known)
+        for plan, known in zip(surveyed.plans, earlier, strict=True)
+    ]
     if missing:
         _check_machine(missing.values(), settings)
     with ledger.writing(), _sending(settings) as mirror:
         scales = count_all(config, surveyed.plans, workspace)
-        send = _make_sender(mirror, surveyed.plans, scales)
+        send = _make_sender(mirror, surveyed.plans, scales, benchmarks)
         _train(missing, surveyed.findings, ledger, settings=settings, send=send, show=show)
         findings = ledger.examine(list_keys(surveyed.plans))
         plans = [mark_plan(plan, findings) for plan in surveyed.plans]
         studies = [
             gather_study(
-                config, plan, findings, scales=own, looks=_look(plan, ledger), earlier=known
+                config,
+                plan,
+                findings,
+                scales=own,
+                looks=_look(plan, ledger),
+                earlier=known,
+                benchmark=benchmark,
             )
-            for plan, own, known in zip(plans, scales, earlier, strict=True)
+            for plan, own, known, benchmark in zip(plans, scales, earlier, benchmarks, strict=True)
         ]
         outcomes = [
             _publish(plan, study, mirror, workspace)
@@ -112,19 +123,24 @@ def _check_machine(missing: Collection[PlannedTrial], settings: Settings) -> Non
 
 
 def _make_sender(
-    mirror: Mirror, plans: Sequence[Plan], scales: Sequence[Mapping[str, Scales]]
+    mirror: Mirror,
+    plans: Sequence[Plan],
+    scales: Sequence[Mapping[str, Scales]],
+    benchmarks: Sequence[Benchmark | None],
 ) -> Callable[[TrialRecord], None]:
     """A function that sends a record to the experiment of every plan that has its trial."""
-    places: dict[str, list[tuple[Plan, PlannedTrial, Scales]]] = {}
-    for plan, own in zip(plans, scales, strict=True):
+    places: dict[str, list[tuple[Plan, PlannedTrial, Scales, Speed | None]]] = {}
+    for plan, own, known in zip(plans, scales, benchmarks, strict=True):
+        speeds = known.select(identify_variants(plan, known.conditions)) if known else {}
         for trial in plan.trials:
             if trial.state != "skipped":
-                place = plan, trial, own[trial.variant.name]
+                name = trial.variant.name
+                place = plan, trial, own[name], speeds.get(name)
                 places.setdefault(trial.spec.key, []).append(place)
 
     def send(record: TrialRecord) -> None:
-        for plan, trial, own in places.get(record.key, ()):
-            mirror.send_trial(plan, trial, record, own)
+        for plan, trial, own, speed in places.get(record.key, ()):
+            mirror.send_trial(plan, trial, record, own, speed)
 
     return send
 

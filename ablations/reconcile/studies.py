@@ -8,6 +8,7 @@ from ablations.config import Config, read_paper
 from ablations.ledger import Findings
 from ablations.plans import Plan
 from ablations.reconcile.plans import mark_plan
+from ablations.speed import Benchmark, find_benchmark, read_benchmarks
 from ablations.study import (
     Definition,
     Study,
@@ -27,6 +28,7 @@ def gather_study(
     scales: Mapping[str, Scales],
     looks: Iterable[Sequence[int]],
     earlier: Study | None,
+    benchmark: Benchmark | None = None,
 ) -> Study:
     """Everything known of a plan, from the ledger and from earlier results.
 
@@ -37,6 +39,7 @@ def gather_study(
         scales: Complexities by variant.
         looks: Seeds of all looks at the table in the ledger, in order.
         earlier: The study in the results; None if there is none.
+        benchmark: Measured speeds of the plan's variants.
     """
     known = merge_findings(plan, findings, earlier)
     earlier_looks = earlier.looks if earlier else ()
@@ -47,6 +50,7 @@ def gather_study(
         scales=scales,
         paper=read_paper(),
         looks=tuple(dict.fromkeys([*earlier_looks, *map(tuple, looks)])),
+        benchmark=benchmark,
     )
 
 
@@ -74,6 +78,16 @@ def read_earlier(plan: Plan, workspace: Workspace) -> Study | None:
     """
     folder = workspace.find_results(plan.experiment, recipe_name=plan.recipe_name)
     return read_export(folder) if not plan.changes and is_exported(folder) else None
+
+
+def recall_benchmark(plan: Plan, workspace: Workspace, earlier: Study | None) -> Benchmark | None:
+    """The speeds that a table shows: of the benchmarks on this machine and in earlier results.
+
+    Raises:
+        MachineError: If a benchmark cannot be read.
+    """
+    known = [earlier.benchmark] if earlier and earlier.benchmark else []
+    return find_benchmark(plan, [*known, *read_benchmarks(workspace.speed_dir)])
 
 
 def find_scales(

@@ -8,7 +8,7 @@ from ablations.errors import InputError, MachineError
 from ablations.ledger import Ledger
 from ablations.plans import Plan
 from ablations.reconcile.plans import list_keys, list_marked_plans
-from ablations.reconcile.studies import gather_study, read_earlier
+from ablations.reconcile.studies import gather_study, read_earlier, recall_benchmark
 from ablations.report import render_report
 from ablations.tables import build_table
 from ablations.tracking import OFF, Mirror
@@ -64,13 +64,15 @@ def _upload(
 ) -> None:
     """Queues a plan's records and table; whoever opens MLflow looks at the table."""
     ledger.add_look(plan.experiment, plan.recipe_name, plan.recipe.seeds)
+    earlier = read_earlier(plan, workspace)
     study = gather_study(
         config,
         plan,
         ledger.examine(list_keys([plan])),
         scales=count_scales(config, plan, cache_file=workspace.complexity_file),
         looks=ledger.list_looks(plan.experiment, plan.recipe_name),
-        earlier=read_earlier(plan, workspace),
+        earlier=earlier,
+        benchmark=recall_benchmark(plan, workspace, earlier),
     )
     table = build_table(study)
     folder = workspace.find_results(plan.experiment, recipe_name=plan.recipe_name)

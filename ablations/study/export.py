@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from ablations.complexity.scales import Scales
 from ablations.errors import IncompleteError, MachineError
 from ablations.plans import make_key
+from ablations.speed import Benchmark
 from ablations.study.study import Definition, Row, StudiedTrial, Study
 from ablations.trial.records import (
     ENVIRONMENT_CODEC,
@@ -90,6 +91,9 @@ class _Provenance:
     sha256: dict[str, str]
     """Checksums of the other files."""
 
+    benchmark: Benchmark | None = None
+    """Measured speeds; absent if there are none."""
+
 
 _PROVENANCE = TypeAdapter(_Provenance)
 _TRIAL = TypeAdapter(StudiedTrial)
@@ -131,6 +135,7 @@ def render_export(study: Study) -> dict[str, bytes]:
         changes=study.changes,
         is_narrowed=study.is_narrowed,
         sha256={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        benchmark=study.benchmark,
     )
     plain = _PROVENANCE.dump_python(provenance, mode="json", exclude_defaults=True)
     text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -169,6 +174,7 @@ def read_export(folder: Path) -> Study:
         looks=provenance.looks,
         changes=provenance.changes,
         is_narrowed=provenance.is_narrowed,
+        benchmark=provenance.benchmark,
     )
 
 

@@ -15,6 +15,7 @@ from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable, Pr
 from ablations.files import hash_value
 from ablations.matrix import Variant
 from ablations.plans import Plan, State, make_key
+from ablations.speed import Benchmark, Speed, identify_network
 from ablations.trial.records import TrialRecord
 
 
@@ -223,6 +224,24 @@ class Study:
     is_narrowed: bool = False
     """Whether only some seeds or variants were chosen."""
 
+    benchmark: Benchmark | None = None
+    """Measured speeds; None if there are none."""
+
+    @cached_property
+    def speeds(self) -> Mapping[str, Speed]:
+        """Measured speeds by variant; empty without a benchmark."""
+        if self.benchmark is None:
+            return {}
+        scale, size = self.benchmark.conditions.scale, self.benchmark.conditions.image_size
+        return self.benchmark.select(
+            {
+                row.name: row.paper_network
+                if scale == "paper"
+                else make_key({"network": row.facts["network"], "input_size": size})
+                for row in self.definition.rows
+            }
+        )
+
     @property
     def shown(self) -> frozenset[str]:
         """Variants that were asked for."""
@@ -286,6 +305,7 @@ def build_study(
     scales: Mapping[str, Scales],
     paper: Mapping[str, PaperTable],
     looks: Sequence[Sequence[int]] = (),
+    benchmark: Benchmark | None = None,
 ) -> Study:
     """Combines what was asked with everything known of it.
 
@@ -297,6 +317,7 @@ def build_study(
         scales: Complexities by variant.
         paper: The papers' tables, by key.
         looks: Seeds of all looks at this table, in order.
+        benchmark: Measured speeds of the variants, if there are any.
     """
     definition = build_definition(experiment, plan, paper)
     return Study(
@@ -306,6 +327,7 @@ def build_study(
         looks=tuple(tuple(look) for look in looks),
         changes=plan.changes,
         is_narrowed=plan.is_narrowed,
+        benchmark=benchmark,
     )
 
 
@@ -335,11 +357,8 @@ def _describe_row(variant: Variant, facts: Mapping[str, Any]) -> Row:
         settings=dict(variant.settings),
         facts=_make_plain({key: value for key, value in facts.items() if key != "seed"}),
         as_built=variant.as_built,
-        paper_network=make_key(
-            {
-                "network": variant.paper_network.architecture(),
-                "input_size": variant.paper_network.body.input_size,
-            }
+        paper_network=identify_network(
+            variant.paper_network, variant.paper_network.body.input_size
         ),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from ablations.complexity.scales import Scales
 from ablations.config import COLUMNS as SETTINGS
 from ablations.config import PaperRow
+from ablations.speed import Speed
 from ablations.statistics import Difference, Mean, summarise
 from ablations.study import Definition, Study
 from ablations.tables.comparison import Comparison, Further
@@ -48,6 +49,11 @@ class Row:
     def scales(self) -> Scales | None:
         """Complexities; None for a row that is only printed."""
         return self.study.scales.get(self.name)
+
+    @property
+    def speed(self) -> Speed | None:
+        """Measured speed; None without a benchmark."""
+        return self.study.speeds.get(self.name)
 
     @property
     def mean(self) -> Mean | None:
@@ -175,6 +181,20 @@ def _is_in_millions(rows: Sequence[Row]) -> bool:
     return any(c.mflops is not None for c in cells) and all(c.gflops is None for c in cells)
 
 
+def _show_speed(
+    key: str, heading: str, read: Callable[[Speed], float], *, number: str = "{:,.1f}"
+) -> Column:
+    """A measured speed, the median over the rounds."""
+    return Column(
+        key=key,
+        value=lambda row: read(row.speed) if row.speed else NAN,
+        group="speed",
+        heading=heading,
+        format=number,
+        is_present=lambda rows: any(row.speed for row in rows),
+    )
+
+
 def _show_further(measure: Further, heading: str) -> Column:
     """An error besides the top-1 error, where a paper prints it and our trials measure it."""
 
@@ -242,6 +262,14 @@ COLUMNS: tuple[Column, ...] = (
         heading="MFLOPs (multiply-adds)",
         format="{:.3f}",
     ),
+    _show_speed(
+        "train_images_per_second", "training images/s", lambda s: s.train_images_per_second.median
+    ),
+    _show_speed(
+        "test_images_per_second", "inference images/s", lambda s: s.test_images_per_second.median
+    ),
+    _show_speed("latency_ms", "latency ms", lambda s: s.latency_ms.median, number="{:.2f}"),
+    _show_speed("memory_mb", "memory MB", lambda s: s.memory_mb, number="{:,.0f}"),
     Column(
         key="n",
         value=lambda row: row.mean.n if row.mean else 0,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ablations.complexity.counts import FREE
 from ablations.config import PaperRow
+from ablations.speed import compute_agreement, describe_agreement
 from ablations.statistics import CORRECTION, FEWEST_SEEDS, SeedsNeeded
 from ablations.study import Source, Study
 from ablations.tables.columns import COLUMNS
@@ -34,6 +35,7 @@ def collect_notes(study: Study, comparison: Comparison, *, is_exploratory: bool)
         "rescaling of channels. Only trainable parameters are counted.",
         *_describe_built(study),
         *_name_uncounted(study),
+        *_describe_speeds(study),
         *map(_describe_source, definition.sources),
         *_describe_provenance(study),
     ]
@@ -150,6 +152,23 @@ def _name_uncounted(study: Study) -> Iterator[str]:
     names = sorted({name for scale in counted for name in scale.uncounted} - FREE)
     if names:
         yield f"Not counted, though they may compute something: {', '.join(names)}."
+
+
+def _describe_speeds(study: Study) -> Iterator[str]:
+    """How the speeds were measured, and whether multiply-adds order the rows as latency does."""
+    benchmark, speeds = study.benchmark, study.speeds
+    if benchmark is None or not speeds:
+        return
+    conditions, environment = benchmark.conditions, benchmark.environment
+    deviation = max(speed.deviation for speed in speeds.values())
+    yield (
+        f"Speed: {benchmark.describe()}; batch size {conditions.batch_size}, latency with 1; "
+        f"medians of {conditions.rounds} alternating rounds, which deviate by up to "
+        f"{deviation:.0%}; memory is the peak of all tensors in a training step; torch "
+        f"{environment.torch}; commit {_describe_commit(environment)}."
+    )
+    agreement = compute_agreement(speeds, study.scales, scale=conditions.scale)
+    yield describe_agreement(agreement, variants=len(speeds))
 
 
 def _describe_source(source: Source) -> str:

@@ -16,6 +16,7 @@ from ablations.complexity import Scales
 from ablations.config import COLUMNS, describe_setting
 from ablations.files import hash_value
 from ablations.plans import Plan, PlannedTrial
+from ablations.speed import Speed
 from ablations.study import Study
 from ablations.trial.records import TrialRecord
 from sknet.spec import NetworkSpec, SelectiveKernel
@@ -109,14 +110,16 @@ class ParentDescription:
         )
 
 
-def describe_trial(trial: PlannedTrial, record: TrialRecord, scales: Scales) -> TrialDescription:
+def describe_trial(
+    trial: PlannedTrial, record: TrialRecord, scales: Scales, *, speed: Speed | None = None
+) -> TrialDescription:
     """Describes the run of a trial, except its learning curves (`describe_curves`)."""
     environment = record.environment
     return TrialDescription(
         key=record.key,
         name=f"{trial.variant.name}, seed {trial.spec.seed}",
         params={key: str(value) for key, value in _describe_params(trial).items()},
-        metrics=_describe_result(record, scales),
+        metrics={**_describe_result(record, scales), **(_describe_speed(speed) if speed else {})},
         tags={
             "state": record.state,
             "commit": str(environment.commit),
@@ -254,6 +257,16 @@ def _describe_result(record: TrialRecord, scales: Scales) -> dict[str, float]:
     if last.top1_error_320 is not None:
         values["final/top1_error_320"] = round(last.top1_error_320, DECIMALS)
     return values
+
+
+def _describe_speed(speed: Speed) -> dict[str, float]:
+    """Medians of a benchmark of the trial's variant, whose conditions are in the table's notes."""
+    return {
+        "speed/train_images_per_second": speed.train_images_per_second.median,
+        "speed/test_images_per_second": speed.test_images_per_second.median,
+        "speed/latency_ms": speed.latency_ms.median,
+        "speed/memory_mb": speed.memory_mb,
+    }
 
 
 def _shorten(markdown: str) -> str:

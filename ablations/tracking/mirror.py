@@ -16,6 +16,7 @@ from ablations.complexity.scales import Scales
 from ablations.errors import MachineError
 from ablations.files import hash_value, read_cache, write_cache
 from ablations.plans import Plan, PlannedTrial
+from ablations.speed import Speed
 from ablations.study.study import Study
 from ablations.tracking.descriptions import describe_parent, describe_trial
 from ablations.trial.records import TrialRecord
@@ -94,7 +95,12 @@ class Mirror:
         self._lost: Exception | None = None  # why the store cannot be reached
 
     def send_trial(
-        self, plan: Plan, trial: PlannedTrial, record: TrialRecord, scales: Scales
+        self,
+        plan: Plan,
+        trial: PlannedTrial,
+        record: TrialRecord,
+        scales: Scales,
+        speed: Speed | None,
     ) -> None:
         """Queues one trial's record.
 
@@ -103,10 +109,11 @@ class Mirror:
             trial: The trial.
             record: Its record.
             scales: Complexities of its variant.
+            speed: Measured speed of its variant; None if it was not measured.
         """
         if self._uri == OFF:
             return
-        run = describe_trial(trial, record, scales)
+        run = describe_trial(trial, record, scales, speed=speed)
         upload = _Upload(plan=plan, name=record.key, digest=run.digest)
         if self._is_due(upload):
             dataset = trial.spec.dataset
@@ -129,7 +136,8 @@ class Mirror:
         for trial in plan.trials:
             record = records.get(trial.spec.key)
             if record is not None and trial.state != "skipped":
-                self.send_trial(plan, trial, record, study.scales[trial.variant.name])
+                name = trial.variant.name
+                self.send_trial(plan, trial, record, study.scales[name], study.speeds.get(name))
         if study.is_narrowed:
             return
         run = describe_parent(plan, study, table, files)

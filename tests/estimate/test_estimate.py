@@ -28,6 +28,7 @@ from ablations.estimate.durations import estimate_durations
 from ablations.estimate.throughput import Device, Throughput, find_device, find_throughput
 from ablations.matrix import Matrix, Variant
 from ablations.plans import Plan, PlannedTrial, TrialSpec, build_specs
+from ablations.speed import workload
 from ablations.trial.records import Environment, EpochRecord, TrialRecord
 from ablations.workspace import Workspace
 
@@ -226,13 +227,13 @@ def test_a_measurement_runs_the_trials_own_epoch(
 ) -> None:
     """In one thread and with the batch size of the recipe; the thread count is restored."""
     monkeypatch.setattr(measurement, "LIMIT_SECONDS", 0.2)
-    threads, train_epoch, seen = torch.get_num_threads(), measurement.train_epoch, []
+    threads, train_epoch, seen = torch.get_num_threads(), workload.train_epoch, []
 
     def observe(*arguments: object, **named: object) -> object:
         seen.append((torch.get_num_threads(), arguments[3].batch_size))  # type: ignore[attr-defined]
         return train_epoch(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(measurement, "train_epoch", observe)
+    monkeypatch.setattr(workload, "train_epoch", observe)
 
     found = measurement.measure_throughput(spec, "cpu", macs=5)
 
@@ -325,7 +326,7 @@ def test_checkpoints_exist_as_often_as_trials_run_at_once(
 ) -> None:
     """Ray runs one trial per core, the local backend one at a time."""
     monkeypatch.setattr(measurement, "measure_throughput", lambda *_, **__: MEASURED)
-    monkeypatch.setattr(throughput, "_count_cores", lambda: 2)
+    monkeypatch.setattr(throughput, "count_cores", lambda: 2)
 
     one, two = (estimate_on_cpu(plan, tmp_path, name=name) for name in ("local", "ray"))
 
