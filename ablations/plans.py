@@ -12,7 +12,7 @@ from ablations.files import hash_value
 from ablations.matrix import Matrix, Variant
 from sknet.spec import NetworkSpec
 
-PROCEDURE = 1
+PROCEDURE = 2
 """Increased with every change of code that changes results, so that old trials are not reused."""
 
 State = Literal["finished", "diverged", "failed", "to run", "skipped"]
@@ -35,6 +35,9 @@ class TrialSpec:
     seed: int
     """Seed of all random numbers."""
 
+    procedure: int = PROCEDURE
+    """How the code trains; older trials are only read."""
+
     @cached_property
     def facts(self) -> Mapping[str, Any]:
         """The spec as plain values, without display names."""
@@ -44,7 +47,7 @@ class TrialSpec:
     def _shared_facts(self) -> Mapping[str, Any]:
         """The facts that do not depend on the seed."""
         return {
-            "procedure": PROCEDURE,
+            "procedure": self.procedure,
             "network": self.network.architecture(),
             "recipe": self.recipe.model_dump(mode="json", exclude={"seeds", "body"}),
             "dataset": {"name": self.dataset.name, "checksum": self.dataset.identity},
@@ -128,12 +131,21 @@ class Plan:
 
 
 def build_specs(
-    variants: Sequence[Variant], recipe: Recipe, dataset: Dataset
+    variants: Sequence[Variant], recipe: Recipe, dataset: Dataset, *, procedure: int = PROCEDURE
 ) -> list[tuple[Variant, TrialSpec]]:
     """Combines every variant with every seed, by variant, then by seed."""
     first = recipe.seeds[0]
     specs = [
-        (variant, TrialSpec(network=variant.network, recipe=recipe, dataset=dataset, seed=first))
+        (
+            variant,
+            TrialSpec(
+                network=variant.network,
+                recipe=recipe,
+                dataset=dataset,
+                seed=first,
+                procedure=procedure,
+            ),
+        )
         for variant in variants
     ]
     return [(variant, spec.with_seed(seed)) for variant, spec in specs for seed in recipe.seeds]

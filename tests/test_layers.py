@@ -74,7 +74,12 @@ def test_sknet_does_not_import_the_runner() -> None:
     """`sknet` is useful alone."""
     outside = {name.split(".")[0] for _, name in SKNET} - {"sknet", "torch"}
 
-    assert not {name for name in outside if name in {"ablations", "pydantic", "numpy", *OWNERS}}
+    assert not outside & {"ablations", "pydantic", *OWNERS}
+
+
+def test_only_the_kernels_need_numba() -> None:
+    """Without it, networks compute by their readable definitions."""
+    assert {path for path, name in SKNET if name == "numba"} == {"sknet/kernels.py"}
 
 
 @pytest.mark.parametrize("service", OWNERS)

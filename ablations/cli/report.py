@@ -52,7 +52,8 @@ def report(
     experiments = load_config(config)
     if check:
         findings = results.check_results(experiments, workspace, names=names or (), recipe=recipe)
-        _print_findings(findings, results_dir, as_json=as_json)
+        older = results.list_older(experiments, workspace, names=names or (), recipe=recipe)
+        _print_findings(findings, older, results_dir, as_json=as_json)
         return
     outcomes = results.regenerate_results(experiments, workspace, names=names or (), recipe=recipe)
     others = results.write_overviews(experiments, workspace, outcomes) if outcomes else []
@@ -68,12 +69,19 @@ def report(
         )
 
 
-def _print_findings(findings: Sequence[str], results_dir: Path, *, as_json: bool) -> None:
+def _print_findings(
+    findings: Sequence[str], older: Sequence[Path], results_dir: Path, *, as_json: bool
+) -> None:
     """Says that everything is well, or raises with what is not."""
     if as_json:
-        print_json({"findings": list(findings)})
+        print_json({"findings": list(findings), "older_procedure": [str(path) for path in older]})
     elif not findings:
         print_line(f"{results_dir}: everything matches its records.")
+    if older and not as_json:
+        print_line(
+            f"{len(older)} tables show trials of an older procedure, as their notes say. This "
+            "version does not reuse them; `run-ablation EXPERIMENT` trains new ones."
+        )
     if findings:
         raise IncompleteError("\n".join(findings))
 

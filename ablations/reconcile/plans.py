@@ -12,7 +12,7 @@ from ablations.data import DATASETS, Dataset, identify_dataset
 from ablations.errors import InputError, MisfitError
 from ablations.ledger import Findings, Ledger
 from ablations.matrix import Variant, build_matrix
-from ablations.plans import Plan, PlannedTrial, State, build_specs
+from ablations.plans import PROCEDURE, Plan, PlannedTrial, State, build_specs
 from ablations.study import StudiedDataset
 from ablations.workspace import Workspace
 
@@ -67,6 +67,7 @@ def draw_plan(
     *,
     data_dir: Path,
     known: StudiedDataset | None = None,
+    procedure: int = PROCEDURE,
 ) -> Plan:
     """The trials asked for; nothing is known of them yet.
 
@@ -77,6 +78,7 @@ def draw_plan(
         data_dir: The user's datasets, which need not be there.
         known: Identity of a dataset without a pinned checksum, from earlier results; it takes the
             place of what is in `data_dir`.
+        procedure: Procedure of the trials; an older one only to read them.
 
     Raises:
         InputError: If a name or a setting is wrong, or a variant cannot be built.
@@ -92,7 +94,7 @@ def draw_plan(
             state="skipped" if variant.name in skipped else "to run",
             reason=skipped.get(variant.name, ""),
         )
-        for variant, spec in build_specs(matrix.variants, recipe, dataset)
+        for variant, spec in build_specs(matrix.variants, recipe, dataset, procedure=procedure)
     )
     return Plan(
         experiment=experiment,

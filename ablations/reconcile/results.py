@@ -1,6 +1,7 @@
 """results/ regenerated from ledger and records, and checked against them and the configuration."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from ablations.config import Config, read_paper
 from ablations.errors import IncompleteError, MisfitError
 from ablations.files import write_changed
 from ablations.ledger import Findings, Ledger
-from ablations.plans import Plan
+from ablations.plans import PROCEDURE, Plan
 from ablations.reconcile.outcome import Outcome
 from ablations.reconcile.plans import (
     Selection,
@@ -19,7 +20,7 @@ from ablations.reconcile.plans import (
     list_targets,
     mark_plan,
 )
-from ablations.reconcile.studies import find_scales, gather_study, recall_benchmark
+from ablations.reconcile.studies import find_scales, gather_study, read_earlier, recall_benchmark
 from ablations.report import (
     check_blocks,
     check_index,
@@ -123,6 +124,23 @@ def check_results(
     return list(dict.fromkeys([*findings, *check_blocks(workspace.results_dir)]))
 
 
+def list_older(
+    config: Config, workspace: Workspace, *, names: Sequence[str] = (), recipe: str | None = None
+) -> list[Path]:
+    """Folders whose trials are of an older procedure, which is no fault.
+
+    Raises:
+        InputError: If there is no such experiment or recipe.
+    """
+    older = []
+    for target in list_targets(config, workspace, names=names, recipe=recipe):
+        with suppress(IncompleteError):  # `check_results` reports it
+            if is_exported(target.folder):
+                procedure = read_export(target.folder).definition.procedure
+                older += [target.folder] if procedure != PROCEDURE else []
+    return older
+
+
 def find_foreign(config: Config, workspace: Workspace) -> list[str]:
     """What lies among the results and belongs to no experiment and recipe, one line each."""
     return list(
@@ -139,7 +157,9 @@ def _regenerate(
     workspace: Workspace,
 ) -> Outcome:
     earlier = read_export(target.folder) if is_exported(target.folder) else None
-    if not _has_finished(plan, findings):
+    if _has_finished(plan, findings):
+        earlier = read_earlier(plan, workspace)
+    else:
         plan = _redraw(config, target, plan, workspace, earlier)
     study = gather_study(
         config,
@@ -158,15 +178,16 @@ def _regenerate(
 def _redraw(
     config: Config, target: Target, plan: Plan, workspace: Workspace, earlier: Study | None
 ) -> Plan:
-    """The plan on the dataset of the results, if only the machine that made them knows it."""
-    if earlier is None or earlier.definition.dataset.is_pinned:
+    """The plan by the procedure and on the dataset of the results, if there are any."""
+    if earlier is None:
         return plan
     return draw_plan(
         config,
         target.experiment,
         Selection(recipe_name=target.recipe_name),
         data_dir=workspace.data_dir,
-        known=earlier.definition.dataset,
+        known=None if earlier.definition.dataset.is_pinned else earlier.definition.dataset,
+        procedure=earlier.definition.procedure,
     )
 
 
@@ -201,7 +222,12 @@ def _check_target(config: Config, target: Target, workspace: Workspace) -> Itera
     known = earlier.definition.dataset
     try:
         plan = draw_plan(
-            config, target.experiment, selection, data_dir=workspace.data_dir, known=known
+            config,
+            target.experiment,
+            selection,
+            data_dir=workspace.data_dir,
+            known=known,
+            procedure=earlier.definition.procedure,
         )
     except MisfitError as error:
         yield f"{target.folder}: {error}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ablations.complexity import Scales, count_scales
 from ablations.config import Config, read_paper
 from ablations.ledger import Findings
-from ablations.plans import Plan
+from ablations.plans import PROCEDURE, Plan
 from ablations.reconcile.plans import mark_plan
 from ablations.speed import Benchmark, find_benchmark, read_benchmarks
 from ablations.study import (
@@ -72,12 +72,17 @@ def merge_findings(plan: Plan, findings: Findings, earlier: Study | None) -> Fin
 def read_earlier(plan: Plan, workspace: Workspace) -> Study | None:
     """The study that the results already hold of a plan; None if there is none.
 
+    One of an older procedure does not count, since no trial of the plan can be in it.
+
     Raises:
         IncompleteError: If its files were edited or damaged.
         MachineError: If a file cannot be read.
     """
     folder = workspace.find_results(plan.experiment, recipe_name=plan.recipe_name)
-    return read_export(folder) if not plan.changes and is_exported(folder) else None
+    if plan.changes or not is_exported(folder):
+        return None
+    study = read_export(folder)
+    return study if study.definition.procedure == PROCEDURE else None
 
 
 def recall_benchmark(plan: Plan, workspace: Workspace, earlier: Study | None) -> Benchmark | None:

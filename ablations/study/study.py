@@ -142,6 +142,11 @@ class Definition:
     dataset: StudiedDataset
     """Dataset that the variants are trained on."""
 
+    @property
+    def procedure(self) -> int:
+        """How the code trained the trials, see `ablations.plans.PROCEDURE`."""
+        return int(self.rows[0].facts["procedure"])
+
     @cached_property
     def printed_cells(self) -> Mapping[str, PaperRow]:
         """Printed cells by the name of the row."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ablations.complexity.counts import FREE
 from ablations.config import PaperRow
+from ablations.plans import PROCEDURE
 from ablations.speed import compute_agreement, describe_agreement
 from ablations.statistics import CORRECTION, FEWEST_SEEDS, SeedsNeeded
 from ablations.study import Source, Study
@@ -28,6 +29,7 @@ def collect_notes(study: Study, comparison: Comparison, *, is_exploratory: bool)
     definition = study.definition
     notes = [
         *_describe_run(study, is_exploratory=is_exploratory),
+        *_describe_procedure(study),
         *_explain_statistics(comparison),
         *_list_seeds_needed(comparison),
         *_explain_images(comparison),
@@ -42,6 +44,15 @@ def collect_notes(study: Study, comparison: Comparison, *, is_exploratory: bool)
     if definition.only_printed:
         notes.append(f"Printed only, not trained here: {'; '.join(definition.only_printed)}.")
     return [*notes, *_explain_cells(study), _describe_origin(study)]
+
+
+def _describe_procedure(study: Study) -> Iterator[str]:
+    """Says that the trials are of an older version, if they are."""
+    if study.definition.procedure != PROCEDURE:
+        yield (
+            f"Trained by procedure {study.definition.procedure}; this version trains by procedure "
+            f"{PROCEDURE}, does not reuse these trials, and may give other errors."
+        )
 
 
 def collect_brief_notes(study: Study, comparison: Comparison, *, is_exploratory: bool) -> list[str]:
