@@ -46,7 +46,7 @@ TRIALS, CURVES, OUTCOMES, PROVENANCE = EXPORTED = (
 
 _EPOCH = tuple(field.name for field in fields(EpochRecord) if field.name != "correct")
 _list_measurements = attrgetter(*_EPOCH)
-_PLACE = tuple(field.name for field in fields(Environment))
+_PLACE = tuple(field.name for field in fields(Environment) if field.name != "kernels")
 _MEASURES = ("top1_error", "top5_error", "top1_error_320", "train_loss")
 _TRIAL_COLUMNS = (
     *("trial", "variant", "seed", "state", "reason"),
@@ -107,8 +107,9 @@ def is_exported(folder: Path) -> bool:
 
 def render_export(study: Study) -> dict[str, bytes]:
     """Renders the four files by name; equal studies give equal bytes."""
+    columns = _list_trial_columns(study)
     contents = {
-        TRIALS: _render_csv(_TRIAL_COLUMNS, map(_describe_trial, study.trials)),
+        TRIALS: _render_csv(columns, (_describe_trial(t)[: len(columns)] for t in study.trials)),
         CURVES: _render_csv(
             ("trial", *_EPOCH),
             (
@@ -183,7 +184,7 @@ def _describe_trial(trial: StudiedTrial) -> tuple[Any, ...]:
     asked = (trial.key, trial.variant, trial.seed, trial.state, trial.reason)
     record = trial.record
     if record is None:
-        return asked + (None,) * (len(_TRIAL_COLUMNS) - len(asked))
+        return asked + (None,) * (len(_TRIAL_COLUMNS) + 1 - len(asked))
     last = record.last
     return (
         *asked,
@@ -193,7 +194,14 @@ def _describe_trial(trial: StudiedTrial) -> tuple[Any, ...]:
         None if last.correct is None else len(last.correct),
         *(getattr(record.environment, name) for name in _PLACE),
         record.finished_at,
+        record.environment.kernels,
     )
+
+
+def _list_trial_columns(study: Study) -> tuple[str, ...]:
+    """The columns of trials.csv; records of older versions do not know their kernels."""
+    known = any(t.record and t.record.environment.kernels for t in study.trials)
+    return (*_TRIAL_COLUMNS, *(("kernels",) if known else ()))
 
 
 def _pack_outcomes(study: Study) -> bytes:
@@ -286,7 +294,12 @@ def _parse_trial(
         key=trial.key,
         facts=own,
         epochs=(*epochs[:-1], replace(epochs[-1], correct=correct)),
-        environment=ENVIRONMENT_CODEC.validate_python({name: row[name] or None for name in _PLACE}),
+        environment=ENVIRONMENT_CODEC.validate_python(
+            {
+                **{name: row[name] or None for name in _PLACE},
+                "kernels": row.get("kernels") or None,
+            }
+        ),
         finished_at=float(row["finished_at"]),
     )
     return replace(trial, record=record)

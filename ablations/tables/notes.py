@@ -222,7 +222,7 @@ def _describe_origin(study: Study) -> str:
     devices = sorted({e.device for e in environments})
     mixed = " (mixed: differences may be due to the device)" if len(devices) > 1 else ""
     commits = sorted({_describe_commit(e) for e in environments})
-    torches = sorted({e.torch for e in environments})
+    torches = sorted({_describe_torch(e) for e in environments})
     dataset = study.definition.dataset
     identity = f"SHA-256 {dataset.identity[:12]}" if dataset.is_pinned else dataset.identity[:60]
     return (
@@ -230,6 +230,11 @@ def _describe_origin(study: Study) -> str:
         f"{', '.join(torches) or '–'}; commit {', '.join(commits) or '–'}; matrix "
         f"{study.definition.matrix_hash[:12]}; dataset {dataset.name}, {identity}."
     )
+
+
+def _describe_torch(environment: Environment) -> str:
+    kernels = environment.kernels
+    return environment.torch if kernels in (None, "none") else f"{environment.torch} with {kernels}"
 
 
 def _describe_commit(environment: Environment) -> str:

@@ -51,6 +51,8 @@ def list_environments(study: Study) -> pd.DataFrame:
     places = pd.DataFrame([vars(record.environment) for _, record in _iterate_selected(study)])
     if places.empty:
         return places
+    if places["kernels"].isna().all():  # records of older versions do not know them
+        places = places.drop(columns="kernels")
     counted = places.groupby(list(places.columns), dropna=False, sort=True).size()
     return counted.rename("trials").reset_index()
 

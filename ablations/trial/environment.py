@@ -29,7 +29,18 @@ def describe_environment(device: "torch.device", *, commit: "Commit") -> Environ
         platform=f"{platform.system()} {platform.machine()}",
         commit=commit.sha,
         dirty=commit.dirty,
+        kernels=name_kernels(device),
     )
+
+
+def name_kernels(device: "torch.device") -> str:
+    """What computes besides PyTorch's default kernels, on which the last digits depend."""
+    if device.type == "cuda":
+        return "cuDNN autotuned"
+    try:
+        return f"numba {version('numba')}"
+    except PackageNotFoundError:
+        return "none"
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,10 @@ class Environment:
     dirty: bool | None
     """Whether there were uncommitted changes; None outside a Git checkout."""
 
+    kernels: str | None = None
+    """What computes besides PyTorch's default kernels: numba, or cuDNN's autotuner; None in records
+    of older versions."""
+
 
 ENVIRONMENT_CODEC = TypeAdapter(Environment)
 """The same for environments."""

@@ -78,7 +78,7 @@ def run_trial(
         state = _resume_or_start(spec, checkpoint, device=device)
     yield from state.records
     while not (state.records and state.records[-1].is_last):
-        with one_thread():  # not while suspended: the caller's own code keeps its threads
+        with one_thread(), full_precision():  # not while suspended: callers keep their settings
             record = _run_epoch(spec, state, data, device=device)
         state.records.append(record)
         _write_checkpoint(state, checkpoint, key=spec.key)
@@ -94,6 +94,21 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Makes a GPU compute fp32 as such, without PyTorch's default of TF32 in convolutions.
+
+    cuDNN may choose the fastest of its kernels, so that trials on a GPU are equal up to rounding.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @cache

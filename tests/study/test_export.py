@@ -117,8 +117,8 @@ def test_a_foreign_file_is_named(study: Study, tmp_path: Path, name: str, conten
         ('"margin": 0.5', '"margin": "wide"', "definition.margin: Input should be a valid number"),
         ('"baseline": "base"', '"baseline": "other"', "another matrix hash"),
         (
-            '"procedure": 1',
             '"procedure": 2',
+            '"procedure": 3',
             "trials.csv is .*, but its facts have the key",
         ),
     ],
