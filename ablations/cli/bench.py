@@ -38,6 +38,10 @@ if TYPE_CHECKING:  # loaded when a command runs: help and completion do without 
     from ablations.speed import Quantity
 
 
+UNSTEADY = 0.25
+"""Deviation of a round from the median, as a share of it, above which the machine was not idle."""
+
+
 def bench(
     name: Annotated[
         str,
@@ -137,6 +141,12 @@ def _print_benched(benched: "Benched") -> None:
         f"rounds, with their range in brackets. torch {environment.torch}."
     )
     print_line(describe_agreement(benched.agreement, variants=len(benched.speeds)))
+    deviation = max(speed.deviation for speed in benched.speeds.values())
+    if deviation > UNSTEADY:
+        print_line(
+            f"Rounds deviate by up to {deviation:.0%} from their median: the machine was not idle. "
+            "Close other programs and measure again."
+        )
     print_line(f"Kept in {benched.file}.")
     if not benched.plan.changes:
         print_line(f"`ablations report {benched.plan.experiment}` adds it to the tables.")

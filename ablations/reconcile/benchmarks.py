@@ -122,12 +122,12 @@ def bench_experiment(
     networks = list_networks(plan, settings.scale)
     identities = identify_variants(plan, conditions)
     chosen = {identities[name]: networks[name] for name in networks if name in asked}
-    started = time.time()
+    environment, started = describe_environment(device, commit=find_commit()), time.time()
     with show(count_steps(len(chosen), conditions.rounds)) as advance:
         speeds = measure_networks(chosen, plan.recipe, conditions, device=device, advance=advance)
     benchmark = Benchmark(
         conditions=conditions,
-        environment=describe_environment(device, commit=find_commit()),
+        environment=environment,
         measured_at=started,
         speeds=speeds,
     )

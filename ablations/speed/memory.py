@@ -25,8 +25,9 @@ def watch_memory(device: torch.device) -> Iterator[Watch]:
     """Watches the tensors that are created inside of this context.
 
     On a GPU PyTorch's allocator counts them, including the workspaces of cuDNN. PyTorch does not
-    count memory on a processor, so every operator's results are tracked until they are freed; what
-    an operator allocates internally is left out, which is about 1 % for an SKNet-50.
+    count memory on a processor, so every operator's results are tracked until they are freed. What
+    an operator allocates internally is left out: 6 % of the peak of an SKNet-50 with batches of 4,
+    compared with PyTorch's profiler, and 2 % of a tiny network's.
     """
     if device.type == "cuda":
         yield _Allocator(device)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ BENCH = ("bench", "kernels", "--scale", "trained", "--device", "cpu")
 NAMES = ("3x3, D=2, G=32", "3x3, D=1, G=32")
 
 
-def make_quantity(median: float) -> Quantity:
+def make_quantity(median: float, *, greatest: float | None = None) -> Quantity:
     """A median with a range of one unit to each side."""
-    return Quantity(median=median, least=median - 1, greatest=median + 1)
+    return Quantity(median=median, least=median - 1, greatest=greatest or median + 1)
 
 
 @pytest.fixture
@@ -67,6 +68,30 @@ def test_the_range_over_rounds_is_printed(
     assert "2,000 (1,999–2,001)" in answer.out
     assert "11 (10–12)" in answer.out
     assert [conditions.rounds for conditions in asked] == [5]
+
+
+@pytest.mark.parametrize(("greatest", "is_warned"), [(11.0, False), (30.0, True)])
+def test_unsteady_rounds_are_reported(
+    command: Callable[..., Answer],
+    asked: list[Conditions],
+    monkeypatch: pytest.MonkeyPatch,
+    greatest: float,
+    is_warned: bool,
+) -> None:
+    """Other programs make the medians meaningless, and only the user can stop them."""
+    given = measurement.measure_networks
+
+    def disturb(*arguments: object, **places: object) -> dict[str, Speed]:
+        slow = make_quantity(10.0, greatest=greatest)
+        speeds = given(*arguments, **places)  # type: ignore[arg-type]
+        return {key: replace(speed, latency_ms=slow) for key, speed in speeds.items()}
+
+    monkeypatch.setattr(measurement, "measure_networks", disturb)
+
+    answer = command("ablations", *BENCH)
+
+    assert ("Rounds deviate by up to 200% from their median" in answer.out) == is_warned
+    assert len(asked) == 1
 
 
 def test_json_holds_everything(command: Callable[..., Answer], asked: list[Conditions]) -> None:

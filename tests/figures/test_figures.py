@@ -50,6 +50,18 @@ def test_four_charts() -> None:
     assert list(CHARTS) == ["errors", "differences", "cost", "curves"]
 
 
+def test_latency_is_plotted_where_it_was_measured() -> None:
+    """Of rows with an error; the point of a row without latency is left out."""
+    rows = make_rows().assign(latency_ms=[12.5, 10.0, np.nan, 5.0])
+    chart = make_charts(rows)["latency"]
+    drawing = render_svg(chart)
+
+    assert list(chart.data["variant"]) == ["base", HOSTILE]
+    assert list(chart.data["latency_ms"]) == [12.5, 10.0]
+    assert "latency of one image (ms)" in list_texts(drawing)
+    assert check_svg(drawing, chart) == "current"
+
+
 def test_choosing_what_to_plot_loads_no_matplotlib() -> None:
     """A check compares digests; it needs no drawing."""
     code = "import sys, ablations.figures; sys.exit('matplotlib' in sys.modules)"
