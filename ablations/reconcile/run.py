@@ -62,7 +62,7 @@ def run_experiments(
     if settings.max_hours is not None:
         forecast_survey(config, surveyed, settings)
     missing = find_missing(surveyed.plans)
-    earlier = [read_earlier(plan, workspace) for plan in surveyed.plans]
+    earlier = [read_earlier(plan, workspace, surveyed.findings) for plan in surveyed.plans]
     if missing:
         _check_machine(missing.values(), settings)
     with ledger.writing(), _sending(settings) as mirror:

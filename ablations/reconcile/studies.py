@@ -65,15 +65,24 @@ def merge_findings(plan: Plan, findings: Findings, earlier: Study | None) -> Fin
     )
 
 
-def read_earlier(plan: Plan, workspace: Workspace) -> Study | None:
+def read_earlier(plan: Plan, workspace: Workspace, findings: Findings) -> Study | None:
     """The study that the results already hold of a plan; None if there is none.
+
+    Args:
+        plan: The plan.
+        workspace: Where the results are.
+        findings: What the ledger knows; if it has a record of every trial, those of the study are
+            not read.
 
     Raises:
         IncompleteError: If its files were edited or damaged.
         MachineError: If a file cannot be read.
     """
     folder = workspace.find_results(plan.experiment, recipe_name=plan.recipe_name)
-    return read_export(folder) if not plan.changes and is_exported(folder) else None
+    if plan.changes or not is_exported(folder):
+        return None
+    has_all = all(trial.spec.key in findings.records for trial in plan.trials)
+    return read_export(folder, with_trials=not has_all)
 
 
 def find_scales(
