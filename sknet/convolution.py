@@ -16,22 +16,22 @@ Activation = Literal["relu", "relu6", "none"]
 class CentredConv2d(nn.Conv2d):
     """A convolution with an odd kernel that pads by half of its extent.
 
-    If its stride shares a divisor with its dilation, it only reads a part of its input, on a grid,
-    and the fast path is a smaller convolution on that part. Both are equal to the bit.
+    If its stride and its dilation have a common divisor g, every tap lies on a grid of step g. The
+    fast path takes this grid of the input, and divides stride, dilation and padding by g; its
+    outputs are the same to the bit.
 
     Shapes:
         x: (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride))
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        stride, dilation = self.stride[0], self.dilation[0]
-        step = stride if self.kernel_size[0] == 1 else gcd(stride, dilation)
+        step = gcd(self.stride[0], self.dilation[0])
         if step == 1 or not is_fast():
             return super().forward(x)
-        x = avg_pool2d(x, 1, step)  # subsamples; much faster than indexing
-        padding = self.padding[0] // step  # type: ignore[operator]  # never text
-        dilation = max(1, dilation // step)
-        return conv2d(x, self.weight, self.bias, stride // step, padding, dilation, self.groups)
+        stride, dilation = self.stride[0] // step, self.dilation[0] // step
+        padding = dilation * (self.kernel_size[0] // 2)
+        grid = avg_pool2d(x, 1, step)  # several times faster than indexing
+        return conv2d(grid, self.weight, self.bias, stride, padding, dilation, self.groups)
 
 
 def build_convolution(

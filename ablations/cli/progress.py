@@ -63,6 +63,8 @@ class _RunProgress:
         self._done = dict.fromkeys(self._trials, 0)
         self._ended: set[str] = set()
         self._failed = 0
+        self._total = sum(trial.spec.recipe.epochs for trial in trials)
+        self._completed = 0
         self._all = bars.add_task("", total=0, latest="")
         self._running = {
             key: bars.add_task(
@@ -78,7 +80,9 @@ class _RunProgress:
             self._bars.update(self._running[event.key], visible=event.key not in self._ended)
         elif isinstance(event, EpochDone):
             record = event.record
-            self._done[event.key] = max(self._done[event.key], record.epoch + 1)
+            before = self._done[event.key]
+            self._done[event.key] = max(before, record.epoch + 1)
+            self._completed += self._done[event.key] - before
             self._bars.update(
                 self._running[event.key],
                 completed=self._done[event.key],
@@ -95,6 +99,7 @@ class _RunProgress:
         if key in self._ended:
             return
         self._ended.add(key)
+        self._total -= self._trials[key].spec.recipe.epochs - self._done[key]
         self._bars.update(self._running[key], visible=False)
         self._update_all()
         self._bars.console.print(
@@ -107,16 +112,12 @@ class _RunProgress:
 
     def _update_all(self) -> None:
         """The bar of all trials: epochs of those that have ended, and of those still to come."""
-        epochs = {
-            key: self._done[key] if key in self._ended else trial.spec.recipe.epochs
-            for key, trial in self._trials.items()
-        }
         failed = f", {self._failed} failed" if self._failed else ""
         finished = len(self._ended) - self._failed
         self._bars.update(
             self._all,
-            total=sum(epochs.values()),
-            completed=sum(self._done.values()),
+            total=self._total,
+            completed=self._completed,
             description=f"{finished} of {len(self._trials)} trials done{failed}",
         )
 

@@ -158,7 +158,7 @@ def _regenerate(
 ) -> Outcome:
     earlier = read_export(target.folder) if is_exported(target.folder) else None
     if _has_finished(plan, findings):
-        earlier = read_earlier(plan, workspace)
+        earlier = read_earlier(plan, workspace, findings)
     else:
         plan = _redraw(config, target, plan, workspace, earlier)
     study = gather_study(

@@ -63,7 +63,7 @@ def run_experiments(
     if settings.max_hours is not None:
         forecast_survey(config, surveyed, settings)
     missing = find_missing(surveyed.plans)
-    earlier = [read_earlier(plan, workspace) for plan in surveyed.plans]
+    earlier = [read_earlier(plan, workspace, surveyed.findings) for plan in surveyed.plans]
     benchmarks = [
         recall_benchmark(plan, workspace, known)
         for plan, known in zip(surveyed.plans, earlier, strict=True)

@@ -69,10 +69,16 @@ def merge_findings(plan: Plan, findings: Findings, earlier: Study | None) -> Fin
     )
 
 
-def read_earlier(plan: Plan, workspace: Workspace) -> Study | None:
+def read_earlier(plan: Plan, workspace: Workspace, findings: Findings) -> Study | None:
     """The study that the results already hold of a plan; None if there is none.
 
     One of an older procedure does not count, since no trial of the plan can be in it.
+
+    Args:
+        plan: The plan.
+        workspace: Where the results are.
+        findings: What the ledger knows; if it has a record of every trial, those of the study are
+            not read.
 
     Raises:
         IncompleteError: If its files were edited or damaged.
@@ -81,7 +87,8 @@ def read_earlier(plan: Plan, workspace: Workspace) -> Study | None:
     folder = workspace.find_results(plan.experiment, recipe_name=plan.recipe_name)
     if plan.changes or not is_exported(folder):
         return None
-    study = read_export(folder)
+    has_all = all(trial.spec.key in findings.records for trial in plan.trials)
+    study = read_export(folder, with_trials=not has_all)
     return study if study.definition.procedure == PROCEDURE else None
 
 

@@ -64,11 +64,12 @@ def _upload(
 ) -> None:
     """Queues a plan's records and table; whoever opens MLflow looks at the table."""
     ledger.add_look(plan.experiment, plan.recipe_name, plan.recipe.seeds)
-    earlier = read_earlier(plan, workspace)
+    findings = ledger.examine(list_keys([plan]))
+    earlier = read_earlier(plan, workspace, findings)
     study = gather_study(
         config,
         plan,
-        ledger.examine(list_keys([plan])),
+        findings,
         scales=count_scales(config, plan, cache_file=workspace.complexity_file),
         looks=ledger.list_looks(plan.experiment, plan.recipe_name),
         earlier=earlier,

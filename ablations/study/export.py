@@ -143,8 +143,12 @@ def render_export(study: Study) -> dict[str, bytes]:
     return {**contents, PROVENANCE: f"{text}\n".encode()}
 
 
-def read_export(folder: Path) -> Study:
+def read_export(folder: Path, *, with_trials: bool = True) -> Study:
     """Reads the study that `render_export` rendered.
+
+    Args:
+        folder: Where its files are.
+        with_trials: Whether to read its trials; otherwise their files are only verified.
 
     Raises:
         IncompleteError: If a file is missing, was edited or damaged, or is of another version.
@@ -156,6 +160,21 @@ def read_export(folder: Path) -> Study:
             raise _complain(folder / name, f"another checksum than in {PROVENANCE}")
     facts = {row.name: {**provenance.facts, **row.facts} for row in provenance.definition.rows}
     rows = tuple(replace(row, facts=facts[row.name]) for row in provenance.definition.rows)
+    definition = replace(provenance.definition, rows=rows)
+    if definition.matrix_hash != provenance.matrix_hash:
+        raise _complain(folder / PROVENANCE, "another matrix hash than that of its definition")
+    return Study(
+        definition=definition,
+        scales=provenance.scales,
+        trials=_read_trials(folder, facts) if with_trials else (),
+        looks=provenance.looks,
+        changes=provenance.changes,
+        is_narrowed=provenance.is_narrowed,
+        benchmark=provenance.benchmark,
+    )
+
+
+def _read_trials(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> tuple[StudiedTrial, ...]:
     epochs = _parse(folder / CURVES, _parse_curves)
     bits = _parse(folder / OUTCOMES, _parse_outcomes)
 
@@ -165,18 +184,7 @@ def read_export(folder: Path) -> Study:
             for row in _parse_csv(content)
         )
 
-    definition = replace(provenance.definition, rows=rows)
-    if definition.matrix_hash != provenance.matrix_hash:
-        raise _complain(folder / PROVENANCE, "another matrix hash than that of its definition")
-    return Study(
-        definition=definition,
-        scales=provenance.scales,
-        trials=_parse(folder / TRIALS, parse_trials),
-        looks=provenance.looks,
-        changes=provenance.changes,
-        is_narrowed=provenance.is_narrowed,
-        benchmark=provenance.benchmark,
-    )
+    return _parse(folder / TRIALS, parse_trials)
 
 
 def _describe_trial(trial: StudiedTrial) -> tuple[Any, ...]:

@@ -200,13 +200,13 @@ def describe_curves(record: TrialRecord) -> list[Measured]:
 
 
 def _describe_params(trial: PlannedTrial) -> dict[str, Any]:
-    recipe = trial.spec.recipe.model_dump()
+    recipe = trial.spec.recipe.model_dump(exclude={"seeds"})
     return {
         "variant": trial.variant.name,
         "seed": trial.spec.seed,
         **describe_network(trial.variant.paper_network),
         "as_built": trial.variant.as_built or NOTHING,
-        **{key: value for key, value in recipe.items() if key != "seeds"},
+        **recipe,
     }
 
 
