@@ -1,0 +1,230 @@
+"""Fast paths compute what the readable definitions compute."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sknet import Branch, SKConv, create_model, fused, record_selection
+from sknet.convolution import CentredConv2d
+from sknet.fused import can_fuse, fuse, readable_path
+
+pytest.importorskip("numba")
+
+BRANCHES = (Branch(groups=2), Branch(dilation=2, groups=4), Branch(5, groups=8), Branch(1, groups=1))
+
+
+def build_unit(count: int, attention: str = "softmax", *, stride: int = 1) -> SKConv:
+    """A unit of float64, with norms that are neither new nor trivial."""
+    torch.manual_seed(count)
+    unit = SKConv(8, BRANCHES[:count], attention=attention, min_width=4, stride=stride).double()
+    for module in unit.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.3)
+            nn.init.normal_(module.bias, 0, 0.3)
+            nn.init.normal_(module.running_mean, 0, 0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    return unit
+
+
+def train_step(unit: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """Output, all gradients, and all buffers after one step of training."""
+    x = x.clone().requires_grad_()
+    output = unit(x)
+    output.square().mean().backward()
+    gradients = {name: p.grad for name, p in unit.named_parameters()}
+    return {"output": output, "input": x.grad, **gradients, **dict(unit.named_buffers())}
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with every use of the fast path, so that no test passes without it."""
+    seen: list[int] = []
+    apply: Callable[..., Tensor] = fused._Fuse.apply
+    monkeypatch.setattr(fused._Fuse, "apply", lambda *args: (seen.append(1), apply(*args))[1])
+    return seen
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("attention", ["softmax", "sum"])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_training_equals_the_definition(
+    count: int, attention: str, stride: int, layout: torch.memory_format, calls: list[int]
+) -> None:
+    """Outputs, gradients and running statistics, for any number of branches."""
+    unit = build_unit(count, attention, stride=stride)
+    x = torch.randn(3, 8, 7, 5, dtype=torch.float64).to(memory_format=layout)
+
+    with readable_path():
+        expected = train_step(copy.deepcopy(unit), x)
+    found = train_step(unit, x)
+
+    assert calls == [1]
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("attention", ["softmax", "sum"])
+def test_evaluation_equals_the_definition(attention: str, batch: int, calls: list[int]) -> None:
+    """By the running statistics, for a single image too."""
+    unit = build_unit(3, attention).eval()
+    x = torch.randn(batch, 8, 6, 6, dtype=torch.float64)
+
+    with torch.inference_mode(), readable_path():
+        expected = unit(x)
+    with torch.inference_mode():
+        found = unit(x)
+
+    assert calls == [1]
+    torch.testing.assert_close(found, expected)
+
+
+def test_gradients_are_those_of_finite_differences(calls: list[int]) -> None:
+    """Of the feature maps, of the normalisation, and of what computes the weights."""
+    torch.manual_seed(0)
+    norms = [nn.BatchNorm2d(3).double() for _ in range(2)]
+    features = [torch.randn(3, 3, 2, 2, dtype=torch.float64, requires_grad=True) for _ in norms]
+    matrix = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+
+    def compute(*tensors: Tensor) -> Tensor:
+        first, second, scores = tensors
+        return fuse(
+            [first, second],
+            norms,
+            weigh=lambda pooled: (pooled @ scores.T).view(3, 2, 3).softmax(1),
+            parameters=[scores],
+        )
+
+    assert torch.autograd.gradcheck(compute, (*features, matrix))
+    assert calls
+
+
+def test_nothing_but_the_convolutions_outputs_is_stored() -> None:
+    """The definition stores activations too; memory limits the batch size."""
+    unit = SKConv(64, (Branch(), Branch(dilation=2)))
+    x = torch.randn(4, 64, 16, 16)
+    large: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.numel() >= x.numel():
+            large[tensor.data_ptr()] = tensor.numel() // x.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        unit(x)
+
+    assert sorted(large.values()) == [1, 1, 1]  # the input and two outputs
+
+
+def test_not_a_number_is_not_hidden() -> None:
+    """A diverged training must be seen as such."""
+    unit = build_unit(2).train()
+    x = torch.randn(3, 8, 5, 5, dtype=torch.float64)
+    x[1, 2, 3, 3] = torch.nan
+
+    assert not unit(x).isfinite().all()
+
+
+def test_one_value_per_channel_is_refused() -> None:
+    """As by PyTorch: its variance is unknown."""
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        build_unit(2)(torch.randn(1, 8, 1, 1, dtype=torch.float64))
+
+
+def test_selection_weights_are_recorded() -> None:
+    """On the fast path as by the definition."""
+    network = create_model("sknet_tiny").double()
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+
+    with record_selection(network) as found:
+        copy.deepcopy(network)(x)
+        network(x)
+    with readable_path(), record_selection(network) as expected:
+        network(x)
+
+    assert found
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_hooks_are_called(part: int) -> None:
+    """On every layer of a branch, so whoever watches a layer sees it."""
+    unit = build_unit(2)
+    seen: list[nn.Module] = []
+    unit.branches[0][part].register_forward_hook(lambda layer, *_: seen.append(layer))
+
+    unit(torch.randn(3, 8, 5, 5, dtype=torch.float64))
+
+    assert seen == [unit.branches[0][part]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda unit: unit.half(),
+        lambda unit: unit.eval(),  # while gradients are needed
+        lambda unit: unit.branches[1].register_forward_hook(print),
+        lambda unit: setattr(unit.branches[0][1], "momentum", None),
+        lambda unit: unit.branches[0].__setitem__(1, nn.BatchNorm2d(8, track_running_stats=False)),
+        lambda unit: unit.branches[0].__setitem__(1, nn.GroupNorm(2, 8)),
+        lambda unit: unit.branches[0].__setitem__(2, nn.ReLU6()),
+    ],
+)
+def test_unusual_units_use_the_definition(change: Callable[[SKConv], object]) -> None:
+    """The fast path is only for what it was written for."""
+    unit = build_unit(2)
+    x = torch.randn(3, 8, 5, 5, dtype=torch.float64)
+    assert can_fuse(x, list(unit.branches))
+
+    change(unit)
+
+    assert not can_fuse(x, list(unit.branches))
+
+
+def test_autocast_uses_the_definition(calls: list[int]) -> None:
+    """The kernels know no bfloat16."""
+    with torch.autocast("cpu", torch.bfloat16):
+        SKConv(8, min_width=4, branches=BRANCHES[:2])(torch.randn(2, 8, 4, 4))
+
+    assert calls == []
+
+
+def test_without_numba_the_definition_is_used(
+    monkeypatch: pytest.MonkeyPatch, calls: list[int]
+) -> None:
+    """It is an optional dependency of the networks."""
+    monkeypatch.setattr(fused, "has_kernels", lambda: False)
+
+    build_unit(2)(torch.randn(3, 8, 5, 5, dtype=torch.float64))
+
+    assert calls == []
+
+
+def test_an_exported_network_has_only_known_operators() -> None:
+    """Other programs load it without this package."""
+    network = create_model("sknet_tiny").eval()
+    x = torch.randn(2, 3, 32, 32)
+
+    exported = torch.export.export(network, (x,)).module()
+
+    torch.testing.assert_close(exported(x), network(x))
+
+
+@pytest.mark.parametrize("size", [1, 4, 7])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 2), (2, 2), (2, 3), (2, 4), (3, 3), (4, 2)])
+def test_subsampling_changes_no_bit(stride: int, dilation: int, kernel: int, size: int) -> None:
+    """A strided, dilated convolution equals one on a grid of its input."""
+    torch.manual_seed(0)
+    padding = dilation * (kernel // 2)
+    layer = CentredConv2d(4, 4, kernel, stride, padding, dilation, groups=2).double()
+    x = torch.randint(-8, 8, (2, 4, size, size + 1)).double()  # sums of integers are exact
+    layer.weight.data.round_()
+
+    with readable_path():
+        expected = layer(x)
+
+    assert torch.equal(layer(x), expected)
