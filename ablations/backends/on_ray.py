@@ -15,6 +15,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger r
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")  # Tune never restores
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on CPU trials
 
+import gc
 import logging
 import re
 import sys
@@ -182,6 +183,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect()  # a handle of an actor that is collected after the shutdown ends the process
         ray.shutdown()
 
 
