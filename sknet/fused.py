@@ -54,7 +54,8 @@ def can_fuse(x: Tensor, branches: Sequence[Any]) -> bool:
         branches: Sequences of convolution, batch normalisation and activation.
     """
     return (
-        is_fast()
+        len(branches) > 1  # a single one gains nothing
+        and is_fast()
         and has_kernels()
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
