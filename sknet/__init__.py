@@ -19,6 +19,7 @@ from sknet.zoo import create_model, list_models
 
 if TYPE_CHECKING:
     from sknet.build import build_network
+    from sknet.folding import fold_normalisation
     from sknet.selection import record_selection
     from sknet.selective_kernel import SKConv
     from sknet.weights import load_weights
@@ -37,6 +38,7 @@ __all__ = [
     "Stem",
     "build_network",
     "create_model",
+    "fold_normalisation",
     "list_models",
     "load_weights",
     "record_selection",
@@ -45,6 +47,7 @@ __all__ = [
 _NEEDS_TORCH = {
     "SKConv": "selective_kernel",
     "build_network": "build",
+    "fold_normalisation": "folding",
     "load_weights": "weights",
     "record_selection": "selection",
 }
