@@ -50,7 +50,7 @@ def _compare(what: str, ours: Step, peers: dict[str, Step], goal: float) -> Meas
         peer="timm's skresnext50_32x4d",
         peer_values=values,
         goal=goal,
-        note=f"batch of {BATCH_SIZE}; timm in fp32, {layout}; its kernels share the input's channels",
+        note=f"batch of {BATCH_SIZE}; timm: fp32, {layout}, each kernel on half of the channels",
     )
 
 

@@ -11,6 +11,9 @@ from ablations.report.index import render_index
 from ablations.study import Study, is_exported
 from ablations.tables import Table
 
+BENCHMARKS = "benchmarks"
+"""Folder of what `python -m benchmarks` writes, beside the experiments."""
+
 INDEX = "README.md"
 """Name of the index in the folder of results, and of the page beside it that shows tables."""
 
@@ -81,7 +84,7 @@ def list_foreign(results_dir: Path, known: Mapping[str, Collection[str]]) -> Ite
                     yield f"{own}: belongs to no recipe; remove it"
                 elif not is_exported(own):
                     yield from check_report(own)
-        elif path.name != INDEX:
+        elif path.name not in (INDEX, BENCHMARKS):
             yield f"{path}: belongs to no experiment; remove it"
 
 

@@ -13,7 +13,12 @@ from sknet.fused import can_fuse, fuse, readable_path
 
 pytest.importorskip("numba")
 
-BRANCHES = (Branch(groups=2), Branch(dilation=2, groups=4), Branch(5, groups=8), Branch(1, groups=1))
+BRANCHES = (
+    Branch(groups=2),
+    Branch(dilation=2, groups=4),
+    Branch(5, groups=8),
+    Branch(1, groups=1),
+)
 
 
 def build_unit(count: int, attention: str = "softmax", *, stride: int = 1) -> SKConv:
