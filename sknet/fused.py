@@ -106,7 +106,10 @@ def fuse(
         ValueError: If there is only one value per channel to train on.
     """
     affine = [parameter for norm in norms for parameter in (norm.weight, norm.bias)]
-    fused: Tensor = _Fuse.apply(tuple(norms), weigh, *features, *affine, *parameters)
+    needs_gradients = torch.is_grad_enabled()  # `apply` switches them off
+    fused: Tensor = _Fuse.apply(
+        tuple(norms), weigh, needs_gradients, *features, *affine, *parameters
+    )
     return fused
 
 
@@ -115,7 +118,11 @@ class _Fuse(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, norms: tuple[nn.BatchNorm2d, ...], weigh: Weigh | None, *tensors: Tensor
+        ctx: Any,
+        norms: tuple[nn.BatchNorm2d, ...],
+        weigh: Weigh | None,
+        needs_gradients: bool,
+        *tensors: Tensor,
     ) -> Tensor:
         features, parameters = tensors[: len(norms)], tensors[3 * len(norms) :]
         branches = [
@@ -127,9 +134,9 @@ class _Fuse(torch.autograd.Function):
         ctx.save_for_backward(*features)
         weights = None
         if weigh is not None:
-            with torch.enable_grad():
-                pooled = _pool(branches).requires_grad_()
-                weights = weigh(pooled)
+            pooled = _pool(branches)
+            with torch.set_grad_enabled(needs_gradients):
+                weights = weigh(pooled.requires_grad_(needs_gradients))
             ctx.selection = (pooled, weights, parameters)
         output = torch.empty_like(features[0], memory_format=torch.channels_last)
         _add_up(branches, _split(weights, branches), _view(output))
@@ -156,7 +163,7 @@ class _Fuse(torch.autograd.Function):
             feature = torch.empty_like(gradient, memory_format=torch.channels_last)
             affine += _differentiate(branch, arriving, own, offset, _view(feature))
             features.append(feature)
-        return (None, None, *features, *affine, *others)
+        return (None, None, None, *features, *affine, *others)
 
 
 class _Branch(NamedTuple):

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -85,6 +86,24 @@ def test_evaluation_equals_the_definition(attention: str, batch: int, calls: lis
 
     assert calls == [1]
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_training_without_gradients_updates_the_running_statistics(
+    context: Callable[[], AbstractContextManager[None]], calls: list[int]
+) -> None:
+    """As some programs do before they evaluate."""
+    unit = build_unit(2)
+    expected = train_step(copy.deepcopy(unit), x := torch.randn(3, 8, 5, 5, dtype=torch.float64))
+
+    with context():
+        output = unit(x)
+
+    assert calls
+    assert not output.requires_grad
+    torch.testing.assert_close(output, expected["output"].detach())
+    for name, buffer in unit.named_buffers():
+        torch.testing.assert_close(buffer, expected[name])
 
 
 def test_gradients_are_those_of_finite_differences(calls: list[int]) -> None:
