@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +44,18 @@ TRAFFIC = 36e-3 * 4.3e12 / 256
 BANDWIDTHS = {"NVIDIA H200": 4.3e12}
 """Bytes per second by GPU; measured for every other one."""
 
+MODES = ("eager", "compiled") if HAS_TIMM else ("eager",)
+"""How the peer runs; without timm it is our own network, which is compiled already."""
+
 Step = Callable[[], object]
+Prepare = Callable[[], Step]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
     """How large the measurements are; the default is for a data-centre GPU."""
 
-    device: torch.device = torch.device("cuda")
+    device: torch.device = field(default_factory=partial(torch.device, "cuda"))
     """Where everything is measured."""
 
     compiles: bool = True
@@ -60,7 +64,7 @@ class Scale:
     rounds: int = 7
     """Rounds of every measurement."""
 
-    repeats: int = 10
+    repeats: int = 5
     """Steps per round."""
 
     shapes: tuple[tuple[int, int], ...] = ((128, 56), (256, 28), (512, 14), (1024, 7))
@@ -69,11 +73,20 @@ class Scale:
     batch_size: int = 256
     """Images per step of an SK convolution."""
 
+    sknet: str = "sknet50"
+    """Our SKNet."""
+
+    plain: str = "resnext50_32x4d"
+    """The same network of ours with one grouped convolution in place of selection."""
+
+    timms: str = "skresnext50_32x4d"
+    """timm's SKNet."""
+
     image_size: int = 224
-    """Side in pixels of the images of SKNet-50."""
+    """Side in pixels of the SKNets' images."""
 
     network_batch_size: int = 128
-    """Images per step of SKNet-50."""
+    """Images per step of the SKNets."""
 
     copied: int = 2**30
     """Bytes copied to measure the bandwidth."""
@@ -81,13 +94,13 @@ class Scale:
     network: str = "resnext29_16x32d"
     """Network in whose training the share of the loader is measured."""
 
-    images: int = 12_800
+    images: int = 6400
     """Images per epoch of that network."""
 
     trial_images: int = 6400
     """Images per epoch of a small trial."""
 
-    trial_epochs: int = 6
+    trial_epochs: int = 4
     """Epochs of a small trial."""
 
     crowds: tuple[int, ...] = (4, 8)
@@ -101,12 +114,15 @@ QUICK = Scale(
     repeats=1,
     shapes=((32, 8), (64, 4)),
     batch_size=2,
+    sknet="sknet_tiny",
+    plain="resnext_tiny",
+    timms="skresnet18",
     image_size=32,
     network_batch_size=2,
     copied=2**20,
     network="resnext_tiny",
-    images=256,
-    trial_images=256,
+    images=128,
+    trial_images=128,
     trial_epochs=1,
     crowds=(2,),
 )
@@ -129,21 +145,23 @@ class Suite:
     failures: list[str] = field(default_factory=list)
     """One line per failed measurement."""
 
-    def attempt(self, name: str, measure: Callable[[], Measurement]) -> None:
-        """Adds one row and writes all of them; a failure is recorded, and the next row follows."""
+    def attempt(self, name: str, measure: Callable[[], list[Measurement]]) -> list[Measurement]:
+        """Adds the rows measured, and writes all; a failure is recorded, and yields no rows."""
         started = time.perf_counter()
         try:
-            row = measure()
+            rows = measure()
         except Exception as error:  # noqa: BLE001 - one failure must not lose the other rows
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             self.failures.append(f"{name}: {type(error).__name__}: {reason}")
             print(f"failed: {self.failures[-1]}", flush=True)  # noqa: T201
-            return
-        self.rows.append(row)
+            return []
+        self.rows.extend(rows)
         write_suite("gpu", self.rows, folder=self.folder)
-        against = f" against {row.peer}" if row.peer else ""
-        seconds = time.perf_counter() - started
-        print(f"{row.name}{against}: {format_result(row)} [{seconds:.0f} s]", flush=True)  # noqa: T201
+        for row in rows:
+            against = f" against {row.peer}" if row.peer else ""
+            print(f"{row.name}{against}: {format_result(row)}")  # noqa: T201
+        print(f"  {time.perf_counter() - started:.0f} s", flush=True)  # noqa: T201
+        return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -154,6 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.quick and not torch.cuda.is_available():
         parser.error("PyTorch must see a GPU, got none. Pass --quick to test this script on a CPU.")
+    if not HAS_TIMM:
+        print("timm is not installed: no row against compiled peers")  # noqa: T201
     suite = Suite(folder=options.out, scale=QUICK if options.quick else Scale())
     torch.manual_seed(0)
     for measure in (
@@ -172,81 +192,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure_convolutions(suite: Suite) -> None:
     """Forward and backward of an SK convolution, compiled, against eager and compiled peers."""
-    goals = {"eager": 2.0, "compiled": 1.3}
-    rows: dict[str, list[Measurement]] = {mode: [] for mode in goals}
-    for channels, side in suite.scale.shapes:
+    scale = suite.scale
+    peer = "timm's SelectiveKernel" if HAS_TIMM else "our readable SKConv"
+    rows: dict[str, list[Measurement]] = {mode: [] for mode in MODES}
+    for channels, side in scale.shapes:
         torch.compiler.reset()  # otherwise a second shape would be compiled for dynamic shapes
-        name = f"SKConv {channels}@{side}, forward and backward in bf16"
         contest = Contest(
-            name=name,
-            ours=partial(_prepare_convolution, suite.scale, channels, side),
-            scale=suite.scale,
-            note=f"batch of {suite.scale.batch_size}, {GROUPS} groups",
+            name=f"SKConv {channels}@{side}, forward and backward in bf16",
+            prepare=partial(_prepare_convolution, scale, channels, side),
+            scale=scale,
+            note=f"batch of {scale.batch_size}, {GROUPS} groups",
         )
-        peers = {
-            mode: {
-                layout: partial(_prepare_peer_convolution, suite.scale, channels, side, mode, form)
-                for layout, form in LAYOUTS.items()
-                if mode == "eager" or layout == "channels_last"
-            }
-            for mode in _list_modes(goals, name)
-        }
-        for mode, layouts in peers.items():
-            before = len(suite.rows)
-            peer = _name_peer("timm's SelectiveKernel", "SKConv")
-            suite.attempt(f"{name}, {mode}", partial(contest.compare, peer, mode, layouts))
-            rows[mode] += suite.rows[before:]
-    for mode, found in rows.items():
-        if len(found) == len(suite.scale.shapes):
-            name = "SKConv, forward and backward in bf16"
-            suite.attempt(name, partial(average, name, found, goal=goals[mode]))
+        prepare = partial(_prepare_peer_convolution, scale, channels, side)
+        for mode in MODES:
+            rows[mode] += contest.attempt(suite, f"{peer}, {mode}", _list_layouts(prepare, mode))
+    for (mode, found), goal in zip(rows.items(), (2.0, 1.3), strict=False):
+        if len(found) == len(scale.shapes):
+            mean = average("SKConv, forward and backward in bf16", found, goal=goal)
+            suite.attempt(f"{mean.name}, {mode}", partial(list, [mean]))
 
 
 def measure_network(suite: Suite) -> None:
     """A training step of SKNet-50, against timm's, our ResNeXt-50, and the memory roofline."""
     scale = suite.scale
     torch.compiler.reset()
-    name = "SKNet-50 at 224, training step in bf16"
     contest = Contest(
-        name=name,
-        ours=partial(_prepare_network, scale, "sknet50"),
+        name=f"{scale.sknet} at {scale.image_size}, training step in bf16",
+        prepare=partial(_prepare_network, scale, scale.sknet),
         scale=scale,
         note=f"batch of {scale.network_batch_size}",
     )
-    peer = _name_peer("timm's skresnext50_32x4d", "SKNet-50")
-    goals = {"eager": 2.0, "compiled": 1.15}
-    for mode in _list_modes(goals, name):
-        layouts = {
-            layout: partial(_prepare_peer_network, scale, mode, form)
-            for layout, form in LAYOUTS.items()
-            if mode == "eager" or layout == "channels_last"
-        }
-        suite.attempt(
-            f"{name}, {mode}", partial(contest.compare, peer, mode, layouts, goal=goals[mode])
-        )
-    plain = {"channels_last": partial(_prepare_network, scale, "resnext50_32x4d")}
-    suite.attempt(
-        f"{name}, ResNeXt-50",
-        partial(contest.compare, "our ResNeXt-50", "compiled", plain, goal=0.7),
-    )
-    suite.attempt(f"{name}, roofline", partial(_compare_with_roofline, contest))
+    peer = f"timm's {scale.timms}" if HAS_TIMM else f"our readable {scale.sknet}"
+    for mode, goal in zip(MODES, (2.0, 1.15), strict=False):
+        layouts = _list_layouts(partial(_prepare_peer_network, scale), mode)
+        contest.attempt(suite, f"{peer}, {mode}", layouts, goal=goal)
+    plain = {"channels_last": partial(_prepare_network, scale, scale.plain)}
+    contest.attempt(suite, f"our {scale.plain}, compiled", plain, goal=0.7)
+    suite.attempt("roofline", partial(_compare_with_roofline, contest))
 
 
 def measure_precision(suite: Suite) -> None:
     """Relative error of an fp32 convolution, as trials compute it and by PyTorch's defaults."""
 
-    def measure(name: str, goal: float | None) -> Measurement:
+    def measure(name: str, goal: float | None) -> list[Measurement]:
         from ablations.trial.run import full_precision  # late: it needs PyYAML
 
-        with full_precision() if goal else nullcontext():
+        with nullcontext() if goal is None else full_precision():
             error = compute_error(suite.scale.device)
-        return Measurement(
-            name=name,
-            unit="relative error",
-            values=(error,),
-            goal=goal,
-            note="3x3, 64 channels, against float64",
-        )
+        note = "3x3, 64 channels, against float64"
+        row = Measurement(name=name, unit="relative error", values=(error,), goal=goal, note=note)
+        return [row]
 
     for name, goal in (
         ("convolution in fp32 within a trial", 1e-5),
@@ -256,71 +251,64 @@ def measure_precision(suite: Suite) -> None:
 
 
 def measure_loader(suite: Suite) -> None:
-    """Share of the batches in an epoch of training on images in the GPU's memory."""
+    """Share of the loader in an epoch of training on images in the GPU's memory."""
     scale = suite.scale
     name = f"loader of CIFAR-size images, share of an epoch of {scale.network}"
 
-    def measure() -> Measurement:
+    def measure() -> list[Measurement]:
         trial = Trial(
             network=scale.network, images=scale.images, precision="bf16", device=scale.device
         )
-        seconds = time_steps(
-            {"loader": trial.iterate, "epoch": trial.train}, scale=scale, repeats=1
-        )
+        tasks = {"loader": trial.iterate, "epoch": trial.train}
+        seconds = time_steps(tasks, scale=scale, repeats=1)
         pairs = zip(seconds["loader"], seconds["epoch"], strict=True)
-        return Measurement(
+        row = Measurement(
             name=name,
             unit="%",
             values=tuple(100 * loader / epoch for loader, epoch in pairs),
             goal=3,
             note=f"{scale.images} images in batches of 128, bf16, crop with padding 4, flip",
         )
+        return [row]
 
     suite.attempt(name, measure)
 
 
 def measure_crowds(suite: Suite) -> None:
     """Trials per hour of small trials that share the GPU as processes, and whether they agree."""
-    scale = suite.scale
+    suite.attempt("small trials that share the GPU", partial(_measure_crowds, suite.scale))
+
+
+def _measure_crowds(scale: Scale) -> list[Measurement]:
     most = max(scale.crowds)
-    name = "small trials that share the GPU"
-    seconds: dict[int, tuple[float, ...]] = {}
-
-    def measure_equality() -> Measurement:
-        nonlocal seconds
-        with start_workers(most) as pool:
-            run = partial(run_trials, pool, scale)
-            list(run(most))  # each worker sets up the GPU
-            seconds = time_alternately(
-                {count: partial(run, count) for count in (1, *scale.crowds)},  # type: ignore[misc]
-                rounds=scale.rounds,
-            )
-            together = run(most)
-            alone = [pool.submit(train_small, scale, seed).result() for seed in range(most)]
-        return Measurement(
-            name=f"{most} {name}, final loss equal to the bit to one at a time",
-            unit="equal",
-            values=(float(together == alone),),
-            better="higher",
-            goal=1,
-            note="cuDNN: deterministic, without autotuning",
-        )
-
-    def compare(count: int) -> Measurement:
-        return Measurement(
-            name=f"{count} {name}",
+    with start_workers(most) as pool:
+        run_trials(pool, scale, most)  # every worker initialises the GPU
+        tasks = {str(n): partial(run_trials, pool, scale, n) for n in (1, *scale.crowds)}
+        seconds = time_alternately(tasks, rounds=scale.rounds)
+        together = run_trials(pool, scale, most)
+        alone = [pool.submit(train_small, scale, seed).result() for seed in range(most)]
+    rows = [
+        Measurement(
+            name=f"{count} small trials that share the GPU",
             unit="trials/h",
-            values=tuple(3600 * count / value for value in seconds[count]),
+            values=tuple(3600 * count / value for value in seconds[str(count)]),
             peer="one at a time",
-            peer_values=tuple(3600 / value for value in seconds[1]),
+            peer_values=tuple(3600 / value for value in seconds["1"]),
             better="higher",
             goal=2.5,
-            note=f"sknet_tiny, {scale.trial_epochs} epochs of {scale.trial_images} images, fp32",
+            note=f"sknet_tiny in fp32, {scale.trial_epochs} x {scale.trial_images} images",
         )
-
-    suite.attempt(f"{most} {name}, equality", measure_equality)
-    for count in scale.crowds:
-        suite.attempt(f"{count} {name}", partial(compare, count))
+        for count in scale.crowds
+    ]
+    equality = Measurement(
+        name=f"{most} small trials that share the GPU, final losses as one at a time",
+        unit="equal",
+        values=(float(together == alone),),
+        better="higher",
+        goal=1,
+        note="1 if equal to the bit; cuDNN deterministic, without autotuning",
+    )
+    return [*rows, equality]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,8 +318,8 @@ class Contest:
     name: str
     """What a step does."""
 
-    ours: Callable[[], Step]
-    """Prepares our step."""
+    prepare: Callable[[], Step]
+    """Builds our step; called once, as it is compiled only once."""
 
     scale: Scale
     """How large the measurements are."""
@@ -339,42 +327,59 @@ class Contest:
     note: str
     """Settings of the step."""
 
+    @cached_property
+    def ours(self) -> Step:
+        """Our step."""
+        return self.prepare()
+
+    def attempt(
+        self, suite: Suite, peer: str, layouts: Mapping[str, Prepare], *, goal: float | None = None
+    ) -> list[Measurement]:
+        """Adds the comparison with one peer to a suite."""
+        compare = partial(self.compare, peer, layouts, goal=goal)
+        return suite.attempt(f"{self.name}, against {peer}", compare)
+
     def compare(
-        self,
-        peer: str,
-        mode: str,
-        layouts: Mapping[str, Callable[[], Step]],
-        *,
-        goal: float | None = None,
-    ) -> Measurement:
+        self, peer: str, layouts: Mapping[str, Prepare], *, goal: float | None = None
+    ) -> list[Measurement]:
         """Times our step and the peer's in all its memory layouts; the best one counts."""
         peers = {layout: prepare() for layout, prepare in layouts.items()}
-        seconds = time_steps({"ours": self.ours(), **peers}, scale=self.scale)
+        seconds = time_steps({"ours": self.ours, **peers}, scale=self.scale)
         layout, values = take_best({key: seconds[key] for key in peers})
-        return Measurement(
+        row = Measurement(
             name=self.name,
             unit="s",
             values=seconds["ours"],
-            peer=f"{peer}, {mode}",
+            peer=peer,
             peer_values=values,
             goal=goal,
-            note=f"{self.note}; ours compiled in channels_last, the peer in {layout}",
+            note=f"{self.note}; ours compiled, channels_last; the peer in {layout}",
         )
+        return [row]
 
 
-def _compare_with_roofline(contest: Contest) -> Measurement:
+def _list_layouts(
+    prepare: Callable[[str, torch.memory_format], Step], mode: str
+) -> dict[str, Prepare]:
+    """Layouts of the peer: both in eager mode, and channels_last compiled."""
+    names = LAYOUTS if mode == "eager" else ("channels_last",)
+    return {name: partial(prepare, mode, LAYOUTS[name]) for name in names}
+
+
+def _compare_with_roofline(contest: Contest) -> list[Measurement]:
     scale = contest.scale
-    seconds = time_steps({"ours": contest.ours()}, scale=scale)["ours"]
+    seconds = time_steps({"ours": contest.ours}, scale=scale)["ours"]
     bandwidth = find_bandwidth(scale)
     least = TRAFFIC * scale.network_batch_size / bandwidth
-    return Measurement(
-        name=f"{contest.name}, of the speed that memory allows",
+    row = Measurement(
+        name=f"{contest.name}, share of the speed that memory allows",
         unit="of the roofline",
         values=tuple(least / value for value in seconds),
         better="higher",
         goal=0.6,
         note=f"{contest.note}; {TRAFFIC / 1e9:.2f} GB per image, {bandwidth / 1e12:.2f} TB/s",
     )
+    return [row]
 
 
 def find_bandwidth(scale: Scale) -> float:
@@ -390,7 +395,7 @@ def find_bandwidth(scale: Scale) -> float:
 def time_steps(
     steps: Mapping[str, Step], *, scale: Scale, repeats: int | None = None
 ) -> dict[str, tuple[float, ...]]:
-    """Seconds per step in every round, each with one synchronisation at its end."""
+    """Seconds per step in every round, which ends with a synchronisation; cuDNN is autotuned."""
     count = repeats or scale.repeats
 
     def repeat(step: Step) -> None:
@@ -400,7 +405,8 @@ def time_steps(
             torch.cuda.synchronize()
 
     tasks = {name: partial(repeat, step) for name, step in steps.items()}
-    seconds = time_alternately(tasks, rounds=scale.rounds)
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        seconds = time_alternately(tasks, rounds=scale.rounds)
     return {name: tuple(value / count for value in values) for name, values in seconds.items()}
 
 
@@ -573,11 +579,12 @@ def _prepare_unit(
     )
     x = x.to(memory_format=memory_format).requires_grad_()
     gradient = torch.randn_like(x)
+    gradients = {dtype: gradient.to(dtype) for dtype in (torch.bfloat16, torch.float32)}
 
     def step() -> None:
         with _autocast(scale):
             output: Tensor = unit(x)
-        output.backward(gradient.to(output.dtype))
+        output.backward(gradients[output.dtype])  # timm's Select returns float32
         x.grad = None
         unit.zero_grad(set_to_none=True)
 
@@ -585,15 +592,15 @@ def _prepare_unit(
 
 
 def _prepare_network(scale: Scale, name: str) -> Step:
-    return _prepare_training(_compile(create_model(name), scale), scale)
+    return _prepare_training(_compile(create_model(name, num_classes=1000), scale), scale)
 
 
 def _prepare_peer_network(scale: Scale, mode: str, memory_format: torch.memory_format) -> Step:
-    network: nn.Module = create_model("sknet50")
+    network: nn.Module = create_model(scale.sknet, num_classes=1000)
     if HAS_TIMM:
         import timm
 
-        network = timm.create_model("skresnext50_32x4d")
+        network = timm.create_model(scale.timms)
     if mode == "compiled":
         network = _compile(network, scale)
     step = _prepare_training(network, scale, memory_format)
@@ -637,18 +644,6 @@ def _make_readable(step: Step) -> Step:
             step()
 
     return run
-
-
-def _name_peer(timms: str, ours: str) -> str:
-    return timms if HAS_TIMM else f"our readable {ours}"
-
-
-def _list_modes(goals: Mapping[str, float], name: str) -> list[str]:
-    """Modes in which the peer is measured: without timm, only eager, since ours is compiled."""
-    if HAS_TIMM:
-        return list(goals)
-    print(f"not measured: {name} against timm compiled; install timm")  # noqa: T201
-    return [mode for mode in goals if mode != "compiled"]
 
 
 if __name__ == "__main__":
