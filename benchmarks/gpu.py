@@ -176,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("timm is not installed: no row against compiled peers")  # noqa: T201
     suite = Suite(folder=options.out, scale=QUICK if options.quick else Scale())
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # as a trial does
     for measure in (
         measure_convolutions,
         measure_network,
@@ -584,7 +585,7 @@ def _prepare_unit(
     def step() -> None:
         with _autocast(scale):
             output: Tensor = unit(x)
-        output.backward(gradients[output.dtype])  # timm's Select returns float32
+        output.backward(gradients[output.dtype])  # autocast may make it float32
         x.grad = None
         unit.zero_grad(set_to_none=True)
 
