@@ -49,6 +49,7 @@ MODES = ("eager", "compiled") if HAS_TIMM else ("eager",)
 
 Step = Callable[[], object]
 Prepare = Callable[[], Step]
+Rows = list[Measurement]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +140,13 @@ class Suite:
     scale: Scale
     """How large the measurements are."""
 
-    rows: list[Measurement] = field(default_factory=list)
+    rows: Rows = field(default_factory=list)
     """Finished measurements."""
 
     failures: list[str] = field(default_factory=list)
     """One line per failed measurement."""
 
-    def attempt(self, name: str, measure: Callable[[], list[Measurement]]) -> list[Measurement]:
+    def attempt(self, name: str, measure: Callable[[], Rows]) -> Rows:
         """Adds the rows measured, and writes all; a failure is recorded, and yields no rows."""
         started = time.perf_counter()
         try:
@@ -185,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         measure_crowds,
     ):
         measure(suite)
-        release_memory()
+        release(suite.scale)
     for failure in suite.failures:
         print(f"failed: {failure}", file=sys.stderr)  # noqa: T201
     return 1 if suite.failures else 0
@@ -195,9 +196,9 @@ def measure_convolutions(suite: Suite) -> None:
     """Forward and backward of an SK convolution, compiled, against eager and compiled peers."""
     scale = suite.scale
     peer = "timm's SelectiveKernel" if HAS_TIMM else "our readable SKConv"
-    rows: dict[str, list[Measurement]] = {mode: [] for mode in MODES}
+    rows: dict[str, Rows] = {mode: [] for mode in MODES}
     for channels, side in scale.shapes:
-        torch.compiler.reset()  # otherwise a second shape would be compiled for dynamic shapes
+        release(scale)
         contest = Contest(
             name=f"SKConv {channels}@{side}, forward and backward in bf16",
             prepare=partial(_prepare_convolution, scale, channels, side),
@@ -207,16 +208,16 @@ def measure_convolutions(suite: Suite) -> None:
         prepare = partial(_prepare_peer_convolution, scale, channels, side)
         for mode in MODES:
             rows[mode] += contest.attempt(suite, f"{peer}, {mode}", _list_layouts(prepare, mode))
-    for (mode, found), goal in zip(rows.items(), (2.0, 1.3), strict=False):
+    goals = {"eager": 2.0, "compiled": 1.3}
+    for mode, found in rows.items():
         if len(found) == len(scale.shapes):
-            mean = average("SKConv, forward and backward in bf16", found, goal=goal)
+            mean = average("SKConv, forward and backward in bf16", found, goal=goals[mode])
             suite.attempt(f"{mean.name}, {mode}", partial(list, [mean]))
 
 
 def measure_network(suite: Suite) -> None:
     """A training step of SKNet-50, against timm's, our ResNeXt-50, and the memory roofline."""
     scale = suite.scale
-    torch.compiler.reset()
     contest = Contest(
         name=f"{scale.sknet} at {scale.image_size}, training step in bf16",
         prepare=partial(_prepare_network, scale, scale.sknet),
@@ -224,9 +225,10 @@ def measure_network(suite: Suite) -> None:
         note=f"batch of {scale.network_batch_size}",
     )
     peer = f"timm's {scale.timms}" if HAS_TIMM else f"our readable {scale.sknet}"
-    for mode, goal in zip(MODES, (2.0, 1.15), strict=False):
+    goals = {"eager": 2.0, "compiled": 1.15}
+    for mode in MODES:
         layouts = _list_layouts(partial(_prepare_peer_network, scale), mode)
-        contest.attempt(suite, f"{peer}, {mode}", layouts, goal=goal)
+        contest.attempt(suite, f"{peer}, {mode}", layouts, goal=goals[mode])
     plain = {"channels_last": partial(_prepare_network, scale, scale.plain)}
     contest.attempt(suite, f"our {scale.plain}, compiled", plain, goal=0.7)
     suite.attempt("roofline", partial(_compare_with_roofline, contest))
@@ -235,20 +237,21 @@ def measure_network(suite: Suite) -> None:
 def measure_precision(suite: Suite) -> None:
     """Relative error of an fp32 convolution, as trials compute it and by PyTorch's defaults."""
 
-    def measure(name: str, goal: float | None) -> list[Measurement]:
-        from ablations.trial.run import full_precision  # late: it needs PyYAML
-
-        with nullcontext() if goal is None else full_precision():
+    def measure(name: str, goal: float | None, context: AbstractContextManager[None]) -> Rows:
+        with context:
             error = compute_error(suite.scale.device)
         note = "3x3, 64 channels, against float64"
         row = Measurement(name=name, unit="relative error", values=(error,), goal=goal, note=note)
         return [row]
 
-    for name, goal in (
-        ("convolution in fp32 within a trial", 1e-5),
-        ("convolution in fp32 by PyTorch's defaults", None),
-    ):
-        suite.attempt(name, partial(measure, name, goal))
+    def measure_trial() -> Rows:
+        from ablations.trial.run import full_precision  # late: it needs PyYAML
+
+        return measure("convolution in fp32, within a trial", 1e-5, full_precision())
+
+    name = "convolution in fp32, by PyTorch's defaults"
+    suite.attempt("convolution in fp32, within a trial", measure_trial)
+    suite.attempt(name, partial(measure, name, None, nullcontext()))
 
 
 def measure_loader(suite: Suite) -> None:
@@ -256,7 +259,7 @@ def measure_loader(suite: Suite) -> None:
     scale = suite.scale
     name = f"loader of CIFAR-size images, share of an epoch of {scale.network}"
 
-    def measure() -> list[Measurement]:
+    def measure() -> Rows:
         trial = Trial(
             network=scale.network, images=scale.images, precision="bf16", device=scale.device
         )
@@ -280,7 +283,7 @@ def measure_crowds(suite: Suite) -> None:
     suite.attempt("small trials that share the GPU", partial(_measure_crowds, suite.scale))
 
 
-def _measure_crowds(scale: Scale) -> list[Measurement]:
+def _measure_crowds(scale: Scale) -> Rows:
     most = max(scale.crowds)
     with start_workers(most) as pool:
         run_trials(pool, scale, most)  # every worker initialises the GPU
@@ -335,14 +338,14 @@ class Contest:
 
     def attempt(
         self, suite: Suite, peer: str, layouts: Mapping[str, Prepare], *, goal: float | None = None
-    ) -> list[Measurement]:
+    ) -> Rows:
         """Adds the comparison with one peer to a suite."""
         compare = partial(self.compare, peer, layouts, goal=goal)
         return suite.attempt(f"{self.name}, against {peer}", compare)
 
     def compare(
         self, peer: str, layouts: Mapping[str, Prepare], *, goal: float | None = None
-    ) -> list[Measurement]:
+    ) -> Rows:
         """Times our step and the peer's in all its memory layouts; the best one counts."""
         peers = {layout: prepare() for layout, prepare in layouts.items()}
         seconds = time_steps({"ours": self.ours, **peers}, scale=self.scale)
@@ -367,7 +370,7 @@ def _list_layouts(
     return {name: partial(prepare, mode, LAYOUTS[name]) for name in names}
 
 
-def _compare_with_roofline(contest: Contest) -> list[Measurement]:
+def _compare_with_roofline(contest: Contest) -> Rows:
     scale = contest.scale
     seconds = time_steps({"ours": contest.ours}, scale=scale)["ours"]
     bandwidth = find_bandwidth(scale)
@@ -411,10 +414,11 @@ def time_steps(
     return {name: tuple(value / count for value in values) for name, values in seconds.items()}
 
 
-def release_memory() -> None:
-    """Returns cached memory to the GPU, for the processes that share it."""
-    torch.compiler.reset()
-    if torch.cuda.is_available():
+def release(scale: Scale) -> None:
+    """Forgets compiled code, and returns cached memory to the GPU for other processes."""
+    if scale.compiles:
+        torch.compiler.reset()
+    if scale.device.type == "cuda":
         torch.cuda.empty_cache()
 
 
@@ -440,9 +444,8 @@ class Trial:
         spec = NETWORKS[network]
         self._device = device
         self._recipe = _describe_training(precision)
-        self._network = build_network(spec, generator=generator).to(
-            device, memory_format=torch.channels_last
-        )
+        network = build_network(spec, generator=generator).to(device)
+        self._network = network.to(memory_format=torch.channels_last)
         self._optimiser = build_optimiser(self._network, self._recipe)
         self._data = draw_data(images, device)
         self._generator = generator
@@ -574,7 +577,7 @@ def _prepare_unit(
     side: int,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> Step:
-    unit = unit.to(scale.device, memory_format=memory_format).train()
+    unit = unit.to(scale.device).to(memory_format=memory_format).train()
     x = torch.randn(
         scale.batch_size, channels, side, side, device=scale.device, dtype=torch.bfloat16
     )
@@ -611,7 +614,7 @@ def _prepare_peer_network(scale: Scale, mode: str, memory_format: torch.memory_f
 def _prepare_training(
     network: nn.Module, scale: Scale, memory_format: torch.memory_format = torch.channels_last
 ) -> Step:
-    network = network.to(scale.device, memory_format=memory_format).train()
+    network = network.to(scale.device).to(memory_format=memory_format).train()
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, fused=True)
     count, side = scale.network_batch_size, scale.image_size
     images = torch.randn(count, 3, side, side, device=scale.device).to(memory_format=memory_format)
