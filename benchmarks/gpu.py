@@ -222,7 +222,7 @@ def measure_network(suite: Suite) -> None:
         name=f"{scale.sknet} at {scale.image_size}, training step in bf16",
         prepare=partial(_prepare_network, scale, scale.sknet),
         scale=scale,
-        note=f"batch of {scale.network_batch_size}",
+        note=f"batch of {scale.network_batch_size}; timm: each kernel on half of the channels",
     )
     peer = f"timm's {scale.timms}" if HAS_TIMM else f"our readable {scale.sknet}"
     goals = {"eager": 2.0, "compiled": 1.15}
@@ -329,7 +329,7 @@ class Contest:
     """How large the measurements are."""
 
     note: str
-    """Settings of the step."""
+    """Settings of the step and of its peers."""
 
     @cached_property
     def ours(self) -> Step:
@@ -381,7 +381,8 @@ def _compare_with_roofline(contest: Contest) -> Rows:
         values=tuple(least / value for value in seconds),
         better="higher",
         goal=0.6,
-        note=f"{contest.note}; {TRAFFIC / 1e9:.2f} GB per image, {bandwidth / 1e12:.2f} TB/s",
+        note=f"batch of {scale.network_batch_size}; {TRAFFIC / 1e9:.2f} GB per image, "
+        f"{bandwidth / 1e12:.2f} TB/s",
     )
     return [row]
 
@@ -444,8 +445,8 @@ class Trial:
         spec = NETWORKS[network]
         self._device = device
         self._recipe = _describe_training(precision)
-        network = build_network(spec, generator=generator).to(device)
-        self._network = network.to(memory_format=torch.channels_last)
+        built: nn.Module = build_network(spec, generator=generator)
+        self._network = built.to(device).to(memory_format=torch.channels_last)
         self._optimiser = build_optimiser(self._network, self._recipe)
         self._data = draw_data(images, device)
         self._generator = generator
@@ -582,13 +583,15 @@ def _prepare_unit(
         scale.batch_size, channels, side, side, device=scale.device, dtype=torch.bfloat16
     )
     x = x.to(memory_format=memory_format).requires_grad_()
-    gradient = torch.randn_like(x)
-    gradients = {dtype: gradient.to(dtype) for dtype in (torch.bfloat16, torch.float32)}
+    gradients = {
+        dtype: torch.randn_like(x, dtype=dtype) for dtype in (torch.bfloat16, torch.float32)
+    }
 
     def step() -> None:
         with _autocast(scale):
             output: Tensor = unit(x)
-        output.backward(gradients[output.dtype])  # autocast may make it float32
+        gradient = gradients[output.dtype]  # autocast may make it float32
+        output.backward(gradient)  # type: ignore[no-untyped-call]  # not annotated in torch
         x.grad = None
         unit.zero_grad(set_to_none=True)
 
