@@ -1,4 +1,4 @@
-"""The runner: ledger, planning, and overhead per trial, each measured as a whole process."""
+"""The runner: overhead per trial, and trials on several cores, measured as whole processes."""
 
 import io
 import os
@@ -92,7 +92,6 @@ def measure() -> list[Measurement]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
         return [
-            *measure_ledger(folder / "ledger"),
             *measure_overhead(folder / "overhead"),
             measure_cores(folder / "cores"),
         ]
