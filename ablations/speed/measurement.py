@@ -1,7 +1,6 @@
 """Measures networks in turn: training and inference throughput, latency, and peak memory."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +15,7 @@ from ablations.speed.benchmark import Conditions, Speed
 from ablations.speed.memory import watch_memory
 from ablations.speed.rounds import summarise_rounds, time_alternately
 from ablations.speed.workload import STEPS, draw_data, make_epoch, place_network
+from ablations.trial.run import use_threads
 from ablations.trial.training import autocast
 from sknet.spec import NetworkSpec
 
@@ -74,7 +74,7 @@ def measure_networks(
         }
     )
     try:
-        with _use_threads(conditions.threads):
+        with use_threads(conditions.threads):
             candidates = {}
             for key, network in networks.items():
                 candidates[key] = _prepare(network, recipe, conditions, device)
@@ -179,13 +179,3 @@ def _describe_images(network: NetworkSpec, image_size: int, *, count: int) -> Da
         mean=(0.5,) * channels,
         std=(0.3,) * channels,
     )
-
-
-@contextmanager
-def _use_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

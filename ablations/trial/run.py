@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -85,11 +85,16 @@ def run_trial(
         yield record
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """Limits PyTorch to one thread: results on a CPU depend on it, and trials run concurrently."""
+    return use_threads(1)
+
+
+@contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """Makes PyTorch use this number of threads."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
