@@ -49,7 +49,7 @@ class TrialSpec:
         return {
             "procedure": self.procedure,
             "network": self.network.architecture(),
-            "recipe": self.recipe.model_dump(mode="json", exclude={"seeds", "body"}),
+            "recipe": self.recipe.facts,
             "dataset": {"name": self.dataset.name, "checksum": self.dataset.identity},
             "replicas": 1,
         }

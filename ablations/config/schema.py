@@ -20,6 +20,10 @@ from ablations.config.expansion import Expansion, expand
 from ablations.config.variants import Strict, VariantSettings, check_name, wrap_text
 from ablations.data import DATASETS, Crop
 
+LATER_FIELDS: tuple[str, ...] = ()
+"""Fields of a recipe that were added after results had been published. At their defaults they are
+left out of the identity of a trial, so that earlier trials stay valid."""
+
 LABEL_LENGTH = 120
 """Longest name of a variant or a claim."""
 
@@ -305,6 +309,13 @@ class Recipe(Strict):
 
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
     """Seeds; every variant is trained once with each."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The fields that a trial depends on besides its network and seed, as plain values."""
+        default = {key: type(self).model_fields[key].default for key in LATER_FIELDS}
+        unchanged = {key for key, value in default.items() if getattr(self, key) == value}
+        return self.model_dump(mode="json", exclude={"seeds", "body", *unchanged})
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

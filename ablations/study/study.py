@@ -295,7 +295,9 @@ def build_definition(
             if name in names or experiment.paper_rows == "all"
         ),
         rows=tuple(_describe_row(variant, facts[variant.name]) for variant in plan.variants),
-        recipe=_make_plain(plan.recipe.model_dump(mode="json")),
+        recipe=_make_plain(
+            {**plan.recipe.facts, "body": plan.recipe.body, "seeds": plan.recipe.seeds}
+        ),
         seeds=plan.recipe.seeds,
         body=plan.recipe.body,
         dataset=_describe_dataset(plan),
