@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ablations.statistics import Evidence, Judgement
+from ablations.statistics import Evidence, Judgement, Look, Path, Question
 from ablations.tables import Table, columns
 from ablations.tables.columns import Column
 
@@ -74,6 +74,14 @@ def make_table(**changes: object) -> Table:
             ),
         ),
         "texts": {("difference", "base"): "baseline"},
+        "path": Path(
+            question=Question(
+                looks=(3,), baseline="base", variants=("base", "one seed"), margin=0.5
+            ),
+            looks=(Look(n=3, differences={}, verdicts={}, claims=()),),
+            seeds={},
+            needed={},
+        ),
         "notes": ("Trials: 7 of 12 finished, 5 failed.", "Margin of ±0.5 points – 95 %."),
     }
     return Table(**(fields | changes))  # type: ignore[arg-type]

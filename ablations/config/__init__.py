@@ -19,6 +19,7 @@ from ablations.config.paper import (
     read_paper,
 )
 from ablations.config.schema import (
+    FEWEST_SEEDS,
     FORMS,
     Budget,
     Claim,
@@ -37,6 +38,7 @@ from ablations.config.variants import (
 
 __all__ = [
     "COLUMNS",
+    "FEWEST_SEEDS",
     "FORMS",
     "PAPER_BODY",
     "AttentionSettings",

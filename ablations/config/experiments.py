@@ -143,10 +143,18 @@ def alter_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
             faults.append(Fault((key,), "must be a YAML value", value))
     if not faults:
         try:
-            return Recipe.model_validate({**recipe.model_dump(), **values})
+            return Recipe.model_validate({**_drop_replaced(recipe.model_dump(), values), **values})
         except ValidationError as error:
             faults = [parse_fault(fault, ()) for fault in error.errors()]
     raise InputError("\n".join(f"--set {fault.text()}" for fault in faults))
+
+
+def _drop_replaced(fields: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without the seeds and looks that new looks or seeds replace."""
+    replaced = {"seeds", "looks"} if values.keys() & {"seeds", "looks"} else set()
+    if fields["looks"]:
+        replaced.add("seeds")  # they follow from the looks
+    return {key: value for key, value in fields.items() if key not in replaced}
 
 
 def _validate_bodies(raw: Mapping[str, Any], faults: list[Fault]) -> Iterator[tuple[str, AnyBody]]:

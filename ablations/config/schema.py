@@ -24,6 +24,12 @@ LATER_FIELDS: tuple[str, ...] = ()
 """Fields of a recipe that were added after results had been published. At their defaults they are
 left out of the identity of a trial, so that earlier trials stay valid."""
 
+FEWEST_SEEDS = 3
+"""Fewest seeds for a verdict, and so for a look."""
+
+MOST_SEEDS = 1000
+"""Most seeds that looks may ask for."""
+
 LABEL_LENGTH = 120
 """Longest name of a variant or a claim."""
 
@@ -310,12 +316,45 @@ class Recipe(Strict):
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
     """Seeds; every variant is trained once with each."""
 
+    looks: tuple[PositiveInt, ...] = ()
+    """Numbers of seeds at which the table is looked at, rising; after each, what is decided gets no
+    further seeds. They replace `seeds`, which are then 0 to the last number minus one."""
+
     @property
     def facts(self) -> dict[str, Any]:
         """The fields that a trial depends on besides its network and seed, as plain values."""
         default = {key: type(self).model_fields[key].default for key in LATER_FIELDS}
         unchanged = {key for key, value in default.items() if getattr(self, key) == value}
-        return self.model_dump(mode="json", exclude={"seeds", "body", *unchanged})
+        return self.model_dump(mode="json", exclude={"seeds", "looks", "body", *unchanged})
+
+    @property
+    def planned_looks(self) -> tuple[int, ...]:
+        """The looks, or the only one if none are planned or the seeds were replaced."""
+        planned = self.looks and self.seeds == tuple(range(self.looks[-1]))
+        return self.looks if planned else (len(self.seeds),)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_seeds(cls, values: Any) -> Any:
+        """Adds the seeds that the looks imply; faults of the looks are reported as such."""
+        if not isinstance(values, dict) or not values.get("looks"):
+            return values
+        looks = values["looks"]
+        last = looks[-1] if isinstance(looks, (list, tuple)) else None
+        if isinstance(last, int) and 0 < last <= MOST_SEEDS and "seeds" not in values:
+            return {**values, "seeds": tuple(range(last))}
+        return values
+
+    @model_validator(mode="after")
+    def _check_looks(self) -> Self:
+        if self.looks and self.seeds != tuple(range(self.looks[-1])):
+            raise ValueError("a recipe has either seeds or looks, got both")
+        rising = list(self.looks) == sorted(set(self.looks))
+        if self.looks and not (rising and self.looks[0] >= FEWEST_SEEDS):
+            raise ValueError(
+                f"looks must increase from at least {FEWEST_SEEDS} seeds, got {list(self.looks)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

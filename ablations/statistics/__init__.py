@@ -3,7 +3,6 @@
 from ablations.statistics.claims import Evidence, Judgement, judge_claims
 from ablations.statistics.corrections import CORRECTION, Correction
 from ablations.statistics.differences import (
-    CONFIDENCE,
     SIGNIFICANCE,
     Difference,
     Mean,
@@ -15,8 +14,17 @@ from ablations.statistics.differences import (
     summarise,
 )
 from ablations.statistics.images import Disagreement, compare_two_networks, estimate_image_error
+from ablations.statistics.looks import (
+    Look,
+    Path,
+    Question,
+    Sample,
+    find_level,
+    follow_looks,
+    list_active,
+    select_seeds,
+)
 from ablations.statistics.verdicts import (
-    FEWEST_SEEDS,
     MOST_SEEDS,
     SeedsNeeded,
     Verdict,
@@ -26,9 +34,7 @@ from ablations.statistics.verdicts import (
 )
 
 __all__ = [
-    "CONFIDENCE",
     "CORRECTION",
-    "FEWEST_SEEDS",
     "MOST_SEEDS",
     "SIGNIFICANCE",
     "Correction",
@@ -36,7 +42,11 @@ __all__ = [
     "Disagreement",
     "Evidence",
     "Judgement",
+    "Look",
     "Mean",
+    "Path",
+    "Question",
+    "Sample",
     "SeedsNeeded",
     "Spread",
     "Verdict",
@@ -46,9 +56,13 @@ __all__ = [
     "count_seeds_needed",
     "decide",
     "estimate_image_error",
+    "find_level",
     "fit_additive_model",
+    "follow_looks",
     "is_exploratory",
     "judge_claims",
+    "list_active",
     "measure_spread",
+    "select_seeds",
     "summarise",
 ]

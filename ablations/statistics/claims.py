@@ -10,7 +10,7 @@ from typing import Literal
 
 import pandas as pd
 
-from ablations.config import Claim, Statement
+from ablations.config import FEWEST_SEEDS, Claim, Statement
 from ablations.statistics.corrections import CORRECTION
 from ablations.statistics.differences import (
     SIGNIFICANCE,
@@ -18,7 +18,6 @@ from ablations.statistics.differences import (
     compare_rows,
     measure_spread,
 )
-from ablations.statistics.verdicts import FEWEST_SEEDS
 
 Word = Literal["supported", "contradicted", "undecided"]
 
@@ -109,11 +108,13 @@ def judge_claims(
     broken: Set[str],
     variants: Sequence[str],
     scope: str,
+    family: int | None = None,
+    level: float = SIGNIFICANCE,
 ) -> tuple[Judgement, ...]:
-    """Tests claims against errors, corrected over the claims (rule 13).
+    """Tests claims against errors, corrected over the claims (rules 13 and 20).
 
     Args:
-        claims: Claims of one experiment.
+        claims: Claims of one experiment, without those decided at an earlier look.
         errors: Top-1 error (%), one row per seed and one column per variant; NaN where a trial is
             not finished.
         baseline: The table's baseline; differences from it enter the guarded variance.
@@ -121,6 +122,8 @@ def judge_claims(
         broken: Variants with a failed or diverged seed; no conclusion favours them.
         variants: All variants of the experiment.
         scope: What the verdicts apply to; n is added to it.
+        family: Number of claims to correct over; None for the number of `claims`.
+        level: Level of the tests.
     """
     kinds = [CLAIM_KINDS[_find_key(claim, CLAIM_KINDS)] for claim in claims]
     evidence = [
@@ -130,6 +133,7 @@ def judge_claims(
             baseline=baseline,
             margin=margin,
             broken=broken,
+            level=level,
         )
         for kind, claim in zip(kinds, claims, strict=True)
     ]
@@ -137,11 +141,11 @@ def judge_claims(
         kind.combine([part.p_for for part in parts], [part.p_against for part in parts])
         for kind, parts in zip(kinds, evidence, strict=True)
     ]
-    corrected = CORRECTION.correct([min(pair) for pair in combined], family=len(claims))
+    corrected = CORRECTION.correct([min(pair) for pair in combined], family=family or len(claims))
     return tuple(
         Judgement(
             name=claim.name,
-            word=_choose_word(float(p), pair),
+            word=_choose_word(float(p), pair, level),
             scope=f"{scope}, n={min(part.n for part in parts)}",
             p_corrected=float(p),
             parts=parts,
@@ -157,12 +161,13 @@ def _gather_evidence(
     baseline: str,
     margin: float,
     broken: Set[str],
+    level: float,
 ) -> tuple[Evidence, ...]:
     spread = measure_spread(errors, baseline) if baseline in errors else None
     return tuple(
         _weigh(
             statement,
-            compare_rows(errors, *statement.pair, spread=spread) if spread else None,
+            compare_rows(errors, *statement.pair, spread=spread, level=level) if spread else None,
             margin=margin,
             broken=broken,
         )
@@ -232,6 +237,13 @@ def _correct_smallest(p_values: Sequence[float]) -> float:
     return float(CORRECTION.correct(p_values, family=len(p_values)).min())
 
 
+def list_variants(claim: Claim, variants: Sequence[str]) -> frozenset[str]:
+    """The variants whose errors a claim depends on, given all variants."""
+    kind = CLAIM_KINDS[_find_key(claim, CLAIM_KINDS)]
+    statements = kind.list_statements(claim, variants)
+    return frozenset(name for statement in statements for name in statement.pair)
+
+
 def _list_own(claim: Claim, _variants: Sequence[str]) -> Sequence[Statement]:
     return [claim.statement] if claim.statement else []
 
@@ -242,8 +254,8 @@ def _list_comparisons(claim: Claim, variants: Sequence[str]) -> Sequence[Stateme
     return [Statement(better=name, than=other) for name in claim.best for other in others]
 
 
-def _choose_word(p: float, pair: PValues) -> Word:
-    if p >= SIGNIFICANCE:
+def _choose_word(p: float, pair: PValues, level: float) -> Word:
+    if p >= level:
         return "undecided"
     p_for, p_against = pair
     return "supported" if p_for < p_against else "contradicted"

@@ -1,5 +1,6 @@
 """Means and paired differences over seeds, with their intervals and p-values."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,11 +10,9 @@ from scipy import special  # Student's t without scipy.stats, which takes half a
 
 from ablations.statistics.corrections import CORRECTION
 
-CONFIDENCE = 0.95
-"""Confidence level of every interval."""
-
 SIGNIFICANCE = 0.05
-"""Level of every two-sided test, after the correction; one-sided tests use half of it."""
+"""Level of a two-sided test, after the correction; one-sided tests use half of it. With several
+looks, all of them together keep it."""
 
 ROUNDING = 1e-9
 """Standard deviations below it, in points of error, are rounding errors."""
@@ -70,6 +69,9 @@ class Difference:
     p_corrected: float = float("nan")
     """Two-sided p-value, corrected over a family; NaN if unknown."""
 
+    level: float = SIGNIFICANCE
+    """Level of the test; the confidence level of the interval is 1 minus it."""
+
     @property
     def error(self) -> float:
         """Standard error of the mean."""
@@ -78,7 +80,7 @@ class Difference:
     @property
     def half_width(self) -> float:
         """Half the width of this row's interval, not corrected over the table; NaN if unknown."""
-        return find_t_quantile(self.df) * self.error if self.df else float("nan")
+        return find_t_quantile(self.df, self.level) * self.error if self.df else float("nan")
 
     @property
     def is_testable(self) -> bool:
@@ -121,22 +123,32 @@ def summarise(errors: pd.Series) -> Mean:
 
 
 def compare_with_baseline(
-    errors: pd.DataFrame, baseline: str, *, family: int
+    errors: pd.DataFrame,
+    baseline: str,
+    *,
+    family: int,
+    rows: Collection[str] | None = None,
+    level: float = SIGNIFICANCE,
 ) -> dict[str, Difference]:
-    """Computes all differences from the baseline, corrected over the family (rules 1 to 5).
+    """Computes differences from the baseline, corrected over the family (rules 1 to 5).
 
     Args:
         errors: Top-1 error (%), one row per seed and one column per variant; NaN where a trial
             is not finished.
         baseline: The column to compare with.
-        family: Number of rows that the experiment declares, without the baseline.
+        family: Number of hypotheses: the rows that the experiment declares, without the baseline
+            and those declared better or worse at an earlier look.
+        rows: The rows to compare; all if None. The spread is measured over all rows.
+        level: Level of the tests.
 
     Returns:
-        One difference for each other variant that shares a finished seed with the baseline.
+        One difference for each row that shares a finished seed with the baseline.
     """
     spread = measure_spread(errors, baseline)
-    others = [str(name) for name in errors if name != baseline]
-    found = {name: compare_rows(errors, name, baseline, spread=spread) for name in others}
+    others = [str(name) for name in errors if name != baseline and (rows is None or name in rows)]
+    found = {
+        name: compare_rows(errors, name, baseline, spread=spread, level=level) for name in others
+    }
     known = {name: difference for name, difference in found.items() if difference is not None}
     corrected = CORRECTION.correct([d.p for d in known.values()], family=family)
     return {
@@ -150,13 +162,20 @@ def measure_spread(errors: pd.DataFrame, baseline: str) -> Spread:
     mse, df = fit_additive_model(errors)
     if baseline not in errors:
         return Spread(mse=mse, df=df, mean_variance=float("nan"))
-    differences = errors.drop(columns=baseline).sub(errors[baseline], axis="index")
-    variances = differences.var(axis="index", ddof=1)  # NaN for a single seed
-    return Spread(mse=mse, df=df, mean_variance=float(variances.mean()))
+    others = errors.drop(columns=baseline).to_numpy(float)
+    differences = others - errors[[baseline]].to_numpy(float)
+    variances = [_variance(column[~np.isnan(column)]) for column in differences.T]
+    known = [variance for variance in variances if not np.isnan(variance)]
+    return Spread(mse=mse, df=df, mean_variance=float(np.mean(known)) if known else float("nan"))
 
 
 def compare_rows(
-    errors: pd.DataFrame, row: str, other: str, *, spread: Spread
+    errors: pd.DataFrame,
+    row: str,
+    other: str,
+    *,
+    spread: Spread,
+    level: float = SIGNIFICANCE,
 ) -> Difference | None:
     """Computes the paired difference between two rows, with the guarded variance (rule 3).
 
@@ -165,16 +184,19 @@ def compare_rows(
     """
     if row not in errors or other not in errors:
         return None
-    differences = (errors[row] - errors[other]).dropna()
+    paired = errors[row].to_numpy(float) - errors[other].to_numpy(float)
+    differences = paired[~np.isnan(paired)]
     n = len(differences)
     if n == 0:
         return None
     variance = float("nan")
     if n > 1 and spread.df > 0:
-        guards = [2 * spread.mse, float(differences.var(ddof=1)), spread.mean_variance]
+        guards = [2 * spread.mse, _variance(differences), spread.mean_variance]
         variance = max(guard for guard in guards if not np.isnan(guard))
         variance = variance if variance > ROUNDING**2 else 0.0
-    return Difference(n=n, mean=float(differences.mean()), variance=variance, df=spread.df)
+    return Difference(
+        n=n, mean=float(differences.mean()), variance=variance, df=spread.df, level=level
+    )
 
 
 def fit_additive_model(errors: pd.DataFrame) -> tuple[float, int]:
@@ -183,12 +205,13 @@ def fit_additive_model(errors: pd.DataFrame) -> tuple[float, int]:
     Returns:
         The residual mean square, NaN without degrees of freedom; and the degrees of freedom.
     """
-    if not errors.isna().to_numpy().any():
-        return _fit_complete(errors.to_numpy(float))
-    cells = errors.stack().dropna()
-    rows, columns = (pd.Index(cells.index.get_level_values(level)) for level in (0, 1))
-    design = np.hstack([_one_hot(rows), _one_hot(columns)])
-    values = cells.to_numpy(float)
+    table = errors.to_numpy(float)
+    is_known = ~np.isnan(table)
+    if is_known.all():
+        return _fit_complete(table)
+    seeds, variants = np.nonzero(is_known)
+    design = np.hstack([np.eye(table.shape[0])[seeds], np.eye(table.shape[1])[variants]])
+    values = table[is_known]
     solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
     df = len(values) - int(rank)
     if df <= 0:
@@ -206,11 +229,11 @@ def _fit_complete(errors: NDArray[np.float64]) -> tuple[float, int]:
     return float(((errors - means) ** 2).sum() / df), df
 
 
-def find_t_quantile(df: int) -> float:
+def find_t_quantile(df: int, level: float = SIGNIFICANCE) -> float:
     """Returns the quantile of Student's t that bounds a two-sided interval."""
-    return float(special.stdtrit(df, (1 + CONFIDENCE) / 2))
+    return float(special.stdtrit(df, 1 - level / 2))
 
 
-def _one_hot(labels: pd.Index) -> NDArray[np.float64]:
-    codes, names = labels.factorize()
-    return np.eye(len(names), dtype=np.float64)[np.asarray(codes, dtype=np.intp)]
+def _variance(values: NDArray[np.float64]) -> float:
+    """Sample variance; NaN for fewer than two values."""
+    return float(values.var(ddof=1)) if len(values) > 1 else float("nan")

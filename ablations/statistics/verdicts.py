@@ -8,13 +8,11 @@ from typing import Literal
 import numpy as np
 from scipy import special  # without scipy.stats, as in differences.py
 
+from ablations.config import FEWEST_SEEDS
 from ablations.statistics.corrections import CORRECTION
-from ablations.statistics.differences import SIGNIFICANCE, Difference
+from ablations.statistics.differences import Difference
 
 Word = Literal["better", "worse", "equivalent", "undecided"]
-
-FEWEST_SEEDS = 3
-"""With fewer seeds, every verdict is `undecided`."""
 
 MOST_SEEDS = 100
 """Numbers of seeds above it are reported as `more than 100`."""
@@ -112,8 +110,8 @@ def count_seeds_needed(difference: Difference, *, margin: float, family: int) ->
     seeds = np.arange(max(FEWEST_SEEDS, difference.n + 1), MOST_SEEDS + 1)
     errors = np.sqrt(difference.variance / seeds)
     df = family * (seeds - 1)
-    interval = special.stdtrit(df, 1 - SIGNIFICANCE / 2) * errors
-    level = SIGNIFICANCE * CORRECTION.smallest_share(family)
+    interval = special.stdtrit(df, 1 - difference.level / 2) * errors
+    level = difference.level * CORRECTION.smallest_share(family)
     threshold = special.stdtrit(df, 1 - level / 2) * errors
     distance = abs(difference.mean)
     holds = (threshold < distance) | (interval + distance <= margin)
@@ -123,31 +121,40 @@ def count_seeds_needed(difference: Difference, *, margin: float, family: int) ->
     )
 
 
-def is_exploratory(seeds: Sequence[int], looks: Sequence[Sequence[int]]) -> bool:
-    """Whether a table was looked at too often for its error rate to hold (rule 9).
+def is_exploratory(
+    seeds: Sequence[int], looks: Sequence[Sequence[int]], *, planned: Sequence[int] = ()
+) -> bool:
+    """Whether a table was looked at too often for its error rate to hold (rules 9 and 21).
 
-    One extension of the seeds keeps the error rate; testing after every added seed does not.
+    Without planned looks, one extension of the seeds keeps the error rate; testing after every
+    added seed does not.
 
     Args:
         seeds: Seeds of the table.
         looks: Seeds of all looks in order, with or without this one. Looks at the same seeds, and
             at too few seeds for a verdict, do not count.
+        planned: Numbers of seeds of the planned looks; fewer than two plan none.
 
     >>> is_exploratory([0, 1, 2, 3, 4], looks=[[0, 1, 2]])
     False
     >>> is_exploratory([0, 1, 2, 3, 4], looks=[[0, 1, 2], [0, 1, 2, 3]])
     True
+    >>> is_exploratory([0, 1, 2, 3, 4], looks=[[0, 1, 2], [0, 1, 2, 3]], planned=[3, 4, 5])
+    False
     """
     this = frozenset(seeds)
     if len(this) < FEWEST_SEEDS:
         return False
     counted = dict.fromkeys(frozenset(look) for look in looks if len(set(look)) >= FEWEST_SEEDS)
+    if len(planned) > 1:
+        agreed = [frozenset(range(n)) for n in planned]
+        return this != agreed[-1] or any(look not in agreed for look in counted)
     earlier = list(takewhile(lambda look: look != this, counted))
     return len(earlier) > 1 or any(not look < this for look in earlier)
 
 
 def _choose_word(difference: Difference, *, is_within: bool) -> Word:
-    if difference.p_corrected < SIGNIFICANCE:
+    if difference.p_corrected < difference.level:
         return "better" if difference.mean < 0 else "worse"
     return "equivalent" if is_within else "undecided"
 

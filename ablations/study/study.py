@@ -142,6 +142,15 @@ class Definition:
     dataset: StudiedDataset
     """Dataset that the variants are trained on."""
 
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds of the planned looks; empty if there is only one, at all seeds."""
+
+    @property
+    def planned_looks(self) -> tuple[int, ...]:
+        """The looks, or the only one if none are planned or the seeds were replaced."""
+        planned = self.looks and self.seeds == tuple(range(self.looks[-1]))
+        return self.looks if planned else (len(self.seeds),)
+
     @property
     def procedure(self) -> int:
         """How the code trained the trials, see `ablations.plans.PROCEDURE`."""
@@ -301,6 +310,7 @@ def build_definition(
         seeds=plan.recipe.seeds,
         body=plan.recipe.body,
         dataset=_describe_dataset(plan),
+        looks=plan.recipe.looks,
     )
 
 

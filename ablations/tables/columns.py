@@ -327,5 +327,14 @@ COLUMNS: tuple[Column, ...] = (
         compact="verdict",
         abbreviations={", within the margin": "*"},
     ),
+    Column(
+        key="decided_at",
+        value=lambda row: row.comparison.path.decided_at.get(row.name, NAN),
+        group="{recipe}",
+        heading="decided at n",
+        compact="at n",
+        format="{:.0f}",
+        is_present=lambda rows: len(rows[0].comparison.path.question.looks) > 1,
+    ),
 )
 """All columns in order, except the names and settings of the rows."""

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from ablations.statistics import (
     Difference,
     Disagreement,
+    Path,
+    Question,
+    Sample,
     SeedsNeeded,
     Verdict,
     compare_two_networks,
-    compare_with_baseline,
-    decide,
     estimate_image_error,
+    follow_looks,
+    is_exploratory,
+    select_seeds,
 )
 from ablations.study import StudiedTrial, Study
 
@@ -34,29 +38,21 @@ Outcomes = Mapping[int, NDArray[np.bool_]]
 class Comparison:
     """Statistics of a study's variants; mappings leave out variants without results."""
 
-    baseline: str
-    """The variant that the others are compared with."""
+    path: Path
+    """The looks at the table, with differences, verdicts and claims."""
 
-    margin: float
-    """Points of error below which a difference does not matter."""
-
-    family: int
-    """Number of rows that the experiment declares, without the baseline."""
+    exploratory: bool
+    """Whether the table was looked at more often than planned."""
 
     errors: pd.DataFrame
-    """Top-1 errors (%), one row per seed and one column per variant."""
+    """Top-1 errors (%), one row per seed and one column per variant; those of a decided row are of
+    the seeds that decided it."""
 
     further: Mapping[Further, pd.DataFrame]
     """Other errors, in the same form."""
 
     broken: frozenset[str]
     """Variants with a failed or diverged seed."""
-
-    differences: Mapping[str, Difference]
-    """Differences from the baseline."""
-
-    verdicts: Mapping[str, Verdict]
-    """Verdicts on variants with more than one seed."""
 
     image_errors: Mapping[str, float]
     """Standard errors of the differences over test images, in points."""
@@ -68,6 +64,31 @@ class Comparison:
     """Number of test images; 0 if no outcomes are known."""
 
     @property
+    def baseline(self) -> str:
+        """The variant that the others are compared with."""
+        return self.path.question.baseline
+
+    @property
+    def margin(self) -> float:
+        """Points of error below which a difference does not matter."""
+        return self.path.question.margin
+
+    @property
+    def family(self) -> int:
+        """Number of rows that the experiment declares, without the baseline."""
+        return self.path.question.family
+
+    @property
+    def differences(self) -> Mapping[str, Difference]:
+        """Differences from the baseline."""
+        return self.path.differences
+
+    @property
+    def verdicts(self) -> Mapping[str, Verdict]:
+        """Verdicts on variants with more than one seed."""
+        return self.path.verdicts
+
+    @property
     def seeds_needed(self) -> dict[str, SeedsNeeded]:
         """Numbers of seeds that would decide the undecided variants."""
         verdicts = self.verdicts.items()
@@ -75,33 +96,23 @@ class Comparison:
 
 
 def compare_variants(study: Study) -> Comparison:
-    """Compares the variants of a study with its baseline."""
-    baseline, margin = study.definition.baseline, study.definition.margin
-    errors = tabulate(study, "top1_error")
-    family = len(study.definition.rows) - 1
-    broken = frozenset(trial.variant for trial in study.trials if _is_broken(trial))
-    differences = compare_with_baseline(errors, baseline, family=family)
-    judged = {
-        name: decide(
-            difference,
-            margin=margin,
-            family=family,
-            is_row_broken=name in broken,
-            is_baseline_broken=baseline in broken,
-        )
-        for name, difference in differences.items()
-    }
-    outcomes = _collect_outcomes(study)
+    """Compares the variants of a study with its baseline, look after look."""
+    definition = study.definition
+    exploratory = is_exploratory(
+        definition.seeds, study.looks, planned=definition.planned_looks if definition.looks else ()
+    )
+    sample = build_sample(study)
+    path = follow_looks(build_question(study, exploratory=exploratory), sample)
+    shown = sample.select(path.shown_seeds)
+    differences, baseline = path.differences, definition.baseline
+    outcomes = _collect_outcomes(study, path.shown_seeds)
     pairs = {name: _pair(outcomes, name, baseline) for name in differences}
     return Comparison(
-        baseline=baseline,
-        margin=margin,
-        family=family,
-        errors=errors,
-        further={m: tabulate(study, m) for m in get_args(Further)},
-        broken=broken,
-        differences=differences,
-        verdicts={name: verdict for name, verdict in judged.items() if verdict is not None},
+        path=path,
+        exploratory=exploratory,
+        errors=shown.errors.dropna(axis="columns", how="all"),
+        further={m: _tabulate_shown(study, m, path) for m in get_args(Further)},
+        broken=sample.select(path.seeds).list_broken(),
         image_errors={
             name: estimate_image_error(*pair, np.random.default_rng(BOOTSTRAP_SEED))
             for name, pair in pairs.items()
@@ -115,6 +126,36 @@ def compare_variants(study: Study) -> Comparison:
     )
 
 
+def build_question(study: Study, *, exploratory: bool = False) -> Question:
+    """What the table of a study asks."""
+    definition = study.definition
+    mark = ", exploratory" if exploratory else ""
+    return Question(
+        looks=definition.planned_looks,
+        baseline=definition.baseline,
+        variants=tuple(row.name for row in definition.rows),
+        margin=definition.margin,
+        claims=definition.claims,
+        scope=f"{definition.recipe_name}{mark}: {definition.dataset.name}, {definition.body}",
+        skipped=frozenset(trial.variant for trial in study.trials if trial.state == "skipped"),
+    )
+
+
+def build_sample(study: Study) -> Sample:
+    """What is known of a study's trials; one that the study lacks may still be run."""
+    names = [row.name for row in study.definition.rows]
+    seeds = list(study.definition.seeds)
+    broken = pd.DataFrame(data=False, index=seeds, columns=names)
+    pending = pd.DataFrame(data=True, index=seeds, columns=names)
+    for trial in study.trials:
+        broken.loc[trial.seed, trial.variant] = _is_broken(trial)
+        if trial.state == "skipped":
+            pending[trial.variant] = False
+        elif trial.state != "to run":
+            pending.loc[trial.seed, trial.variant] = False
+    return Sample(errors=tabulate(study, "top1_error"), broken=broken, pending=pending)
+
+
 def tabulate(study: Study, measure: Literal["top1_error"] | Further) -> pd.DataFrame:
     """Tabulates errors (%), one row per seed and one column per variant, NaN where unknown.
 
@@ -124,16 +165,24 @@ def tabulate(study: Study, measure: Literal["top1_error"] | Further) -> pd.DataF
     cells: dict[str, dict[int, float | None]] = {name: {} for name in names}
     for trial, record in study.list_finished():
         cells[trial.variant][trial.seed] = getattr(record.last, measure)
-    frame = pd.DataFrame(cells, index=list(study.definition.seeds), columns=names, dtype=float)
-    return frame.dropna(axis="columns", how="all")
+    return pd.DataFrame(cells, index=list(study.definition.seeds), columns=names, dtype=float)
 
 
-def _collect_outcomes(study: Study) -> Mapping[str, Outcomes]:
+def _tabulate_shown(study: Study, measure: Further, path: Path) -> pd.DataFrame:
+    """The errors of the seeds that the table shows; variants without any are left out."""
+    shown = select_seeds(tabulate(study, measure), path.shown_seeds, otherwise=np.nan)
+    return shown.dropna(axis="columns", how="all")
+
+
+def _collect_outcomes(study: Study, seeds: Mapping[str, int]) -> Mapping[str, Outcomes]:
+    """Outcomes of the first seeds of each variant."""
+    counted = {name: study.definition.seeds[:number] for name, number in seeds.items()}
     outcomes: dict[str, dict[int, NDArray[np.bool_]]] = {
         row.name: {} for row in study.definition.rows
     }
     for trial, record in study.list_finished():
-        outcomes[trial.variant][trial.seed] = np.frombuffer(record.last.correct or b"", bool)
+        if trial.seed in counted[trial.variant]:
+            outcomes[trial.variant][trial.seed] = np.frombuffer(record.last.correct or b"", bool)
     return outcomes
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from ablations.complexity.counts import FREE
-from ablations.config import PaperRow
+from ablations.config import FEWEST_SEEDS, PaperRow
 from ablations.plans import PROCEDURE
 from ablations.speed import compute_agreement, describe_agreement
-from ablations.statistics import CORRECTION, FEWEST_SEEDS, SeedsNeeded
+from ablations.statistics import CORRECTION, SIGNIFICANCE, SeedsNeeded
 from ablations.study import Source, Study
 from ablations.tables.columns import COLUMNS
 from ablations.tables.comparison import Comparison
@@ -24,13 +24,14 @@ METHOD = "docs/statistics.md"
 """Page that explains the method."""
 
 
-def collect_notes(study: Study, comparison: Comparison, *, is_exploratory: bool) -> list[str]:
+def collect_notes(study: Study, comparison: Comparison) -> list[str]:
     """Collects all notes in order."""
     definition = study.definition
     notes = [
-        *_describe_run(study, is_exploratory=is_exploratory),
+        *_describe_run(study, is_exploratory=comparison.exploratory),
         *_describe_procedure(study),
         *_explain_statistics(comparison),
+        *_explain_looks(comparison),
         *_list_seeds_needed(comparison),
         *_explain_images(comparison),
         "Multiply-adds follow the papers' convention: convolutions, fully connected layers and the "
@@ -55,16 +56,19 @@ def _describe_procedure(study: Study) -> Iterator[str]:
         )
 
 
-def collect_brief_notes(study: Study, comparison: Comparison, *, is_exploratory: bool) -> list[str]:
+def collect_brief_notes(study: Study, comparison: Comparison) -> list[str]:
     """Collects the notes of the compact form: the run, the meaning of ±, and seeds needed."""
-    notes = list(_describe_run(study, is_exploratory=is_exploratory))
+    notes = list(_describe_run(study, is_exploratory=comparison.exploratory))
     counts = comparison.errors.count()
     if len(counts) and counts.max() == 1:
         notes.append("One seed gives no interval and no verdict.")
     elif len(counts):
         least, most = int(counts.min()), int(counts.max())
         seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
-        notes.append(f"± is a 95 % interval for retraining on this test set, over {seeds}.")
+        is_planned = len(comparison.path.question.looks) > 1
+        interval = "an interval" if is_planned else "a 95 % interval"
+        notes.append(f"± is {interval} for retraining on this test set, over {seeds}.")
+        notes += [_name_look(comparison)] if is_planned else []
     if any(verdict.within_margin for verdict in comparison.verdicts.values()):
         notes.append(f"* within the margin of ±{comparison.margin:g} points.")
     if needed := list(comparison.seeds_needed.values()):
@@ -95,21 +99,23 @@ def _describe_run(study: Study, *, is_exploratory: bool) -> Iterator[str]:
         yield f"Narrowed or altered: {'; '.join(study.changes)}."
     if is_exploratory:
         yield (
-            "Exploratory: the seeds were extended more than once after someone had looked at the "
-            "table, or replaced, so more than 5 % of its verdicts may be false."
+            "Exploratory: someone had looked at the table with other seeds than planned, so more "
+            "than 5 % of its verdicts may be false."
         )
 
 
 def _explain_statistics(comparison: Comparison) -> Iterator[str]:
+    level = comparison.path.question.level
     yield (
         "Error: top-1 error after the last epoch in percent, mean over n seeds ± its 95 % "
-        f"t-interval. Difference: from {comparison.baseline} in points, paired by seed, ± the 95 % "
-        "interval of that row with a guarded variance, not corrected over the table. Intervals "
-        "describe retraining on this test set; the intervals of two rows may overlap even if their "
-        "difference is clear."
+        f"t-interval. Difference: from {comparison.baseline} in points, paired by seed, ± the "
+        f"{_format_share(1 - level)} interval of that row with a guarded variance, not corrected "
+        "over the table. Intervals describe retraining on this test set; the intervals of two rows "
+        "may overlap even if their difference is clear."
     )
     yield (
-        f"Verdict: better or worse at 5 % after {CORRECTION.name}'s correction over "
+        f"Verdict: better or worse at {_format_share(level)} after {CORRECTION.name}'s correction "
+        "over "
         f"{comparison.family} {'row' if comparison.family == 1 else 'rows'}; otherwise equivalent "
         f"if the row's interval lies within the margin of ±{comparison.margin:g} points; otherwise "
         f"undecided, as is every row with fewer than {FEWEST_SEEDS} seeds. Method: {METHOD}."
@@ -117,6 +123,35 @@ def _explain_statistics(comparison: Comparison) -> Iterator[str]:
     for name, verdict in comparison.verdicts.items():
         if verdict.reason:
             yield f"Undecided: {name}: {verdict.reason}."
+
+
+def _explain_looks(comparison: Comparison) -> Iterator[str]:
+    """Which looks were planned, which was the last, and what that does to errors and intervals."""
+    looks = comparison.path.question.looks
+    if len(looks) > 1:
+        yield (
+            f"{_name_look(comparison)} Every look tests at "
+            f"{_format_share(comparison.path.question.level)}, so that all looks together keep "
+            f"{_format_share(SIGNIFICANCE)}; intervals of differences hold at all looks together. "
+            "A decided row keeps the numbers of the look that decided it and gets no further "
+            "seeds, except for claims; the difference of a row that was decided early overstates "
+            "the true one on average."
+        )
+
+
+def _name_look(comparison: Comparison) -> str:
+    looks = comparison.path.question.looks
+    place = looks.index(comparison.path.n) + 1
+    return f"Look {place} of {len(looks)}, planned at n = {', '.join(map(str, looks))}."
+
+
+def _format_share(share: float) -> str:
+    """Formats a level.
+
+    >>> _format_share(0.05), _format_share(1 - 0.0146)
+    ('5 %', '98.54 %')
+    """
+    return f"{100 * share:.4g} %"
 
 
 def _list_seeds_needed(comparison: Comparison) -> Iterator[str]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from ablations.statistics import Judgement, SeedsNeeded, is_exploratory, judge_claims
+from ablations.statistics import Judgement, Path, SeedsNeeded
 from ablations.study import Study
 from ablations.tables.columns import Column, Row, list_columns
-from ablations.tables.comparison import Comparison, compare_variants
+from ablations.tables.comparison import compare_variants
 from ablations.tables.notes import collect_brief_notes, collect_notes
 
 
@@ -35,6 +35,9 @@ class Table:
 
     claims: tuple[Judgement, ...]
     """Verdicts on the experiment's claims."""
+
+    path: Path
+    """The looks at the table, and what the next one needs."""
 
     notes: tuple[str, ...]
     """Everything that is printed below the table: trials, method, sources."""
@@ -72,8 +75,7 @@ def build_table(study: Study) -> Table:
     """Compares the variants of a study; rows that were not selected are left out."""
     definition = study.definition
     comparison = compare_variants(study)
-    exploratory = is_exploratory(definition.seeds, study.looks)
-    mark = ", exploratory" if exploratory else ""
+    mark = ", exploratory" if comparison.exploratory else ""
     selected = study.shown.union(definition.only_printed)
     rows = [
         Row(name=name, study=study, comparison=comparison)
@@ -87,9 +89,10 @@ def build_table(study: Study) -> Table:
         baseline=definition.baseline,
         columns=columns,
         rows=_build_frame(rows, columns),
-        claims=_judge_claims(study, comparison, mark=mark),
-        notes=tuple(collect_notes(study, comparison, is_exploratory=exploratory)),
-        brief_notes=tuple(collect_brief_notes(study, comparison, is_exploratory=exploratory)),
+        claims=comparison.path.claims,
+        path=comparison.path,
+        notes=tuple(collect_notes(study, comparison)),
+        brief_notes=tuple(collect_brief_notes(study, comparison)),
         texts={
             (column.key, row.name): text
             for column in columns
@@ -108,17 +111,3 @@ def _build_frame(rows: Sequence[Row], columns: Sequence[Column]) -> pd.DataFrame
         for column in columns
     }
     return pd.DataFrame(values).set_index("variant")
-
-
-def _judge_claims(study: Study, comparison: Comparison, *, mark: str) -> tuple[Judgement, ...]:
-    definition = study.definition
-    dataset = definition.dataset.name
-    return judge_claims(
-        definition.claims,
-        comparison.errors,
-        baseline=definition.baseline,
-        margin=definition.margin,
-        broken=comparison.broken,
-        variants=[row.name for row in definition.rows],
-        scope=f"{definition.recipe_name}{mark}: {dataset}, {definition.body}",
-    )
