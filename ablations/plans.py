@@ -106,6 +106,10 @@ class Plan:
 
     trials: tuple[PlannedTrial, ...]
     """All trials that were asked for."""
+
+    trained_as: str = ""
+    """Name of the recipe with the changes that its trials depend on: not those of looks."""
+
     changes: tuple[str, ...] = ()
     """How the run was narrowed or altered on the command line; empty for the declared one."""
 

@@ -86,6 +86,17 @@ Seeds = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="Seeds, such as 0,2 or 0-4 (default: the recipe's)."),
 ]
+Looks = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="Plan other looks, such as 5,10,20 (default: the recipe's)."),
+]
+UntilDecided = Annotated[
+    bool,
+    typer.Option(
+        "--until-decided",
+        help="Take look after look: train seeds for what is undecided until nothing is.",
+    ),
+]
 Only = Annotated[
     list[str] | None,
     typer.Option(
@@ -130,17 +141,24 @@ def make_selection(
     seeds: str | None,
     only: list[str] | None,
     exclude: list[str] | None,
+    *,
+    looks: str | None = None,
+    until_decided: bool = False,
 ) -> "Selection":
     """What the options ask for.
 
     Raises:
-        InputError: If a text is not a setting, or not a list of seeds.
+        InputError: If a text is not a setting, or not a list of seeds or looks.
     """
     from ablations.reconcile.plans import Selection
 
+    if looks is not None and seeds is not None:
+        raise InputError("--looks and --seeds exclude each other, got both. Pass one of them.")
+    planned = {} if looks is None else {"looks": f"[{looks}]"}
     return Selection(
         recipe_name=recipe,
-        settings=_parse_settings(settings or []),
+        settings={**_parse_settings(settings or []), **planned},
+        until_decided=until_decided,
         seeds=None if seeds is None else parse_seeds(seeds),
         only=tuple(only or ()),
         exclude=tuple(exclude or ()),

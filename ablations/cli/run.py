@@ -24,6 +24,7 @@ from ablations.cli.options import (
     ConfigPath,
     DataDir,
     Exclude,
+    Looks,
     MaxHours,
     Names,
     Only,
@@ -33,6 +34,7 @@ from ablations.cli.options import (
     Seeds,
     Settings,
     TrackingUri,
+    UntilDecided,
     find_uri,
     load_config,
     make_selection,
@@ -52,6 +54,8 @@ def run(
     recipe: RecipeName = "quick",
     settings: Settings = None,
     seeds: Seeds = None,
+    looks: Looks = None,
+    until_decided: UntilDecided = False,
     only: Only = None,
     exclude: Exclude = None,
     backend: Annotated[
@@ -92,7 +96,9 @@ def run(
     from ablations.workspace import Workspace
 
     experiments = load_config(config)
-    selection = make_selection(recipe, settings, seeds, only, exclude)
+    selection = make_selection(
+        recipe, settings, seeds, only, exclude, looks=looks, until_decided=until_decided
+    )
     chosen = RunSettings(
         workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),
         backend=Backend(
@@ -119,6 +125,7 @@ def run(
         selection,
         settings=chosen,
         show=partial(show_progress, console=stderr),
+        on_look=lambda looked: None if as_json else _print_look(looked),
     )
     _print_outcomes(outcomes, wide=wide, notes=notes, as_json=as_json)
     if failed := sum(outcome.study.count()["failed"] for outcome in outcomes):
@@ -142,6 +149,27 @@ def _print_outcomes(
             _print_table(outcome.comparison, wide=wide, notes=notes)
             for line in _suggest_next(outcome):
                 print_line(line)
+
+
+def _print_look(outcomes: "Sequence[Outcome]") -> None:
+    """The rows of each table at one of several looks, and what is open."""
+    for outcome in outcomes:
+        table = outcome.comparison
+        print_heading(table.title, f": look at n = {table.path.n}")
+        stdout.print(_fill_compact(table))
+        if table.path.needed:
+            print_line(f"{_describe_open(table)}; training continues.")
+
+
+def _describe_open(table: "Table") -> str:
+    """How many rows and claims are undecided."""
+    rows, claims = len(table.path.open_rows), len(table.path.open_claims)
+    parts = [
+        f"{number} {word}{'s' if number > 1 else ''}"
+        for number, word in ((rows, "row"), (claims, "claim"))
+        if number
+    ]
+    return f"{' and '.join(parts)} {'is' if rows + claims == 1 else 'are'} undecided"
 
 
 def _print_table(table: "Table", *, wide: bool, notes: bool) -> None:
@@ -189,9 +217,12 @@ def _fill(table: "Table", keys: list[str]) -> "RichTable":
 
 
 def _suggest_next(outcome: "Outcome") -> list[str]:
-    """What to do next, with its price: seeds for undecided rows, and the link of the runs."""
+    """What to do next, with its price: seeds for what is undecided, and the link of the runs."""
     lines = []
-    if outcome.comparison.seeds_needed and not outcome.study.changes:
+    is_declared = not outcome.study.changes
+    if is_declared and outcome.comparison.path.needed:
+        lines.append(_suggest_looks(outcome))
+    elif is_declared and outcome.comparison.seeds_needed:
         lines.append(_suggest_seeds(outcome))
     if outcome.view:
         start = "`ablations ui`, then " if "://127.0.0.1:" in outcome.view else ""
@@ -199,9 +230,21 @@ def _suggest_next(outcome: "Outcome") -> list[str]:
     return lines
 
 
+def _suggest_looks(outcome: "Outcome") -> str:
+    """How to decide what is undecided, and what that takes: the next look at least, or all."""
+    from ablations.reconcile.looks import count_further
+
+    path = outcome.comparison.path
+    fewest, most = count_further(path)
+    return (
+        f"{_describe_open(outcome.comparison)}: `{_name_command(outcome)} --until-decided` adds up "
+        f"to {path.question.looks[-1] - path.n} seeds to them, {_price(outcome, fewest)} to "
+        f"{_price(outcome, most)} of one core or GPU."
+    )
+
+
 def _suggest_seeds(outcome: "Outcome") -> str:
     """How many more seeds the undecided rows need, and what those would take."""
-    from ablations.formatting import format_duration
     from ablations.statistics import MOST_SEEDS
 
     definition = outcome.study.definition
@@ -210,11 +253,24 @@ def _suggest_seeds(outcome: "Outcome") -> str:
     if any(number is None for number in needed):
         return f"{rows}; some would need more than {MOST_SEEDS} seeds."
     seeds = max(number for number in needed if number is not None)
+    if seeds <= len(definition.seeds):
+        return f"{rows} after all looks."
     trials = (seeds - len(definition.seeds)) * len(definition.rows)
-    seconds = [record.seconds for _, record in outcome.study.list_finished()]
-    options = "" if definition.recipe_name == "quick" else f" --recipe {definition.recipe_name}"
     return (
-        f"{rows}: `run-ablation {definition.experiment}{options} --seeds 0-{seeds - 1}` adds "
-        f"{trials} trials, {format_duration(trials * sum(seconds) / len(seconds))} of one core or "
-        "GPU."
+        f"{rows}: `{_name_command(outcome)} --seeds 0-{seeds - 1}` adds {trials} trials, "
+        f"{_price(outcome, trials)} of one core or GPU."
     )
+
+
+def _name_command(outcome: "Outcome") -> str:
+    definition = outcome.study.definition
+    options = "" if definition.recipe_name == "quick" else f" --recipe {definition.recipe_name}"
+    return f"run-ablation {definition.experiment}{options}"
+
+
+def _price(outcome: "Outcome", trials: int) -> str:
+    """Time that a number of trials takes, at the mean of the finished ones."""
+    from ablations.formatting import format_duration
+
+    seconds = [record.seconds for _, record in outcome.study.list_finished()]
+    return format_duration(trials * sum(seconds) / max(1, len(seconds)))

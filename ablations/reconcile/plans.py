@@ -36,6 +36,9 @@ class Selection:
     exclude: tuple[str, ...] = ()
     """Patterns of the variants to leave out."""
 
+    until_decided: bool = False
+    """Whether to ask for look after look until every row and claim is decided."""
+
     @property
     def changes(self) -> tuple[str, ...]:
         """How it narrows or alters the declared experiment, as command-line options."""
@@ -83,7 +86,7 @@ def draw_plan(
     Raises:
         InputError: If a name or a setting is wrong, or a variant cannot be built.
     """
-    recipe, recipe_name = _choose_recipe(config, selection)
+    recipe = _choose_recipe(config, selection)
     dataset = _choose_dataset(DATASETS[recipe.dataset], data_dir, known)
     matrix = build_matrix(config, experiment, body_name=recipe.body, dataset=dataset)
     skipped = _choose_skipped(matrix.variants, selection)
@@ -98,7 +101,8 @@ def draw_plan(
     )
     return Plan(
         experiment=experiment,
-        recipe_name=recipe_name,
+        recipe_name=_name_recipe(selection, selection.settings),
+        trained_as=_name_recipe(selection, selection.settings.keys() - {"looks"}),
         recipe=recipe,
         matrix=matrix,
         trials=trials,
@@ -119,6 +123,20 @@ def mark_plan(plan: Plan, findings: Findings) -> Plan:
         )
         for trial in plan.trials
     )
+    return replace(plan, trials=trials)
+
+
+def limit_plan(plan: Plan, seeds: Mapping[str, int]) -> Plan:
+    """The plan with the first seeds of each variant."""
+    order = {seed: place for place, seed in enumerate(plan.recipe.seeds)}
+    trials = tuple(t for t in plan.trials if order[t.spec.seed] < seeds[t.variant.name])
+    return replace(plan, trials=trials)
+
+
+def list_begun(plan: Plan) -> Plan:
+    """The plan with the trials of the first look, and those of later looks that have ended."""
+    first = set(plan.recipe.seeds[: plan.recipe.planned_looks[0]])
+    trials = tuple(t for t in plan.trials if t.spec.seed in first or t.state != "to run")
     return replace(plan, trials=trials)
 
 
@@ -178,6 +196,8 @@ def list_marked_plans(
 ) -> list[Plan]:
     """The plans of experiments on recipes, with what the ledger knows of their trials.
 
+    Trials of later looks are listed if they have ended.
+
     Args:
         config: The content of experiments.yaml.
         workspace: Where everything is.
@@ -192,20 +212,25 @@ def list_marked_plans(
     targets = list_targets(config, workspace, names=names, recipe=recipe)
     plans = [plan for _, plan in iterate_plans(config, targets, data_dir=workspace.data_dir)]
     findings = ledger.examine(list_keys(plans), deep=deep)
-    return [mark_plan(plan, findings) for plan in plans]
+    return [list_begun(mark_plan(plan, findings)) for plan in plans]
 
 
-def _choose_recipe(config: Config, selection: Selection) -> tuple[Recipe, str]:
-    """The recipe with what was changed in it, and its name with the changes."""
+def _choose_recipe(config: Config, selection: Selection) -> Recipe:
+    """The recipe with what was changed in it."""
     recipe = alter_recipe(config.recipe(selection.recipe_name), selection.settings)
     if recipe.body not in {*config.bodies, PAPER_BODY}:
         raise InputError(
             f"--set body: must be one of {', '.join(sorted(config.bodies))}, got {recipe.body!r}"
         )
-    altered = " ".join(f"{key}={value}" for key, value in sorted(selection.settings.items()))
     if selection.seeds is not None:
         recipe = recipe.model_copy(update={"seeds": selection.seeds})
-    return recipe, f"{selection.recipe_name} {altered}".strip()
+    return recipe
+
+
+def _name_recipe(selection: Selection, keys: Iterable[str]) -> str:
+    """Name of the recipe with the changes to these fields."""
+    altered = (f"{key}={selection.settings[key]}" for key in sorted(keys))
+    return " ".join([selection.recipe_name, *altered])
 
 
 def _choose_dataset(dataset: Dataset, data_dir: Path, known: StudiedDataset | None) -> Dataset:

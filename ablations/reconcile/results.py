@@ -16,6 +16,7 @@ from ablations.reconcile.plans import (
     Target,
     draw_plan,
     iterate_plans,
+    list_begun,
     list_keys,
     list_targets,
     mark_plan,
@@ -166,7 +167,7 @@ def _regenerate(
         plan,
         findings,
         scales=find_scales(config, plan, workspace, earlier=earlier),
-        looks=ledger.list_looks(target.experiment, target.recipe_name),
+        looks=map(tuple, ledger.list_looks(target.experiment, target.recipe_name)),
         earlier=earlier,
         benchmark=recall_benchmark(plan, workspace, earlier),
     )
@@ -196,8 +197,7 @@ def _has_finished(plan: Plan, findings: Findings) -> bool:
 
 
 def _is_complete(plan: Plan) -> bool:
-    count = plan.count()
-    return count["to run"] + count["failed"] == 0
+    return not list_begun(plan).to_run
 
 
 def _list_entries(
@@ -245,8 +245,9 @@ def _check_target(config: Config, target: Target, workspace: Workspace) -> Itera
         f"{', '.join(differing)}; run `ablations report {target.experiment}`"
     )
     keys = {trial.key for trial in earlier.trials}
-    if missing := sum(trial.spec.key not in keys for trial in plan.trials):
+    asked = list_begun(plan).trials  # nothing is known of the trials: those of the first look
+    if missing := sum(trial.spec.key not in keys for trial in asked):
         yield (
-            f"{target.folder}: {missing} of {len(plan.trials)} trials are missing; train them with "
+            f"{target.folder}: {missing} of {len(asked)} trials are missing; train them with "
             f"`run-ablation {target.experiment} --recipe {target.recipe_name}`"
         )

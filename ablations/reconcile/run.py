@@ -5,20 +5,30 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 
 from ablations.backends import Event, Job, Observer, check_gpus, run_job
 from ablations.complexity import Scales
 from ablations.config import Config
 from ablations.errors import InterruptedRunError
+from ablations.estimate import merge_estimates
 from ablations.files import check_writable, write_changed
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan, PlannedTrial
+from ablations.reconcile.looks import count_seeds, record_look
 from ablations.reconcile.outcome import Outcome
-from ablations.reconcile.plans import Selection, find_missing, list_keys, mark_plan
+from ablations.reconcile.plans import Selection, find_missing, limit_plan, list_keys, mark_plan
 from ablations.reconcile.recorder import Recorder, set_aside_damaged
 from ablations.reconcile.results import update_index
 from ablations.reconcile.studies import gather_study, read_earlier, recall_benchmark
-from ablations.reconcile.survey import Settings, count_all, forecast_survey, survey
+from ablations.reconcile.survey import (
+    Settings,
+    Survey,
+    compare_plans,
+    count_all,
+    forecast_survey,
+    survey,
+)
 from ablations.report import render_report
 from ablations.speed import Benchmark, Speed, identify_variants
 from ablations.study import Study
@@ -41,8 +51,11 @@ def run_experiments(
     *,
     settings: Settings,
     show: Show = lambda _: nullcontext(lambda _: None),
+    on_look: Callable[[Sequence[Outcome]], None] = lambda _: None,
 ) -> list[Outcome]:
     """Trains what is missing of experiments, then writes and returns what is known of each.
+
+    A run takes one look at each table; until everything is decided if the selection says so.
 
     Args:
         config: The content of experiments.yaml.
@@ -50,6 +63,7 @@ def run_experiments(
         selection: Recipe, changes to it, seeds, variants.
         settings: Where and how.
         show: Shows progress.
+        on_look: Takes the outcomes of every look but the last.
 
     Raises:
         InputError: If what is asked for is not possible; nothing has been written then.
@@ -62,42 +76,131 @@ def run_experiments(
     surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
     if settings.max_hours is not None:
         forecast_survey(config, surveyed, settings)
-    missing = find_missing(surveyed.plans)
-    earlier = [read_earlier(plan, workspace, surveyed.findings) for plan in surveyed.plans]
-    benchmarks = [
-        recall_benchmark(plan, workspace, known)
-        for plan, known in zip(surveyed.plans, earlier, strict=True)
-    ]
-    if missing:
+    run = _Run(config, surveyed.drawn, ledger, settings=settings, findings=surveyed.findings)
+    if missing := find_missing(surveyed.plans):
         _check_machine(missing.values(), settings)
     with ledger.writing(), _sending(settings) as mirror:
-        scales = count_all(config, surveyed.plans, workspace)
-        send = _make_sender(mirror, surveyed.plans, scales, benchmarks)
-        _train(missing, surveyed.findings, ledger, settings=settings, send=send, show=show)
-        findings = ledger.examine(list_keys(surveyed.plans))
-        plans = [mark_plan(plan, findings) for plan in surveyed.plans]
-        studies = [
-            gather_study(
-                config,
-                plan,
-                findings,
-                scales=own,
-                looks=_look(plan, ledger),
-                earlier=known,
-                benchmark=benchmark,
-            )
-            for plan, own, known, benchmark in zip(plans, scales, earlier, benchmarks, strict=True)
-        ]
-        outcomes = [
-            _publish(plan, study, mirror, workspace)
-            for plan, study in zip(plans, studies, strict=True)
-        ]
+        outcomes = run.take_look(surveyed, mirror, show)
+        while selection.until_decided and (following := run.find_next()):
+            on_look(outcomes)
+            outcomes = run.take_look(following, mirror, show)
     if any(o.written and o.folder.is_relative_to(workspace.results_dir) for o in outcomes):
         update_index(config, workspace, outcomes)
     return [
         replace(outcome, view=mirror.find_view(plan.experiment, plan.recipe_name))
-        for plan, outcome in zip(plans, outcomes, strict=True)
+        for plan, outcome in zip(surveyed.drawn, outcomes, strict=True)
     ]
+
+
+class _Run:
+    """One run of some plans, look by look.
+
+    Args:
+        config: The content of experiments.yaml.
+        drawn: The plans with the trials of all looks.
+        ledger: Where the records are.
+        settings: Where and how.
+        findings: What the ledger knew before the run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        drawn: Sequence[Plan],
+        ledger: Ledger,
+        *,
+        settings: Settings,
+        findings: Findings,
+    ) -> None:
+        workspace = settings.workspace
+        self._config = config
+        self._drawn = drawn
+        self._ledger = ledger
+        self._settings = settings
+        self._earlier = [read_earlier(plan, workspace, findings) for plan in drawn]
+        self._benchmarks = [
+            recall_benchmark(plan, workspace, known)
+            for plan, known in zip(drawn, self._earlier, strict=True)
+        ]
+        self._attempted: set[str] = set()
+        self._hours = 0.0
+
+    @cached_property
+    def _scales(self) -> list[Mapping[str, Scales]]:
+        """Complexities by variant, one mapping per plan."""
+        return count_all(self._config, self._drawn, self._settings.workspace)
+
+    def take_look(self, surveyed: Survey, mirror: Mirror, show: Show) -> list[Outcome]:
+        """Trains what a look asks for, then publishes the tables."""
+        missing = self._find_missing(surveyed)
+        send = _make_sender(mirror, surveyed.plans, self._scales, self._benchmarks)
+        _train(
+            missing, surveyed.findings, self._ledger, settings=self._settings, send=send, show=show
+        )
+        self._attempted |= missing.keys()
+        findings = self._ledger.examine(list_keys(self._drawn))
+        trained = (findings.records[key] for key in missing if key in findings.records)
+        self._hours += sum(record.seconds for record in trained) / 3600
+        return [
+            self._publish(plan, findings, mirror, scales=scales, earlier=known, benchmark=speeds)
+            for plan, scales, known, speeds in zip(
+                self._drawn, self._scales, self._earlier, self._benchmarks, strict=True
+            )
+        ]
+
+    def find_next(self) -> Survey | None:
+        """What the next look asks for; None if all is decided or the hours are used up."""
+        surveyed = compare_plans(
+            self._config,
+            self._drawn,
+            self._ledger,
+            until_decided=True,
+            attempted=self._attempted,
+        )
+        if not self._find_missing(surveyed):
+            return None
+        limit = self._settings.max_hours
+        if limit is not None:
+            forecasts = forecast_survey(
+                self._config, surveyed, replace(self._settings, max_hours=None)
+            )
+            hours = merge_estimates([forecast.estimate for forecast in forecasts]).hours
+            if self._hours + hours > limit:
+                logger.warning(
+                    "stopped before the next look: it would take %.3g core or GPU hours, and %.3g "
+                    "of --max-hours are left.",
+                    hours,
+                    max(0.0, limit - self._hours),
+                )
+                return None
+        return surveyed
+
+    def _find_missing(self, surveyed: Survey) -> dict[str, PlannedTrial]:
+        missing = find_missing(surveyed.plans)
+        return {key: trial for key, trial in missing.items() if key not in self._attempted}
+
+    def _publish(
+        self,
+        plan: Plan,
+        findings: Findings,
+        mirror: Mirror,
+        *,
+        scales: Mapping[str, Scales],
+        earlier: Study | None,
+        benchmark: Benchmark | None,
+    ) -> Outcome:
+        study = gather_study(
+            self._config,
+            mark_plan(plan, findings),
+            findings,
+            scales=scales,
+            looks=(),
+            earlier=earlier,
+            benchmark=benchmark,
+        )
+        study = record_look(study, plan, self._ledger)
+        limited = limit_plan(mark_plan(plan, findings), count_seeds(study))
+        return _publish(limited, study, mirror, self._settings.workspace)
 
 
 def _check_machine(missing: Collection[PlannedTrial], settings: Settings) -> None:
@@ -200,12 +303,6 @@ def _sending(settings: Settings) -> Iterator[Mirror]:
     finally:
         if problem := mirror.close():
             logger.warning("MLflow: %s The ledger is complete; a later run sends it.", problem)
-
-
-def _look(plan: Plan, ledger: Ledger) -> list[list[int]]:
-    """Records that the table is looked at, and returns the seeds of all looks at it."""
-    ledger.add_look(plan.experiment, plan.recipe_name, plan.recipe.seeds)
-    return ledger.list_looks(plan.experiment, plan.recipe_name)
 
 
 def _publish(plan: Plan, study: Study, mirror: Mirror, workspace: Workspace) -> Outcome:

@@ -7,6 +7,7 @@ from ablations.complexity import Scales, count_scales
 from ablations.config import Config, read_paper
 from ablations.ledger import Findings
 from ablations.plans import PROCEDURE, Plan
+from ablations.reconcile.looks import limit_study
 from ablations.reconcile.plans import mark_plan
 from ablations.speed import Benchmark, find_benchmark, read_benchmarks
 from ablations.study import (
@@ -30,11 +31,11 @@ def gather_study(
     earlier: Study | None,
     benchmark: Benchmark | None = None,
 ) -> Study:
-    """Everything known of a plan, from the ledger and from earlier results.
+    """Everything known of a plan at its last look, from the ledger and from earlier results.
 
     Args:
         config: The content of experiments.yaml.
-        plan: What was asked for.
+        plan: What was asked for, with the trials of all looks.
         findings: What the ledger knows; it takes precedence over earlier results.
         scales: Complexities by variant.
         looks: Seeds of all looks at the table in the ledger, in order.
@@ -43,7 +44,7 @@ def gather_study(
     """
     known = merge_findings(plan, findings, earlier)
     earlier_looks = earlier.looks if earlier else ()
-    return build_study(
+    study = build_study(
         config.experiment(plan.experiment),
         _recall_failures(mark_plan(plan, known), earlier),
         known.records,
@@ -52,6 +53,7 @@ def gather_study(
         looks=tuple(dict.fromkeys([*earlier_looks, *map(tuple, looks)])),
         benchmark=benchmark,
     )
+    return limit_study(study)
 
 
 def merge_findings(plan: Plan, findings: Findings, earlier: Study | None) -> Findings:

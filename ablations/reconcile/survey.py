@@ -1,6 +1,6 @@
 """What a run would do: plans compared with the ledger, and an estimate. Nothing is trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -20,7 +20,13 @@ from ablations.estimate import Estimate, check_hours, estimate_plan, merge_estim
 from ablations.formatting import format_duration, format_size
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan
-from ablations.reconcile.plans import Selection, draw_plan, list_keys, mark_plan
+from ablations.reconcile.plans import (
+    Selection,
+    draw_plan,
+    limit_plan,
+    list_keys,
+    mark_plan,
+)
 from ablations.tracking import OFF
 from ablations.workspace import Workspace
 
@@ -52,8 +58,11 @@ class Settings:
 class Survey:
     """Plans of the experiments that were asked for, and what the ledger knew before the run."""
 
+    drawn: tuple[Plan, ...]
+    """One per experiment, with the trials of all looks, each with its state."""
+
     plans: tuple[Plan, ...]
-    """One per experiment, each trial with its state."""
+    """The same with the trials that are asked for: those of one look."""
 
     findings: Findings
     """Records, failures and damaged records of the plans' trials."""
@@ -120,10 +129,60 @@ def survey(
         InputError: If a name or setting is wrong, a variant cannot be built, or exceeds a budget.
     """
     workspace = settings.workspace
-    plans = [draw_plan(config, name, selection, data_dir=workspace.data_dir) for name in names]
-    _check_budgets(config, plans, workspace)
-    findings = ledger.examine(list_keys(plans))
-    return Survey(plans=tuple(mark_plan(plan, findings) for plan in plans), findings=findings)
+    drawn = [draw_plan(config, name, selection, data_dir=workspace.data_dir) for name in names]
+    _check_budgets(config, drawn, workspace)
+    return compare_plans(config, drawn, ledger, until_decided=selection.until_decided)
+
+
+def compare_plans(
+    config: Config,
+    drawn: Sequence[Plan],
+    ledger: Ledger,
+    *,
+    until_decided: bool,
+    attempted: Set[str] = frozenset(),
+) -> Survey:
+    """Compares plans with the ledger, and limits them to the trials of one look.
+
+    Args:
+        config: The content of experiments.yaml.
+        drawn: The plans with the trials of all looks.
+        ledger: What is known of the trials.
+        until_decided: Whether to ask for the next look if the last one has been taken.
+        attempted: Keys of trials that this run has trained; they are not trained again.
+    """
+    findings = ledger.examine(list_keys(drawn))
+    marked = tuple(mark_plan(plan, findings) for plan in drawn)
+    limited = (
+        limit_plan(
+            plan,
+            _find_seeds(config, plan, findings, until_decided=until_decided, attempted=attempted),
+        )
+        for plan in marked
+    )
+    return Survey(drawn=marked, plans=tuple(limited), findings=findings)
+
+
+def _find_seeds(
+    config: Config,
+    plan: Plan,
+    findings: Findings,
+    *,
+    until_decided: bool,
+    attempted: Set[str],
+) -> Mapping[str, int]:
+    """Number of seeds of each variant that are asked for."""
+    looks, seeds = plan.recipe.planned_looks, plan.recipe.seeds
+    first = {variant.name: looks[0] for variant in plan.variants}
+    later = set(seeds[looks[0] :])
+    is_begun = any(t.spec.seed in later and t.state != "to run" for t in plan.trials)
+    waiting = {trial.spec.key for trial in limit_plan(plan, first).to_run}
+    if not later or not (until_decided or is_begun) or waiting - attempted:
+        return first
+    from ablations.reconcile.looks import follow_plan  # loads pandas, which other plans do without
+
+    path = follow_plan(config, plan, findings)
+    return path.needed if until_decided and path.needed else path.seeds
 
 
 def forecast_experiments(

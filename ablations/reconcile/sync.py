@@ -7,7 +7,8 @@ from ablations.config import Config
 from ablations.errors import InputError, MachineError
 from ablations.ledger import Ledger
 from ablations.plans import Plan
-from ablations.reconcile.plans import list_keys, list_marked_plans
+from ablations.reconcile.looks import count_seeds, record_look
+from ablations.reconcile.plans import limit_plan, list_keys, list_marked_plans
 from ablations.reconcile.studies import gather_study, read_earlier, recall_benchmark
 from ablations.report import render_report
 from ablations.tables import build_table
@@ -63,7 +64,6 @@ def _upload(
     config: Config, plan: Plan, ledger: Ledger, workspace: Workspace, mirror: Mirror
 ) -> None:
     """Queues a plan's records and table; whoever opens MLflow looks at the table."""
-    ledger.add_look(plan.experiment, plan.recipe_name, plan.recipe.seeds)
     findings = ledger.examine(list_keys([plan]))
     earlier = read_earlier(plan, workspace, findings)
     study = gather_study(
@@ -71,10 +71,13 @@ def _upload(
         plan,
         findings,
         scales=count_scales(config, plan, cache_file=workspace.complexity_file),
-        looks=ledger.list_looks(plan.experiment, plan.recipe_name),
+        looks=(),
         earlier=earlier,
         benchmark=recall_benchmark(plan, workspace, earlier),
     )
+    study = record_look(study, plan, ledger)
     table = build_table(study)
     folder = workspace.find_results(plan.experiment, recipe_name=plan.recipe_name)
-    mirror.send_study(plan, study, table, render_report(study, table, folder))
+    mirror.send_study(
+        limit_plan(plan, count_seeds(study)), study, table, render_report(study, table, folder)
+    )

@@ -11,6 +11,7 @@ from ablations.study.study import (
     Study,
     build_definition,
     build_study,
+    describe_trials,
 )
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Study",
     "build_definition",
     "build_study",
+    "describe_trials",
     "is_exported",
     "read_export",
     "render_export",

@@ -340,7 +340,7 @@ def build_study(
     return Study(
         definition=definition,
         scales={row.name: scales[row.name] for row in definition.rows},
-        trials=tuple(_describe_trials(plan, definition, records)),
+        trials=tuple(describe_trials(plan, definition, records)),
         looks=tuple(tuple(look) for look in looks),
         changes=plan.changes,
         is_narrowed=plan.is_narrowed,
@@ -393,9 +393,10 @@ def _describe_dataset(plan: Plan) -> StudiedDataset:
     )
 
 
-def _describe_trials(
+def describe_trials(
     plan: Plan, definition: Definition, records: Mapping[str, TrialRecord]
 ) -> Iterator[StudiedTrial]:
+    """Describes the trials of a plan as plain values, with their records."""
     facts = {row.name: row.facts for row in definition.rows}
     for trial in plan.trials:
         spec, name = trial.spec, trial.variant.name
