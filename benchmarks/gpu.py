@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, cross_entropy
 
-from ablations.data.batches import ArraySplit, Augmentation, Data, iterate_train_batches
+from ablations.data.batches import ArraySplit, Data, iterate_train_batches
 from ablations.data.catalogue import DATASETS
 from benchmarks.measurement import Measurement, average, take_best, time_alternately
 from benchmarks.results import format_result, write_suite
@@ -439,7 +439,10 @@ class Trial:
     def __init__(
         self, *, network: str, images: int, precision: str, device: torch.device, seed: int = 0
     ) -> None:
-        from ablations.trial.training import build_optimiser  # late: it needs PyYAML
+        from ablations.trial.training import (  # late: it needs PyYAML
+            build_augmentation,
+            build_optimiser,
+        )
 
         generator = torch.Generator().manual_seed(seed)
         spec = NETWORKS[network]
@@ -450,6 +453,9 @@ class Trial:
         self._optimiser = build_optimiser(self._network, self._recipe)
         self._data = draw_data(images, device)
         self._generator = generator
+        self._augmentation = build_augmentation(
+            self._recipe, generator=generator, distortion=generator
+        )
 
     def train(self) -> float:
         """Trains for one epoch; returns its loss."""
@@ -462,22 +468,16 @@ class Trial:
             self._recipe,
             epoch=0,
             shuffle=self._generator,
-            augmentation=self._generator,
+            augmentation=self._augmentation,
             device=self._device,
         ).loss
 
     def iterate(self) -> None:
         """Iterates over the batches of one epoch."""
-        augmentation = Augmentation(
-            crop=self._recipe.crop,
-            padding=self._recipe.crop_padding,
-            flip=self._recipe.flip,
-            generator=self._generator,
-        )
         for _ in iterate_train_batches(
             self._data,
             batch_size=self._recipe.batch_size,
-            augmentation=augmentation,
+            augmentation=self._augmentation,
             shuffle=self._generator,
             device=self._device,
         ):

@@ -9,6 +9,7 @@ from torch import nn
 
 from sknet.lightweight import MobileNetV2, ShuffleNetV2
 from sknet.resnext import ResNeXt
+from sknet.selective_kernel import ZeroBiasLinear
 from sknet.spec import AnyBody, Body, MobileNetV2Body, NetworkSpec, ShuffleNetV2Body, UserOperator
 
 Network = ResNeXt | ShuffleNetV2 | MobileNetV2
@@ -45,7 +46,7 @@ def build_network(spec: NetworkSpec, *, generator: torch.Generator | None = None
 def initialise(network: nn.Module, *, generator: torch.Generator | None = None) -> None:
     """Draws the weights of all convolutions (He, normal) and linear layers (uniform).
 
-    Biases of convolutions are set to 0.
+    Biases of convolutions and of `ZeroBiasLinear` are set to 0.
 
     Reference:
         He et al., Delving Deep into Rectifiers, ICCV 2015; PyTorch's default for nn.Linear.
@@ -60,5 +61,7 @@ def initialise(network: nn.Module, *, generator: torch.Generator | None = None) 
         elif isinstance(module, nn.Linear):
             bound = 1 / math.sqrt(module.in_features)
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-            if module.bias is not None:
+            if isinstance(module, ZeroBiasLinear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+            elif module.bias is not None:
                 nn.init.uniform_(module.bias, -bound, bound, generator=generator)

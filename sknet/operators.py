@@ -38,6 +38,8 @@ def build_operator(
         attention=operator.attention,
         reduction=operator.reduction,
         min_width=operator.min_width,
+        descriptor=operator.descriptor,
+        score_bias=operator.score_bias,
         stride=stride,
         activation=activation,
     )

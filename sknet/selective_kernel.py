@@ -1,5 +1,6 @@
 """The selective kernel convolution: split, fuse, select; or split and fuse by a plain sum."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,24 @@ from torch import Tensor, nn
 
 from sknet.convolution import Activation, build_convolution
 from sknet.fused import can_fuse, fuse
-from sknet.spec import Attention, Branch, SelectiveKernel
+from sknet.spec import Attention, Branch, Descriptor, SelectiveKernel
 from sknet.spec.operators import check_positive
+
+
+class ZeroBiasLinear(nn.Linear):
+    """A fully connected layer whose bias, if there is one, is initialised to 0 without a draw.
+
+    With or without the bias, the same seed therefore gives a network the same weights.
+
+    Shapes:
+        x: (N, in_features) -> (N, out_features)
+    """
+
+    def reset_parameters(self) -> None:
+        """Initialises the weight as `nn.Linear` does, and the bias to 0."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
 
 class SKConv(nn.Module):
@@ -30,6 +47,9 @@ class SKConv(nn.Module):
         attention: `softmax` to select among branches, `sum` to add them.
         reduction: Ratio r; the descriptor is max(C // r, min_width) wide.
         min_width: Lower bound L of the descriptor's width.
+        descriptor: `normalised` to follow the descriptor's fully connected layer by batch
+            normalisation and ReLU, `linear` to give it a bias instead.
+        score_bias: Whether the layers that score the branches have biases.
         stride: Stride of every branch.
         activation: What follows the batch normalisation of every branch.
 
@@ -48,6 +68,8 @@ class SKConv(nn.Module):
         attention: Attention = "softmax",
         reduction: int = 16,
         min_width: int = 32,
+        descriptor: Descriptor = "normalised",
+        score_bias: bool = False,
         stride: int = 1,
         activation: Activation = "relu",
     ) -> None:
@@ -57,6 +79,8 @@ class SKConv(nn.Module):
             attention=attention,
             reduction=reduction,
             min_width=min_width,
+            descriptor=descriptor,
+            score_bias=score_bias,
         )
         check_positive(stride=stride)
         self.branches = nn.ModuleList(
@@ -75,13 +99,9 @@ class SKConv(nn.Module):
         self.score: nn.Linear | None = None
         if attention == "softmax":
             width = operator.descriptor_width(channels)
-            self.squeeze = nn.Sequential(
-                nn.Linear(channels, width, bias=False),
-                nn.BatchNorm1d(width),
-                nn.ReLU(inplace=True),
-            )
+            self.squeeze = _build_squeeze(channels, width, descriptor)
             # The fully connected layers of all branches in one matrix, branch by branch.
-            self.score = nn.Linear(width, len(self.branches) * channels, bias=False)
+            self.score = ZeroBiasLinear(width, len(self.branches) * channels, bias=score_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         branches: list[Any] = list(self.branches)
@@ -120,6 +140,15 @@ class SKConv(nn.Module):
     def count_rescaling(self, output: Tensor) -> int:
         """Multiplications of Select for `output`: one per element of every branch."""
         return 0 if self.squeeze is None else len(self.branches) * output.numel()
+
+
+def _build_squeeze(channels: int, width: int, descriptor: Descriptor) -> nn.Sequential:
+    """Layers from the pooled features, (N, channels), to the descriptor, (N, width)."""
+    if descriptor == "linear":
+        return nn.Sequential(ZeroBiasLinear(channels, width))
+    return nn.Sequential(
+        nn.Linear(channels, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)
+    )
 
 
 def normalise_scores(scores: Tensor, num_branches: int) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ablations.config import Recipe
+from ablations.config.schema import LATER_FIELDS
 from ablations.matrix import Matrix, Variant
 from ablations.plans import Plan, PlannedTrial, TrialSpec, build_specs, make_key
 
@@ -41,6 +42,26 @@ def test_facts_are_part_of_the_key(spec: TrialSpec, change: dict) -> None:
         value = replace(getattr(spec, part), **value)
 
     assert replace(spec, **{part: value}).key != spec.key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"crop_fill": "mean"},
+        {"crop_scale": 0.25},
+        {"rotation": 10.0},
+        {"pixel_jitter": 20.0},
+    ],
+)
+def test_later_fields_of_a_recipe_count_only_when_they_are_set(
+    spec: TrialSpec, change: dict
+) -> None:
+    """Trials from before these fields existed keep their keys."""
+    changed = replace(spec, recipe=spec.recipe.model_copy(update=change))
+
+    assert spec.recipe.facts.keys().isdisjoint(LATER_FIELDS)
+    assert changed.recipe.facts == {**spec.recipe.facts, **change}
+    assert changed.key != spec.key
 
 
 def test_procedure_is_part_of_the_key(spec: TrialSpec) -> None:

@@ -46,6 +46,13 @@ COLUMNS: Mapping[str, SettingColumn] = {
     "L": SettingColumn(
         heading="L", show=lambda sk: sk.min_width if sk.attention == "softmax" else "-"
     ),
+    "descriptor": SettingColumn(
+        heading="descriptor", show=lambda sk: sk.descriptor if sk.attention == "softmax" else "-"
+    ),
+    "score_bias": SettingColumn(
+        heading="score bias",
+        show=lambda sk: ("yes" if sk.score_bias else "no") if sk.attention == "softmax" else "-",
+    ),
 }
 """Every setting column by its name in experiments.yaml; the first four show the last branch."""
 

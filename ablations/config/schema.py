@@ -18,9 +18,9 @@ from ablations.choices import Match
 from ablations.config.columns import COLUMNS
 from ablations.config.expansion import Expansion, expand
 from ablations.config.variants import Strict, VariantSettings, check_name, wrap_text
-from ablations.data import DATASETS, Crop
+from ablations.data import CROP_SCALE, DATASETS, Crop, CropFill
 
-LATER_FIELDS: tuple[str, ...] = ()
+LATER_FIELDS: tuple[str, ...] = ("crop_fill", "crop_scale", "rotation", "pixel_jitter")
 """Fields of a recipe that were added after results had been published. At their defaults they are
 left out of the identity of a trial, so that earlier trials stay valid."""
 
@@ -307,8 +307,20 @@ class Recipe(Strict):
     crop_padding: NonNegativeInt = 0
     """Pixels of padding for `crop: pad`."""
 
+    crop_fill: CropFill = "black"
+    """Colour of the padding for `crop: pad`; `mean` equals padding after normalisation with 0."""
+
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = CROP_SCALE
+    """Smallest area for `crop: resized` relative to the image."""
+
     flip: bool = False
     """Whether training images are mirrored at random."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Largest angle in degrees by which training images are rotated at random."""
+
+    pixel_jitter: Annotated[float, Field(ge=0, le=255)] = 0.0
+    """Largest random shift of the values of a channel of an image, in grey levels of 0 to 255."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the forward pass: fp32, or bf16 with autocast."""
@@ -368,8 +380,16 @@ class Recipe(Strict):
             raise ValueError(
                 f"warmup_epochs must be at most epochs, got {self.warmup_epochs} of {self.epochs}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
         if (self.crop == "pad") != (self.crop_padding > 0):
             raise ValueError("crop_padding must be given if and only if crop is pad")
+        if self.crop_fill != "black" and self.crop != "pad":
+            raise ValueError(f"crop_fill: {self.crop_fill} needs crop: pad, got {self.crop}")
+        if self.crop_scale != CROP_SCALE and self.crop != "resized":
+            raise ValueError(f"crop_scale needs crop: resized, got {self.crop}")
         crops = DATASETS[self.dataset].crops
         if self.crop not in crops:
             raise ValueError(

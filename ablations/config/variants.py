@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from ablations.errors import suggest
-from sknet.spec import ATTENTIONS, FAMILIES, Attention, Branch
+from sknet.spec import ATTENTIONS, FAMILIES, Attention, Branch, Descriptor
 
 KERNELS: Mapping[str, Branch] = {
     "K3": Branch(kernel=3, dilation=1),
@@ -115,6 +115,12 @@ class Parts(Strict):
 
     min_width: PositiveInt | None = None
     """Lower bound L of the descriptor's width."""
+
+    descriptor: Descriptor | None = None
+    """What computes the descriptor: a layer with normalisation and ReLU, or a linear one."""
+
+    score_bias: bool | None = None
+    """Whether the layers that score the branches have biases."""
 
     block_attention: Annotated[AttentionSettings | None, BeforeValidator(_expand_kind)] = None
     """A kind of attention, none, or a mapping with the settings of a kind."""

@@ -2,14 +2,29 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import affine_grid, grid_sample, pad
 
-from ablations.data.catalogue import Crop, Dataset
+from ablations.data.catalogue import CROP_SCALE, Crop, CropFill, Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distortion:
+    """Random changes of the geometry and colour of training images, after crop and flip."""
+
+    rotation: float
+    """Largest angle of a rotation about the centre, in degrees; corners get the mean colour."""
+
+    pixel_jitter: float
+    """Largest shift of a channel's values, in grey levels of 0 to 255. The values are not clipped
+    to that range."""
+
+    generator: torch.Generator
+    """Source of its random numbers, on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +37,20 @@ class Augmentation:
     padding: int
     """Pixels of padding of the crop `pad`."""
 
+    crop_fill: CropFill = "black"
+    """Colour of the padding of the crop `pad`."""
+
+    crop_scale: float = CROP_SCALE
+    """Smallest area of the crop `resized` relative to the image."""
+
     flip: bool
     """Whether images are mirrored left to right with probability one half."""
 
     generator: torch.Generator
-    """Source of all random numbers, on the CPU."""
+    """Source of the random numbers of crops and flips, on the CPU."""
+
+    distortion: Distortion | None = None
+    """Further changes, with random numbers of their own."""
 
 
 class Split(Protocol):
@@ -125,8 +149,15 @@ def iterate_train_batches(
     """
     order = torch.randperm(len(data.train), generator=shuffle)
     whole = [batch for batch in torch.split(order, batch_size) if len(batch) == batch_size]
-    for images, labels in data.train.iterate(whole, device=device, augmentation=augmentation):
-        yield normalise(images, data.dataset), labels
+    crops_late = augmentation.crop_fill == "mean"  # the mean is 0 only after normalisation
+    first = replace(augmentation, crop="none", flip=False) if crops_late else augmentation
+    for images, labels in data.train.iterate(whole, device=device, augmentation=first):
+        floats = normalise(images, data.dataset)
+        if crops_late:
+            floats = augment(floats, augmentation)
+        if augmentation.distortion is not None:
+            floats = distort(floats, augmentation.distortion, std=data.dataset.std)
+        yield floats.contiguous(memory_format=torch.channels_last), labels
 
 
 def iterate_test_batches(
@@ -152,7 +183,7 @@ def augment(images: Tensor, augmentation: Augmentation) -> Tensor:
 
 
 def crop_padded(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Pads with black, then crops each image back to its size at a random position.
+    """Pads with 0, then crops each image back to its size at a random position.
 
     Shapes:
         images: (N, C, H, W) -> (N, C, H, W)
@@ -177,6 +208,45 @@ def flip_some(images: Tensor, generator: torch.Generator) -> Tensor:
     is_mirrored = torch.rand(count, generator=generator) < 0.5
     which = torch.arange(count) + count * is_mirrored
     return torch.cat([images, images.flip(3)]).index_select(0, which.to(images.device))
+
+
+def distort(images: Tensor, distortion: Distortion, *, std: tuple[float, ...]) -> Tensor:
+    """Rotates each normalised image, and shifts the values of each of its channels.
+
+    Angles and shifts are uniform, up to the given sizes in both directions.
+
+    Shapes:
+        images: (N, C, H, W) -> (N, C, H, W), where H = W
+    """
+    count, channels = images.shape[:2]
+    if distortion.rotation > 0:
+        angles = _draw_symmetric((count,), distortion.rotation, distortion.generator)
+        images = rotate(images, angles)
+    if distortion.pixel_jitter > 0:
+        sizes = (count, channels, 1, 1)
+        shifts = _draw_symmetric(sizes, distortion.pixel_jitter / 255, distortion.generator)
+        images = images + (shifts / torch.tensor(std).view(1, -1, 1, 1)).to(images.device)
+    return images
+
+
+def rotate(images: Tensor, angles: Tensor) -> Tensor:
+    """Rotates each image counter-clockwise about its centre, by angles in degrees.
+
+    Pixels are interpolated bilinearly; those from outside of the image are 0.
+
+    Shapes:
+        images: (N, C, H, W); angles: (N,) -> (N, C, H, W), where H = W
+    """
+    cos, sin = angles.deg2rad().cos(), angles.deg2rad().sin()
+    zero = torch.zeros_like(cos)
+    # Maps places of the result to places of the image; the y axis points downwards.
+    matrices = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
+    grid = affine_grid(matrices.to(images), list(images.shape), align_corners=False)
+    return grid_sample(images, grid, align_corners=False)
+
+
+def _draw_symmetric(size: tuple[int, ...], limit: float, generator: torch.Generator) -> Tensor:
+    return (2 * torch.rand(size, generator=generator) - 1) * limit
 
 
 def normalise(images: Tensor, dataset: Dataset) -> Tensor:

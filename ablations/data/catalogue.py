@@ -7,6 +7,13 @@ from typing import Literal
 Crop = Literal["none", "pad", "resized"]
 """Random crop: none, of the padded image, or of random size and resized (ImageNet)."""
 
+CropFill = Literal["black", "mean"]
+"""Colour of the padding of a `pad` crop: black, or the mean of the training images, which is 0
+after normalisation."""
+
+CROP_SCALE = 0.08
+"""Usual smallest area of a `resized` crop relative to the image."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:

@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 from torch.utils import data as torch_data
 
 from ablations.data.batches import Augmentation
-from ablations.data.catalogue import Crop
+from ablations.data.catalogue import CROP_SCALE, Crop
 from ablations.data.identification import Listing
 from ablations.errors import MachineError
 
@@ -25,11 +25,8 @@ SHORTER_SIDE = 256 / 224
 """Shorter side of a resized test image relative to its centre crop: 256 for 224, as in the papers.
 A crop of 320 is taken at the same scale, from 366 pixels, since it does not fit into 256."""
 
-CROP_AREA = (0.08, 1.0)
-"""Range of the area of a `resized` crop relative to the image, as in the papers."""
-
 CROP_RATIO = (3 / 4, 4 / 3)
-"""Range of its width relative to its height; its logarithm is uniform."""
+"""Range of the width of a `resized` crop relative to its height; its logarithm is uniform."""
 
 Key = tuple[list[int], Sequence[int | None]]
 """A batch to decode: indices, and one seed per image; None for images that are not augmented."""
@@ -94,6 +91,7 @@ class _Decoder(torch_data.Dataset[Any]):
         self._split = split
         # Not the generator, which cannot be sent to a worker.
         self._crop: Crop = augmentation.crop if augmentation else "none"
+        self._crop_scale = augmentation.crop_scale if augmentation else CROP_SCALE
         self._flip = augmentation is not None and augmentation.flip
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor] | MachineError:
@@ -111,7 +109,14 @@ class _Decoder(torch_data.Dataset[Any]):
         if seed is None:
             return crop_centre(image, size)
         generator = torch.Generator().manual_seed(seed)
-        return augment_image(image, size, crop=self._crop, flip=self._flip, generator=generator)
+        return augment_image(
+            image,
+            size,
+            crop=self._crop,
+            crop_scale=self._crop_scale,
+            flip=self._flip,
+            generator=generator,
+        )
 
 
 def build_splits(
@@ -158,7 +163,13 @@ def read_image(path: Path) -> Image.Image:
 
 
 def augment_image(
-    image: Image.Image, size: int, *, crop: Crop, flip: bool, generator: torch.Generator
+    image: Image.Image,
+    size: int,
+    *,
+    crop: Crop,
+    crop_scale: float = CROP_SCALE,
+    flip: bool,
+    generator: torch.Generator,
 ) -> Tensor:
     """Crops an image, resizes the crop, and may flip it.
 
@@ -166,7 +177,7 @@ def augment_image(
         (1, 3, size, size) uint8, channels_last
     """
     if crop == "resized":
-        box = draw_crop(image.width, image.height, generator)
+        box = draw_crop(image.width, image.height, generator, scale=crop_scale)
         pixels = _resize(image.crop(box), size, size)
     else:
         pixels = crop_centre(image, size)
@@ -176,15 +187,21 @@ def augment_image(
 
 
 def draw_crop(
-    width: int, height: int, generator: torch.Generator, *, tries: int = 10
+    width: int,
+    height: int,
+    generator: torch.Generator,
+    *,
+    scale: float = CROP_SCALE,
+    tries: int = 10,
 ) -> tuple[int, int, int, int]:
     """Draws left, top, right and bottom of a crop as torchvision's `RandomResizedCrop` does.
 
-    If no crop fits into the image, it is the largest one at the centre whose ratio is allowed.
+    Its area is at least `scale` of the image's. If no crop fits into the image, it is the largest
+    one at the centre whose ratio is allowed.
     """
     low, high = map(math.log, CROP_RATIO)
     for _ in range(tries):
-        area = width * height * torch.empty(1).uniform_(*CROP_AREA, generator=generator).item()
+        area = width * height * torch.empty(1).uniform_(scale, 1, generator=generator).item()
         ratio = torch.empty(1).uniform_(low, high, generator=generator).exp().item()
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:

@@ -71,6 +71,8 @@ def measure_networks(
             "learning_rate": LEARNING_RATE,
             "crop": "none",
             "flip": False,
+            "rotation": 0.0,
+            "pixel_jitter": 0.0,
         }
     )
     try:

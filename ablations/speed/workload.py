@@ -9,7 +9,7 @@ from ablations.config import Recipe
 from ablations.data.batches import ArraySplit, Data
 from ablations.data.catalogue import Dataset
 from ablations.trial.run import make_generator
-from ablations.trial.training import build_optimiser, train_epoch
+from ablations.trial.training import build_augmentation, build_optimiser, train_epoch
 from sknet import build_network
 from sknet.spec import NetworkSpec
 
@@ -43,14 +43,19 @@ def make_epoch(
 ) -> Callable[[], object]:
     """A function that trains on every full batch once; it returns when the device has finished."""
     optimiser = build_optimiser(network, recipe)
-    generators = [make_generator(0, purpose) for purpose in ("shuffle", "augmentation")]
+    shuffle = make_generator(0, "shuffle")
+    augmentation = build_augmentation(
+        recipe,
+        generator=make_generator(0, "augmentation"),
+        distortion=make_generator(0, "distortion"),
+    )
     return lambda: train_epoch(
         network,
         optimiser,
         data,
         recipe,
         epoch=0,
-        shuffle=generators[0],
-        augmentation=generators[1],
+        shuffle=shuffle,
+        augmentation=augmentation,
         device=device,
     )

@@ -26,7 +26,7 @@ from ablations.data.batches import Data
 from ablations.plans import TrialSpec
 from ablations.trial.evaluation import evaluate
 from ablations.trial.records import EPOCH_CODEC, EpochRecord
-from ablations.trial.training import build_optimiser, train_epoch
+from ablations.trial.training import build_augmentation, build_optimiser, train_epoch
 from sknet import build_network
 
 logger = logging.getLogger(__name__)
@@ -186,7 +186,11 @@ def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.devi
             spec.recipe,
             epoch=epoch,
             shuffle=make_generator(spec.seed, "shuffle", epoch),
-            augmentation=make_generator(spec.seed, "augmentation", epoch),
+            augmentation=build_augmentation(
+                spec.recipe,
+                generator=make_generator(spec.seed, "augmentation", epoch),
+                distortion=make_generator(spec.seed, "distortion", epoch),
+            ),
             device=device,
         )
     between = time.perf_counter()

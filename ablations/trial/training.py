@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ablations.config import Recipe
-from ablations.data.batches import Augmentation, Data, iterate_train_batches
+from ablations.data.batches import Augmentation, Data, Distortion, iterate_train_batches
 from ablations.errors import InputError
 
 
@@ -61,6 +61,31 @@ def build_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     )
 
 
+def build_augmentation(
+    recipe: Recipe, *, generator: torch.Generator, distortion: torch.Generator
+) -> Augmentation:
+    """The random changes of training images that a recipe asks for.
+
+    Args:
+        recipe: The recipe.
+        generator: Random generator for crops and flips.
+        distortion: Random generator for rotations and shifts of pixel values, so that crops and
+            flips do not depend on these.
+    """
+    further = Distortion(
+        rotation=recipe.rotation, pixel_jitter=recipe.pixel_jitter, generator=distortion
+    )
+    return Augmentation(
+        crop=recipe.crop,
+        padding=recipe.crop_padding,
+        crop_fill=recipe.crop_fill,
+        crop_scale=recipe.crop_scale,
+        flip=recipe.flip,
+        generator=generator,
+        distortion=further if recipe.rotation or recipe.pixel_jitter else None,
+    )
+
+
 def train_epoch(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
@@ -69,7 +94,7 @@ def train_epoch(
     *,
     epoch: int,
     shuffle: torch.Generator,
-    augmentation: torch.Generator,
+    augmentation: Augmentation,
     device: torch.device,
 ) -> TrainOutcome:
     """Trains on every full batch of training images once.
@@ -81,7 +106,7 @@ def train_epoch(
         recipe: The recipe.
         epoch: Number of the epoch, counted from 0.
         shuffle: Random generator for the order of images.
-        augmentation: Random generator for crops and flips.
+        augmentation: Random changes of the images.
         device: Where to train.
 
     Raises:
@@ -99,12 +124,7 @@ def train_epoch(
     batches = iterate_train_batches(
         data,
         batch_size=recipe.batch_size,
-        augmentation=Augmentation(
-            crop=recipe.crop,
-            padding=recipe.crop_padding,
-            flip=recipe.flip,
-            generator=augmentation,
-        ),
+        augmentation=augmentation,
         shuffle=shuffle,
         device=device,
     )

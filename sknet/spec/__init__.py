@@ -24,6 +24,7 @@ from sknet.spec.networks import NetworkSpec, attended_widths, find_impossible
 from sknet.spec.operators import (
     Attention,
     Branch,
+    Descriptor,
     Operator,
     SelectiveKernel,
     Setting,
@@ -41,6 +42,7 @@ __all__ = [
     "BottleneckAttention",
     "Branch",
     "ConvolutionalAttention",
+    "Descriptor",
     "Excitation",
     "MobileNetV2Body",
     "NetworkSpec",

@@ -123,11 +123,15 @@ def _describe_operator(body: AnyBody, operator: Operator) -> dict[str, Any]:
         plain = {"path": operator.path, "settings": dict(operator.settings)}
         return {"operator": {**plain, "sources": dict(operator.sources)}}
     selects = operator.attention == "softmax"
+    later = {"descriptor": operator.descriptor, "score_bias": operator.score_bias}
+    default = {name: getattr(SelectiveKernel(), name) for name in later}
+    changed = {name: value for name, value in later.items() if value != default[name]}
     return {
         "branches": [asdict(branch) for branch in operator.branches],
         "descriptor_widths": [
             operator.descriptor_width(width) if selects else None for width in body.operator_widths
         ],
+        **(changed if selects else {}),  # without the defaults: older identities stay
     }
 
 

@@ -6,6 +6,10 @@ from typing import Literal, get_args
 Attention = Literal["softmax", "sum"]
 """How branches are merged: weighted by a softmax (Select), or summed."""
 
+Descriptor = Literal["normalised", "linear"]
+"""What computes the descriptor: a fully connected layer with batch normalisation and ReLU, as in
+the paper; or only a fully connected layer with a bias, as in some reimplementations."""
+
 Scalar = str | int | float | bool | None
 Setting = Scalar | tuple[Scalar, ...]
 """Value of an argument of a user's operator."""
@@ -85,10 +89,17 @@ class SelectiveKernel:
     min_width: int = 32
     """Lower bound L of the descriptor's width."""
 
+    descriptor: Descriptor = "normalised"
+    """What computes the descriptor; `normalised` in the paper."""
+
+    score_bias: bool = False
+    """Whether the layers that score the branches have biases; False in the paper."""
+
     def __post_init__(self) -> None:
         if not self.branches:
             raise ValueError("branches must hold at least 1 kernel, got none")
         check_choice("attention", self.attention, get_args(Attention))
+        check_choice("descriptor", self.descriptor, get_args(Descriptor))
         check_positive(reduction=self.reduction, min_width=self.min_width)
 
     def descriptor_width(self, channels: int) -> int:
@@ -111,9 +122,14 @@ class SelectiveKernel:
         return replace(self, branches=branches, min_width=self.min_width // divisor)
 
     def __str__(self) -> str:
-        branches = " + ".join(f"[{branch}]" for branch in self.branches)
-        selects = self.attention == "softmax"
-        return f"{branches}, select r={self.reduction} L={self.min_width}" if selects else branches
+        parts = [" + ".join(f"[{branch}]" for branch in self.branches)]
+        if self.attention == "softmax":
+            parts.append(f"select r={self.reduction} L={self.min_width}")
+            if self.descriptor != "normalised":
+                parts.append(f"{self.descriptor} descriptor")
+            if self.score_bias:
+                parts.append("score bias")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -291,6 +291,25 @@ def test_faults_of_set_are_reported(recipe: Recipe, settings: dict[str, str], me
         alter_recipe(recipe, settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop_fill": "grey"}, r"crop_fill: .*'black' or 'mean'"),
+        ({"crop": "none", "crop_padding": "0", "crop_fill": "mean"}, r"mean needs crop: pad, got"),
+        ({"crop_scale": "0.5"}, r"crop_scale needs crop: resized, got pad"),
+        ({"crop_scale": "2"}, r"crop_scale: .*less than or equal to 1"),
+        ({"rotation": "181"}, r"rotation: .*less than or equal to 180"),
+        ({"pixel_jitter": "-1"}, r"pixel_jitter: .*greater than or equal to 0"),
+    ],
+)
+def test_faults_of_augmentations_are_reported(
+    recipe: Recipe, settings: dict[str, str], message: str
+) -> None:
+    """A setting that has no effect is a mistake."""
+    with pytest.raises(InputError, match=message):
+        alter_recipe(recipe, settings)
+
+
 def test_set_reads_values_as_yaml(recipe: Recipe) -> None:
     """Values mean the same on the command line as in the file."""
     altered = alter_recipe(recipe, {"weight_decay": "5e-4", "flip": "false", "seeds": "[4, 5]"})

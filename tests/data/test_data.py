@@ -17,10 +17,13 @@ from ablations.data.arrays import compute_checksum, load_data, prepare_data
 from ablations.data.batches import (
     Augmentation,
     Data,
+    Distortion,
     crop_padded,
+    distort,
     flip_some,
     iterate_train_batches,
     normalise,
+    rotate,
 )
 from ablations.data.catalogue import DATASETS, Dataset
 from ablations.data.cifar import read_cifar
@@ -269,6 +272,85 @@ def test_crops_are_shifted_copies() -> None:
             windows = source.unfold(1, 6, 1).unfold(2, 6, 1).reshape(-1, 6, 6)
             assert (windows == image[0]).all(dim=(1, 2)).any()
     assert len({tuple(crop.flatten().tolist()) for crop in crops}) > 10
+
+
+def collect_images(data: Data, **settings: object) -> torch.Tensor:
+    """The images of an epoch in order, with a `pad` crop and other settings of an augmentation."""
+    augmentation = Augmentation(
+        crop="pad",
+        padding=2,
+        flip=True,
+        generator=torch.Generator().manual_seed(1),
+        **settings,  # type: ignore[arg-type]
+    )
+    batches = iterate_train_batches(
+        data,
+        batch_size=16,
+        augmentation=augmentation,
+        shuffle=torch.Generator().manual_seed(2),
+        device=CPU,
+    )
+    return torch.cat([images for images, _ in batches])
+
+
+def test_the_mean_as_padding_is_0_after_normalisation(dataset: Dataset, cache_dir: Path) -> None:
+    """Crops and flips are those of black padding, and only the padding differs."""
+    data = load_data(dataset, cache_dir=cache_dir, device=CPU)
+
+    black, mean = (collect_images(data, crop_fill=fill) for fill in ("black", "mean"))
+
+    differs = black != mean
+    assert differs.any()
+    assert (mean[differs] == 0).all()
+    assert (black[differs] == normalise(torch.zeros(1, 1, 1, 1).byte(), dataset).item()).all()
+    assert mean.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("rotation", "jitter"), [(10.0, 0.0), (0.0, 20.0), (10.0, 20.0)])
+def test_distortions_do_not_change_the_draws_of_crops_and_flips(
+    dataset: Dataset, cache_dir: Path, rotation: float, jitter: float
+) -> None:
+    """So that recipes with and without them see the same crops."""
+    data = load_data(dataset, cache_dir=cache_dir, device=CPU)
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    distortions = [
+        Distortion(rotation=rotation, pixel_jitter=jitter, generator=generator)
+        for generator in generators
+    ]
+
+    plain = collect_images(data)
+    distorted = collect_images(data, distortion=distortions[0])
+
+    expected = [distort(batch, distortions[1], std=dataset.std) for batch in plain.split(16)]
+    assert torch.equal(distorted, torch.cat(expected))
+    assert not torch.equal(distorted, plain)
+    assert distorted.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_images_are_rotated_counter_clockwise() -> None:
+    """By the angle of each image; pixels from outside are 0."""
+    images = torch.rand(4, 3, 9, 9) + 1
+
+    rotated = rotate(images, torch.tensor([0.0, 90.0, -90.0, 45.0]))
+
+    for found, image, turns in zip(rotated[:3], images[:3], (0, 1, -1), strict=True):
+        torch.testing.assert_close(found, image.rot90(turns, dims=(1, 2)), atol=1e-4, rtol=0)
+    assert (rotated[3, :, 0, 0] == 0).all()
+    torch.testing.assert_close(rotated[3, :, 4, 4], images[3, :, 4, 4])
+
+
+def test_jitter_shifts_channels_within_its_limit() -> None:
+    """Each channel of each image by a number of its own, in grey levels before normalisation."""
+    images, std = torch.randn(300, 3, 4, 4), (0.1, 0.2, 0.4)
+    generator = torch.Generator().manual_seed(0)
+
+    shifted = distort(images, Distortion(rotation=0, pixel_jitter=20, generator=generator), std=std)
+
+    shifts = (shifted - images) * torch.tensor(std).view(3, 1, 1) * 255
+    assert shifts.flatten(2).std(dim=2).max() < 1e-3
+    assert 19 < shifts.max() < 20 + 1e-3
+    assert -20 - 1e-3 < shifts.min() < -19
+    assert len(shifts[..., 0, 0].unique()) == 900
 
 
 def test_flips_mirror_about_half() -> None:

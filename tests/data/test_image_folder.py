@@ -279,6 +279,17 @@ def test_crops_are_those_of_torchvision(size: tuple[int, int]) -> None:
         assert drawn == expected
 
 
+def test_crops_have_at_least_the_given_area() -> None:
+    """A large scale is a weak augmentation."""
+    shares = []
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        left, top, right, bottom = draw_crop(400, 400, generator, scale=0.5)
+        shares.append((right - left) * (bottom - top) / 400**2)
+
+    assert 0.49 < min(shares) < 0.6  # sides are rounded
+
+
 @pytest.mark.parametrize("crop", CROPS)
 def test_images_are_augmented_as_by_torchvision(crop: Crop) -> None:
     """With the same seed, pixels differ by rounding at most."""
@@ -346,6 +357,21 @@ def test_images_are_augmented_as_the_recipe_says(folder: Dataset, tmp_path: Path
     assert ((flipped == plain).all(dim=(1, 2, 3)) ^ mirrored).all()
     assert mirrored.any()
     assert not torch.equal(plain, chosen["resized", False])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"crop_scale": 0.9}, {"rotation": 10.0}, {"pixel_jitter": 20.0}]
+)
+def test_further_augmentation_changes_the_training(
+    folder_spec: TrialSpec, tmp_path: Path, changes: dict[str, float]
+) -> None:
+    """In the same way with any number of workers."""
+    spec = replace(folder_spec, recipe=folder_spec.recipe.model_copy(update=changes))
+
+    records = [run(spec, tmp_path, name, workers=n) for name, n in (("a", 0), ("b", 2))]
+
+    assert records[0] == records[1]
+    assert records[0] != run(folder_spec, tmp_path, "plain", workers=0)
 
 
 def test_equal_trials_are_equal_with_any_workers(folder_spec: TrialSpec, tmp_path: Path) -> None:

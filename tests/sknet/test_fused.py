@@ -22,12 +22,18 @@ BRANCHES = (
 )
 
 
-def build_unit(count: int, attention: str = "softmax", *, stride: int = 1) -> SKConv:
-    """A unit of float64, with norms that are neither new nor trivial."""
+def build_unit(
+    count: int, attention: str = "softmax", *, stride: int = 1, **settings: object
+) -> SKConv:
+    """A unit of float64, with norms and biases that are neither new nor trivial."""
     torch.manual_seed(count)
-    unit = SKConv(8, BRANCHES[:count], attention=attention, min_width=4, stride=stride).double()
+    unit = SKConv(
+        8, BRANCHES[:count], attention=attention, min_width=4, stride=stride, **settings
+    ).double()
     for module in unit.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.normal_(module.bias, 0, 0.3)
+        elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1, 0.3)
             nn.init.normal_(module.bias, 0, 0.3)
             nn.init.normal_(module.running_mean, 0, 0.3)
@@ -67,6 +73,26 @@ def test_training_equals_the_definition(
     with readable_path():
         expected = train_step(copy.deepcopy(unit), x)
     found = train_step(unit, x)
+
+    assert calls == [1]
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize("score_bias", [False, True])
+@pytest.mark.parametrize("descriptor", ["normalised", "linear"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_every_descriptor_equals_the_definition(
+    count: int, descriptor: str, score_bias: bool, is_training: bool, calls: list[int]
+) -> None:
+    """With the gradients of its biases, and by the running statistics."""
+    unit = build_unit(count, descriptor=descriptor, score_bias=score_bias).train(is_training)
+    x = torch.randn(3, 8, 7, 5, dtype=torch.float64)
+    compute = train_step if is_training else torch.inference_mode()(lambda unit, x: unit(x))
+
+    with readable_path():
+        expected = compute(copy.deepcopy(unit), x)
+    found = compute(unit, x)
 
     assert calls == [1]
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sknet import Branch, SKConv
+from sknet import Branch, SKConv, build_network
+from sknet.zoo import NETWORKS
 
 THREE = (Branch(), Branch(dilation=2), Branch(kernel=5, groups=64))
 
@@ -110,6 +113,77 @@ def test_branches_are_never_stacked(branches: tuple[Branch, ...]) -> None:
     assert biggest == x.numel()
 
 
+class Reimplementation(nn.Module):
+    """An SK unit with one layer per branch for the scores, as in common reimplementations.
+
+    Without normalisation, the descriptor is a linear layer with a bias, as in pppLang/SKNet and
+    External-Attention-pytorch; with it, as in developer0hye/SKNet-PyTorch. Both have score biases.
+    """
+
+    def __init__(self, channels: int, width: int, dilations: Sequence[int], *, norm: bool) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=d, dilation=d, groups=32, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+            )
+            for d in dilations
+        )
+        layers = [nn.Linear(channels, width, bias=not norm)]
+        self.fc = nn.Sequential(*layers, *([nn.BatchNorm1d(width), nn.ReLU()] if norm else []))
+        self.fcs = nn.ModuleList(nn.Linear(width, channels) for _ in dilations)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = torch.stack([conv(x) for conv in self.convs], dim=1)
+        descriptor = self.fc(features.sum(dim=1).mean(dim=(2, 3)))
+        scores = torch.stack([fc(descriptor) for fc in self.fcs], dim=1)
+        return (features * scores.softmax(dim=1)[..., None, None]).sum(dim=1)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize("dilations", [(1, 2), (1, 2, 3)])
+@pytest.mark.parametrize("descriptor", ["normalised", "linear"])
+def test_reimplementations_are_expressible(
+    descriptor: str, dilations: tuple[int, ...], is_training: bool
+) -> None:
+    """With their weights, a unit computes what they compute."""
+    theirs = Reimplementation(64, 32, dilations, norm=descriptor == "normalised")
+    branches = [Branch(dilation=d) for d in dilations]
+    ours = SKConv(64, branches, descriptor=descriptor, score_bias=True)
+    ours.branches.load_state_dict(theirs.convs.state_dict())
+    ours.squeeze.load_state_dict(theirs.fc.state_dict())
+    ours.score.load_state_dict(
+        {
+            name: torch.cat([getattr(fc, name).data for fc in theirs.fcs])
+            for name in ("weight", "bias")
+        }
+    )
+    x = torch.randn(4, 64, 6, 6)
+
+    torch.testing.assert_close(ours.train(is_training)(x), theirs.train(is_training)(x))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"descriptor": "linear"}, {"score_bias": True}, {"descriptor": "linear", "score_bias": True}],
+)
+def test_other_descriptors_have_the_same_initial_weights(settings: dict) -> None:
+    """Their biases start at 0 without a draw, so equal seeds give comparable networks."""
+    paper = NETWORKS["sknet_tiny"]
+    spec = replace(paper, operator=replace(paper.operator, **settings))
+
+    weights, others = (
+        build_network(own, generator=torch.Generator().manual_seed(0)).state_dict()
+        for own in (paper, spec)
+    )
+
+    added = others.keys() - weights.keys()
+    assert added
+    assert all(name.endswith(".bias") and not others[name].any() for name in added)
+    assert all(torch.equal(others[name], weights[name]) for name in others.keys() - added)
+
+
 def test_gradients_reach_every_parameter() -> None:
     """A parameter without a gradient is never trained."""
     conv = SKConv(64, branches=THREE)
@@ -126,6 +200,7 @@ def test_gradients_reach_every_parameter() -> None:
         ({"channels": 64, "attention": "max"}, "attention must be one of softmax, sum, got 'max'"),
         ({"channels": 64, "reduction": 0}, "reduction must be at least 1, got 0"),
         ({"channels": 64, "min_width": 0}, "min_width must be at least 1, got 0"),
+        ({"channels": 64, "descriptor": "none"}, "must be one of normalised, linear, got 'none'"),
         ({"channels": 64, "stride": 0}, "stride must be at least 1, got 0"),
     ],
 )

@@ -206,6 +206,23 @@ def test_architecture_depends_on_descriptor_widths_only(
     assert [branch["groups"] for branch in values["branches"]] == groups
 
 
+def test_architecture_has_later_settings_only_if_they_are_set() -> None:
+    """Older identities stay; a sum has neither a descriptor nor scores."""
+    settings = {"descriptor": "linear", "score_bias": True}
+    paper, other, summed = (
+        NetworkSpec(operator=operator).architecture()
+        for operator in (
+            SelectiveKernel(),
+            SelectiveKernel(**settings),
+            SelectiveKernel(attention="sum", **settings),
+        )
+    )
+
+    assert other == {**paper, **settings}
+    assert summed.keys() == paper.keys()
+    assert summed == NetworkSpec(operator=SelectiveKernel(attention="sum")).architecture()
+
+
 def test_registries_hold_every_kind_by_its_yaml_name() -> None:
     """Files of experiments refer to attentions and families by these names."""
     assert {

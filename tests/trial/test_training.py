@@ -38,16 +38,17 @@ def test_the_step_schedule_decays_by_its_factor(recipe: Recipe) -> None:
 def test_norms_and_biases_decay_only_if_asked(
     recipe: Recipe, everything: bool, expected: set[float]
 ) -> None:
-    """The paper's recipe decays all parameters, ours exempt vectors."""
-    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    """The authors' networks exempt every normalisation and the bias of the classifier."""
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Linear(2, 3))
     changes = {"weight_decay": 0.1, "decay_norms_and_biases": everything}
 
     groups = build_optimiser(network, recipe.model_copy(update=changes)).param_groups
 
     decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-    assert len(decays) == 4
-    assert decays[id(network[0].weight)] == 0.1
-    assert {decays[id(p)] for p in (network[0].bias, *network[1].parameters())} == expected
+    assert len(decays) == 6
+    assert decays[id(network[0].weight)] == decays[id(network[2].weight)] == 0.1
+    vectors = (network[0].bias, *network[1].parameters(), network[2].bias)
+    assert {decays[id(p)] for p in vectors} == expected
 
 
 class Constant(nn.Module):
