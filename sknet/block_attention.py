@@ -83,6 +83,8 @@ class CBAMUnit(nn.Module):
     Reference:
         Woo et al., CBAM: Convolutional Block Attention Module, ECCV 2018, section 3. As in the
         authors' release, both layers have a bias and batch normalisation follows the convolution.
+        Unlike there, that normalisation has PyTorch's momentum (0.1, not 0.01), and its weight
+        starts at 1, not 0.
     """
 
     def __init__(self, channels: int, spec: ConvolutionalAttention) -> None:
@@ -122,6 +124,7 @@ class BAMUnit(nn.Module):
     Reference:
         Park et al., BAM: Bottleneck Attention Module, BMVC 2018, section 3. As in the authors'
         release, layers have a bias, and the halves are multiplied; the paper's text adds them.
+        Unlike there, the fully connected layers are initialised as convolutions.
     """
 
     def __init__(self, channels: int, spec: BottleneckAttention) -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 from torch import Tensor, nn
 
-from sknet.resnext import ResNeXt
+from sknet.resnext import Bottleneck, ResNeXt
 from sknet.selective_kernel import SKConv, normalise_scores
 
 
@@ -13,28 +14,43 @@ def find_selective_units(network: nn.Module) -> dict[str, SKConv]:
     """Finds all units of `network` that select, by name, in the order in which they run.
 
     Units of a ResNeXt have the paper's names: SK_3_4 is the fourth unit of stage 3, where the stem
-    is stage 1. Units of other networks have their module's name.
+    is stage 1. Wrappers such as DataParallel and torch.compile do not change them. If `network`
+    contains several ResNeXts that select, each name starts with the path of its own:
+    student.SK_3_4. All other units have their module's path.
     """
-    names: dict[str, str] = {}
-    if isinstance(network, ResNeXt):
-        names = {
-            f"stages.{stage}.{position}.operator": f"SK_{stage + 2}_{position + 1}"
-            for stage, blocks in enumerate(network.stages)
-            for position, _ in enumerate(blocks.children())
-        }
-    return {
-        names.get(path, path): module
-        for path, module in network.named_modules()
-        if isinstance(module, SKConv) and module.score is not None
+    modules: dict[str, nn.Module] = dict(network.named_modules())
+    found = {path: _name_units(m) for path, m in modules.items() if isinstance(m, ResNeXt)}
+    resnexts = {path: units for path, units in found.items() if units}
+    names: dict[nn.Module, str] = {
+        unit: name if len(resnexts) == 1 else f"{path}.{name}"
+        for path, units in resnexts.items()
+        for unit, name in units.items()
     }
+    return {names.get(m, path): m for path, m in modules.items() if _is_selective(m)}
+
+
+def _name_units(network: ResNeXt) -> dict[nn.Module, str]:
+    """The paper's name of each unit that selects; stages and blocks may be wrapped."""
+    names: dict[nn.Module, str] = {}
+    for stage, blocks in enumerate(network.stages, start=2):
+        bottlenecks = (module for module in blocks.modules() if isinstance(module, Bottleneck))
+        for position, bottleneck in enumerate(bottlenecks, start=1):
+            if _is_selective(bottleneck.operator):
+                names[bottleneck.operator] = f"SK_{stage}_{position}"
+    return names
+
+
+def _is_selective(module: nn.Module) -> TypeGuard[SKConv]:
+    return isinstance(module, SKConv) and module.score is not None
 
 
 @contextmanager
 def record_selection(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Records the selection weights of the last forward pass within the `with` block.
 
-    The weights are detached; each pass replaces those of the previous one. Compile the network
-    within the block, if at all.
+    The weights are detached; each pass replaces those of the previous one. If the network is
+    compiled, call it for the first time within the block: a graph that was compiled before has no
+    hooks and records nothing.
 
     Shapes:
         each value: (N, M, C), summing to 1 over M

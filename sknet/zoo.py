@@ -158,7 +158,8 @@ ATTENTION_NETWORKS = {
 """ResNeXt 32x4d with SE, BAM and CBAM: Table 2 of SKNet."""
 
 SKNETS = {f"sknet{depth}": _resnext(depth, operator=SelectiveKernel()) for depth in DEPTHS}
-"""Table 1 of SKNet."""
+"""Table 1 of SKNet. SKNet-101 of the authors' Caffe release has narrower descriptors in stage 3,
+which a spec cannot express; docs/networks.md lists this and other differences."""
 
 KERNEL_COMBINATIONS = {
     **{f"sknet50_{name}_sum": _kernels(KERNELS[name], attention="sum") for name in KERNELS},

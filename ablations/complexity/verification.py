@@ -9,9 +9,10 @@ from ablations.complexity.counts import Complexity, Sized, TorchvisionNetwork
 from ablations.config import Cell, Complexities, PaperRow, PaperTable, Provenance
 from sknet.zoo import NETWORKS
 
-Verdict = Literal["exact", "explained", "published only", "DIFFERS"]
-"""Equal at the printed precision; different for a known reason; of a network that sknet does not
-build; or different without a reason, which is a fault."""
+Verdict = Literal["exact", "explained", "unverified", "published only", "DIFFERS"]
+"""Equal at the printed precision; different for a known reason; different from a number that was
+not read in the paper, for an unknown reason; of a network that sknet does not build; or different
+from a number of the paper for an unknown reason, which is a fault."""
 
 SHAPES: tuple[Cell, ...] = ("depths", "mid_widths", "out_widths")
 """Cells that hold the shape of a body."""
@@ -49,7 +50,7 @@ class Check:
     """Result of the comparison."""
 
     reason: str
-    """Why the numbers differ; empty if they agree."""
+    """Why the numbers differ, or why that is unknown; empty if they agree."""
 
 
 class _Judged(TypedDict):
@@ -153,9 +154,11 @@ def _explain(
         return ("exact" if rounded == printed else "DIFFERS"), ""
     with_statistics = _round(found.params + found.running_statistics, column, printed)
     if not rounded == explanation.ours != printed:
-        return "DIFFERS", f"the explanation holds only for {explanation.ours}"
+        return "DIFFERS", f"paper.yaml expects our count to be {explanation.ours}"
     if explanation.running_statistics and with_statistics != printed:
         return "DIFFERS", f"with running statistics it is {with_statistics}"
+    if not explanation.reason:
+        return "unverified", "the printed number was not read in the paper"
     return "explained", explanation.reason
 
 

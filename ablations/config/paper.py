@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, PositiveInt, TypeAdapter, model_validator
 
@@ -30,17 +30,18 @@ Cell = Literal[
 
 Provenance = Literal["printed", "secondary", "recomputed", "unverified"]
 """Where a number was read: in the paper's own table; in another publication that quotes it;
-recalled, and confirmed by a count of the construction; or only recalled."""
+recalled, and confirmed by counting the construction; or only recalled."""
 
 
 class Explanation(Strict):
-    """Why our count differs from the printed one."""
+    """Our count of a cell where it differs from the printed number, and why it differs."""
 
     ours: Decimal
-    """Our count at the printed precision; the explanation holds for no other."""
+    """Our count at the printed precision; the entry is valid for no other."""
 
-    reason: str
-    """The reason, in words."""
+    reason: str = ""
+    """Why it differs. May be empty if the printed number was not read in the paper: then nothing
+    explains the difference, and the cell is unverified."""
 
     running_statistics: bool = False
     """Whether the cell is exact once the running statistics of batch normalisation are counted."""
@@ -92,10 +93,10 @@ class PaperRow(Strict):
     """Output channels, by stage."""
 
     explained: dict[Complexities, Explanation] = Field(default_factory=dict)
-    """Cells where our count differs, with the reason."""
+    """Cells where our count differs, with our count and the reason."""
 
     provenance: dict[Cell, Provenance] = Field(default_factory=dict)
-    """Cells that were read elsewhere than the table's others; one word stands for all cells."""
+    """Cells that were read elsewhere than the rest of the table; one word applies to all cells."""
 
     @model_validator(mode="before")
     @classmethod
@@ -120,6 +121,18 @@ class PaperTable(Strict):
 
     rows: dict[str, PaperRow]
     """Cells by row name."""
+
+    @model_validator(mode="after")
+    def _require_reasons(self) -> Self:
+        for name, row in self.rows.items():
+            for cell, explanation in row.explained.items():
+                provenance = self.find_provenance(name, cell)
+                if not explanation.reason and provenance in ("printed", "recomputed"):
+                    raise ValueError(
+                        f"{name}.explained.{cell}: reason must be given if the number is "
+                        f"{provenance}, got none"
+                    )
+        return self
 
     def find_provenance(self, row: str, cell: Cell) -> Provenance:
         """Where the number in a cell was read."""

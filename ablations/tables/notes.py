@@ -20,6 +20,9 @@ PROVENANCES = {
 }
 """Warning on printed cells that were not read in the paper itself."""
 
+UNEXPLAINED = "unverified: our count differs, and the printed number was not read in the paper"
+"""Note on printed complexities that differ from ours for an unknown reason."""
+
 METHOD = "docs/statistics.md"
 """Page that explains the method."""
 
@@ -246,7 +249,7 @@ def _explain_cells(study: Study) -> Iterator[str]:
         for column, explanation in sorted(row.explained.items()):  # files keep no order of keys
             heading = {"params_m": "params", "gflops": "GFLOPs", "mflops": "MFLOPs"}[column]
             cell = f"{variant.name}: {heading} {getattr(row, column)}"
-            cells.setdefault(explanation.reason, []).append(cell)
+            cells.setdefault(explanation.reason or UNEXPLAINED, []).append(cell)
     for reason, names in cells.items():
         yield f"Printed {'; '.join(names)}: {reason}."
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablations.complexity.counts import Sized, count_complexity
-from sknet import NetworkSpec, SqueezeExcitation, build_network, list_models
+from sknet import NetworkSpec, SKConv, SqueezeExcitation, build_network, list_models
 from sknet.zoo import NETWORKS
 
 GOLDEN: dict[str, dict[str, int]] = json.loads(
@@ -53,6 +53,28 @@ def test_complexity_is_golden(name: str) -> None:
     assert sum(p.numel() for p in network.parameters()) == golden["params"]
     assert sum(rescaling) == golden["rescaling_macs"]
     assert counter.get_total_flops() == 2 * (golden["macs"] - golden["rescaling_macs"])
+
+
+def test_the_released_sknet101_has_narrower_descriptors_in_stage_3() -> None:
+    """The size that docs/networks.md gives for the authors' Caffe release."""
+    with torch.device("meta"):
+        network = build_network(NETWORKS["sknet101"])
+        for block in network.stages[1]:
+            block.operator = SKConv(256, min_width=16)
+
+    assert sum(p.numel() for p in network.parameters()) == 48_686_760
+
+
+@pytest.mark.parametrize(
+    ("ratio", "printed"), [(2, "45.7"), (4, "35.7"), (8, "30.7"), (16, "28.1"), (32, "26.9")]
+)
+def test_a_bias_in_the_second_layer_of_se_fits_table_10(ratio: int, printed: str) -> None:
+    """With running statistics; the reason in paper.yaml and docs/networks.md say so."""
+    golden = GOLDEN[f"se_resnet50_r{ratio}"]
+    body = NETWORKS[f"se_resnet50_r{ratio}"].body
+    bias = sum(block.out_width for blocks in body.stages() for block in blocks)
+
+    assert f"{(golden['params'] + golden['running_statistics'] + bias) / 1e6:.1f}" == printed
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)

@@ -1,6 +1,6 @@
 """What every network supports, and where its parts are."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -542,6 +542,61 @@ def test_recording_ends_with_the_with_block(sknet: nn.Module) -> None:
     sknet(draw_images(2, 3, 32, 32))
 
     assert weights == {}
+
+
+WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "DataParallel": nn.DataParallel,
+    "compiled": torch.compile,
+    "Sequential": lambda network: nn.Sequential(nn.Identity(), network),
+    "nested": lambda network: nn.DataParallel(nn.Sequential(torch.compile(network))),
+}
+"""Ways to wrap a network."""
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_wrappers_keep_the_papers_names(
+    sknet: nn.Module, wrap: Callable[[nn.Module], nn.Module]
+) -> None:
+    """Users record selection from whatever they train."""
+    units = find_selective_units(sknet)
+
+    assert find_selective_units(wrap(sknet)) == units
+    assert list(units) == ["SK_2_1", "SK_3_1", "SK_4_1"]
+
+
+def test_selection_of_a_compiled_network_is_recorded(sknet: nn.Module) -> None:
+    """It is that of the network itself."""
+    images = draw_images(2, 3, 32, 32)
+    compiled = torch.compile(sknet, backend="eager")
+
+    with record_selection(sknet) as expected:
+        sknet(images)
+    with record_selection(compiled) as weights:
+        compiled(images)
+
+    torch.testing.assert_close(weights, expected)
+
+
+def test_units_of_wrapped_stages_keep_the_papers_names(sknet: nn.Module) -> None:
+    """Compiling a network stage by stage is common, as it saves compile time."""
+    names = list(find_selective_units(sknet))
+
+    for position, stage in enumerate(sknet.stages):
+        sknet.stages[position] = torch.compile(stage, backend="eager")
+
+    assert list(find_selective_units(sknet)) == names
+
+
+def test_units_of_several_networks_keep_apart() -> None:
+    """Both have an SK_2_1; a network that does not select changes no name."""
+    student, teacher, plain = map(create_model, ("sknet_tiny", "sknet_tiny", "resnext_tiny"))
+
+    both = find_selective_units(nn.ModuleDict({"student": student, "teacher": teacher}))
+    one = find_selective_units(nn.ModuleDict({"student": student, "teacher": plain}))
+
+    assert list(both) == [f"{n}.SK_{s}_1" for n in ("student", "teacher") for s in (2, 3, 4)]
+    assert both["teacher.SK_3_1"] is teacher.stages[1][0].operator
+    assert list(one) == ["SK_2_1", "SK_3_1", "SK_4_1"]
 
 
 def test_units_of_other_networks_are_named_by_their_modules() -> None:

@@ -322,7 +322,12 @@ def test_a_later_table_fills_cells_that_the_earlier_leaves_empty(
             "other": PaperRow(
                 params_m=Decimal("9.9"),
                 mflops=Decimal("140.35"),
-                explained={"params_m": why, "mflops": why},
+                gflops=Decimal("0.14"),
+                explained={
+                    "params_m": why,
+                    "mflops": why,
+                    "gflops": Explanation(ours=Decimal("0.15")),
+                },
             ),
         },
     )
@@ -333,6 +338,10 @@ def test_a_later_table_fills_cells_that_the_earlier_leaves_empty(
     assert table.texts["paper_mflops", "other"] == "140.35"
     assert "Printed other: params 1.3: counted differently." in table.notes
     assert "Printed other: MFLOPs 140.35: says the later." in table.notes
+    assert (
+        "Printed other: GFLOPs 0.14: unverified: our count differs, and the printed number was not "
+        "read in the paper."
+    ) in table.notes
     assert "Printed: A paper, Table 1; ImageNet." in table.notes
     assert "Printed: Another paper, Table 2; unverified: recalled, not read." in table.notes
 
