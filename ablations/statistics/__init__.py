@@ -1,5 +1,6 @@
-"""Means, differences, verdicts, claims and image noise; the procedure of docs/statistics.md."""
+"""Differences, verdicts, claims, image noise, agreement: the procedure of docs/statistics.md."""
 
+from ablations.statistics.agreement import Agreement, measure_agreement
 from ablations.statistics.claims import Evidence, Judgement, judge_claims
 from ablations.statistics.corrections import CORRECTION, Correction
 from ablations.statistics.differences import (
@@ -31,6 +32,7 @@ __all__ = [
     "FEWEST_SEEDS",
     "MOST_SEEDS",
     "SIGNIFICANCE",
+    "Agreement",
     "Correction",
     "Difference",
     "Disagreement",
@@ -49,6 +51,7 @@ __all__ = [
     "fit_additive_model",
     "is_exploratory",
     "judge_claims",
+    "measure_agreement",
     "measure_spread",
     "summarise",
 ]
