@@ -52,18 +52,22 @@ class Agreement:
         return self.rows <= MOST_EXACT_ROWS
 
     @property
-    def range(self) -> str:
+    def interval_text(self) -> str:
         """The interval as text; empty if there is none."""
         return "{:z.2f} to {:z.2f}".format(*self.interval) if self.interval else ""
 
+    @property
+    def p_text(self) -> str:
+        """The p-value as text."""
+        return f"p = {self.p:.3f}" if self.p >= 0.001 else "p < 0.001"
+
     def __str__(self) -> str:
         """In words, as notes print it."""
-        interval = (
-            f"{CONFIDENCE * 100:g} % interval {self.range} over seeds; " if self.range else ""
-        )
-        test = "exact permutation" if self.is_exact else "permutation"
-        p = f"= {self.p:.3f}" if self.p >= 0.001 else "< 0.001"
-        return f"Kendall's tau-b = {self.tau:z.2f} ({interval}{test} p {p}; {self.rows} rows)"
+        interval = ""
+        if self.interval:
+            interval = f"{CONFIDENCE * 100:g} % interval {self.interval_text} over seeds; "
+        test = f"{'exact ' if self.is_exact else ''}permutation {self.p_text}"
+        return f"Kendall's tau-b = {self.tau:z.2f} ({interval}{test}; {self.rows} rows)"
 
 
 def measure_agreement(

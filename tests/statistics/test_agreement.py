@@ -185,7 +185,7 @@ def test_rows_without_either_error_are_left_out() -> None:
 @pytest.mark.parametrize("printed", [[1.0, 2.0, 3.0], [5.0, 5.0, 5.0, 5.0]])
 def test_too_few_rows_or_equal_errors_have_no_agreement(printed: list[float]) -> None:
     """There is nothing to rank."""
-    assert measure(make_errors([1, 2, 3, 4][: len(printed)]), printed) is None
+    assert measure(make_errors([1.0, 2.0, 3.0, 4.0][: len(printed)]), printed) is None
 
 
 def test_equal_measured_errors_have_no_agreement() -> None:
