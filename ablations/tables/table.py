@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from ablations.statistics import Judgement, SeedsNeeded, is_exploratory, judge_claims
+from ablations.statistics import Agreement, Judgement, SeedsNeeded, is_exploratory, judge_claims
 from ablations.study import Study
 from ablations.tables.columns import Column, Row, list_columns
 from ablations.tables.comparison import Comparison, compare_variants
@@ -51,6 +51,9 @@ class Table:
 
     only_printed: tuple[str, ...] = ()
     """Rows that papers print and that are not trained."""
+
+    agreement: Agreement | None = None
+    """Agreement with the ranking that papers printed; None with too few printed errors."""
 
     @property
     def shown(self) -> tuple[Column, ...]:
@@ -98,6 +101,7 @@ def build_table(study: Study) -> Table:
         },
         seeds_needed=comparison.seeds_needed,
         only_printed=definition.only_printed,
+        agreement=comparison.agreement,
     )
 
 
