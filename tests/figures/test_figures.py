@@ -19,7 +19,7 @@ from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ablations.figures import Chart, Source, build_charts, check_svg, draw, render_png, render_svg
-from ablations.figures.cost import spread_labels
+from ablations.figures.scatter import spread_labels
 from ablations.report.html import embed_svg
 
 PAPER = ["paper_top1_error", "paper_params_m"]
