@@ -220,6 +220,7 @@ def _select_agreement(source: Source) -> Selected | None:
     rows, agreement = source.trained, source.agreement
     if agreement is None:
         return None
+    interval = f" ({agreement.interval_text})" if agreement.interval else ""
     data = _tidy(
         {
             "n": rows["n"],
@@ -228,7 +229,7 @@ def _select_agreement(source: Source) -> Selected | None:
             "half_width_points": rows["top1_error_half_width"],
         },
         baseline=source.baseline,
-        panel=f"{source.panel}: tau-b = {agreement.tau:z.2f}",
+        panel=f"{source.panel}: tau-b = {agreement.tau:z.2f}{interval}",
     ).dropna(subset=["printed_error_percent", "top1_error_percent"])
     caption = (
         f"Top-1 error, {source.panel}, against the {PRINTED_ERRORS[agreement.cell]} that the paper "
@@ -289,9 +290,7 @@ FIGURES: Mapping[str, Figure] = {
     ),
     "cost": Figure(select=_select_cost, draw="ablations.figures.scatter:draw_cost"),
     "latency": Figure(select=_select_latency, draw="ablations.figures.scatter:draw_latency"),
-    "agreement": Figure(
-        select=_select_agreement, draw="ablations.figures.scatter:draw_agreement"
-    ),
+    "agreement": Figure(select=_select_agreement, draw="ablations.figures.scatter:draw_agreement"),
     "curves": Figure(select=_select_curves, draw="ablations.figures.curves:draw_curves"),
 }
 """Every figure by the stem of its files, in the order of the report."""

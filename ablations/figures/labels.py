@@ -18,41 +18,53 @@ NEAREST = 9.0
 _DISTANCES = (NEAREST, *range(15, 200, 8))
 """Distances in pixels that are tried, the smallest first."""
 
-_STEPS = np.linspace(0, 1, 30)
-"""Places on the line from a point to its name that are tested."""
+_STEPS = np.linspace(0, 1, 30)[:-1, None]
+"""Places on the line from a point to its name, as shares of its length."""
+
+_ROOM = 3.0
+"""Distance in pixels that lines keep from everything else."""
+
+_DISTANCE_COST = 0.004
+"""Cost of a pixel between a point and its name; crossing something with a line costs 1."""
+
+_TOUCH_COST = 3.0
+"""Cost of a name that touches something."""
 
 
 def place_labels(
-    points: Boxes, sizes: Sequence[tuple[float, float]], *, obstacles: Boxes, area: Boxes
+    points: Boxes, bars: Boxes, sizes: Sequence[tuple[float, float]], *, area: Boxes
 ) -> Boxes:
     """Places one name per point, as near as possible without touching anything else.
 
-    Names are placed one after the other. If there is no free place for a name, it gets the one that
-    touches least.
+    Names are placed one after the other, those of crowded points first. If there is no free place
+    for a name, it gets the one that touches least.
 
     Args:
-        points: Marks of the points; names and their lines avoid all of them.
+        points: Marks of the points.
+        bars: Bars of the points, in the same order.
         sizes: Width and height of each name.
-        obstacles: Everything else that names avoid, such as bars.
         area: One box that holds all names.
 
     Returns:
         The boxes of the names.
     """
-    taken = np.concatenate([points, obstacles])
-    placed = []
-    for own, point in enumerate(points):
-        centre = (point[:2] + point[2:]) / 2
-        boxes = _list_candidates(centre, sizes[own])
-        others = np.delete(taken, own, axis=0)  # a line starts on its own point
-        lines = np.stack([_trace(centre, box) for box in boxes])
-        crossed = _count_overlaps(lines.reshape(-1, 4), others).reshape(len(boxes), -1)
-        outside = (boxes[:, :2] < area[0, :2]).any(axis=1) | (boxes[:, 2:] > area[0, 2:]).any(axis=1)
-        costs = 3 * _count_overlaps(boxes, taken) + (crossed > 0).sum(axis=1) + 100 * outside
-        best = int(np.argmin(costs))
-        placed.append(boxes[best])
+    centres = (points[:, :2] + points[:, 2:]) / 2
+    distances = np.linalg.norm(centres[:, None] - centres, axis=2)
+    taken = np.concatenate([points, bars])
+    placed = np.empty_like(points)
+    for own in np.argsort(distances.mean(axis=1), kind="stable"):
+        boxes = _list_candidates(centres[own], sizes[own])
+        lines = np.stack([_trace(centres[own], box) for box in boxes])
+        others = np.delete(taken, [own, own + len(points)], axis=0)  # lines start on their own
+        crossed = _find_overlaps(lines.reshape(-1, 4), others).reshape(*lines.shape[:2], -1)
+        outside = (boxes[:, :2] < area[:, :2]) | (boxes[:, 2:] > area[:, 2:])
+        costs = _TOUCH_COST * _find_overlaps(boxes, taken).sum(axis=1)
+        costs += crossed.any(axis=1).sum(axis=1)
+        costs += _DISTANCE_COST * np.repeat(_DISTANCES, len(_DIRECTIONS))
+        best = int(np.argmin(costs + 1000 * outside.any(axis=1)))
+        placed[own] = boxes[best]
         taken = np.concatenate([taken, boxes[[best]], lines[best]])
-    return np.array(placed)
+    return placed
 
 
 def _list_candidates(centre: NDArray[np.float64], size: tuple[float, float]) -> Boxes:
@@ -64,13 +76,13 @@ def _list_candidates(centre: NDArray[np.float64], size: tuple[float, float]) -> 
 
 
 def _trace(start: NDArray[np.float64], box: NDArray[np.float64]) -> Boxes:
-    """Points on the line from a point to the nearest point of a name, as boxes without extent."""
+    """Places on the line from a point to the nearest point of a name, with some room."""
     end = np.clip(start, box[:2], box[2:])
-    places = start + _STEPS[:-1, None] * (end - start)
-    return np.hstack([places, places])
+    places = start + _STEPS * (end - start)
+    return np.hstack([places - _ROOM, places + _ROOM])
 
 
-def _count_overlaps(boxes: Boxes, others: Boxes) -> NDArray[np.int64]:
-    """Number of other boxes that each box touches."""
-    apart = (boxes[:, None, :2] > others[None, :, 2:]) | (boxes[:, None, 2:] < others[None, :, :2])
-    return (~apart.any(axis=2)).sum(axis=1)
+def _find_overlaps(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:
+    """Whether each box touches each other box."""
+    apart = (boxes[:, None, :2] > others[:, 2:]) | (boxes[:, None, 2:] < others[:, :2])
+    return np.asarray(~apart.any(axis=2))

@@ -32,7 +32,7 @@ def draw_agreement(chart: Chart) -> Figure:
     axes.set_title(data["panel"].iloc[0], loc="left", **style.TITLES)
     axes.set_xlabel("error printed in the paper (%)")
     axes.set_ylabel("top-1 error (%)")
-    axes.margins(0.08)
+    axes.margins(0.12, 0.08)
     rows = data.to_dict("records")
     for row in rows:
         _draw_point(axes, row, x="printed_error_percent")
@@ -52,8 +52,8 @@ def _name_points(axes: Axes, rows: Sequence[dict[Hashable, Any]]) -> None:
     labels = [axes.text(0, 0, name, va="center", ha="center", in_layout=False) for name in names]
     boxes = place_labels(
         np.hstack([centres - 5, centres + 5]),
+        np.hstack([bottoms - 4, tops + 4]),
         [(extent.width, extent.height) for extent in (text.get_window_extent() for text in labels)],
-        obstacles=np.hstack([bottoms - 3, tops + 3]),
         area=axes.bbox.extents[None],
     )
     for label, box, centre in zip(labels, boxes, centres, strict=True):
