@@ -231,6 +231,8 @@ def _select_agreement(source: Source) -> Selected | None:
         baseline=source.baseline,
         panel=f"{source.panel}: tau-b = {agreement.tau:z.2f}{interval}",
     ).dropna(subset=["printed_error_percent", "top1_error_percent"])
+    if data.empty:
+        return None
     caption = (
         f"Top-1 error, {source.panel}, against the {PRINTED_ERRORS[agreement.cell]} that the paper "
         f"prints: mean over seeds with its 95 % t-interval, {_say_seeds(data['n'])}. Agreement of "

@@ -36,7 +36,8 @@ def draw_agreement(chart: Chart) -> Figure:
     rows = data.to_dict("records")
     for row in rows:
         _draw_point(axes, row, x="printed_error_percent")
-    figure.draw_without_rendering()  # fixes the layout, which names do not change
+    figure.draw_without_rendering()  # computes the layout, which names inside do not change
+    axes.autoscale(enable=False)
     _name_points(axes, rows)
     return figure
 
@@ -49,20 +50,19 @@ def _name_points(axes: Axes, rows: Sequence[dict[Hashable, Any]]) -> None:
     centres, tops, bottoms = (
         axes.transData.transform(places + np.outer(side * reach, (0, 1))) for side in (0, 1, -1)
     )
-    labels = [axes.text(0, 0, name, va="center", ha="center", in_layout=False) for name in names]
+    labels = [axes.text(0, 0, name, va="center", ha="center") for name in names]
     boxes = place_labels(
         np.hstack([centres - 5, centres + 5]),
         np.hstack([bottoms - 4, tops + 4]),
         [(extent.width, extent.height) for extent in (text.get_window_extent() for text in labels)],
-        area=axes.bbox.extents[None],
+        area=np.array([axes.bbox.extents]),
     )
     for label, box, centre in zip(labels, boxes, centres, strict=True):
-        middle = axes.transData.inverted().transform((box[:2] + box[2:]) / 2)
-        label.set_position(middle)
         end = np.clip(centre, box[:2], box[2:])
+        middle, *line = axes.transData.inverted().transform([(box[:2] + box[2:]) / 2, centre, end])
+        label.set_position((middle[0], middle[1]))
         if np.abs(end - centre).max() > NEAREST + 1:
-            line = axes.transData.inverted().transform([centre, end])
-            axes.plot(*line.T, color="#8A8A8A", lw=0.6, zorder=1)
+            axes.plot(*np.transpose(line), color="#8A8A8A", lw=0.6, zorder=1)
 
 
 def _draw(data: pd.DataFrame, *, x: str, label: str) -> Figure:
