@@ -37,7 +37,8 @@ class Agreement:
     """Kendall's tau-b: 1 if both rankings are the same, -1 if one is the reverse of the other."""
 
     interval: tuple[float, float] | None
-    """Percentile bootstrap interval over seeds; None if a row has a single seed."""
+    """Percentile bootstrap interval over seeds, too narrow with few of them; None if a row has a
+    single seed."""
 
     p: float
     """p-value of the permutation test for unrelated rankings, two-sided: a ranking that is reversed
@@ -65,7 +66,9 @@ class Agreement:
         """In words, as notes print it."""
         interval = ""
         if self.interval:
-            interval = f"{CONFIDENCE * 100:g} % interval {self.interval_text} over seeds; "
+            interval = (
+                f"{CONFIDENCE * 100:g} % bootstrap interval {self.interval_text} over seeds; "
+            )
         test = f"{'exact ' if self.is_exact else ''}permutation {self.p_text}"
         return f"Kendall's tau-b = {self.tau:z.2f} ({interval}{test}; {self.rows} rows)"
 

@@ -1,18 +1,26 @@
 """Agreement with printed rankings, against independent computations."""
 
+import re
 from itertools import permutations
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ablations.statistics import Agreement, measure_agreement
+from ablations.statistics import Agreement, agreement, measure_agreement
 from ablations.statistics.agreement import compute_tau
 
 NAMES = tuple("abcdefghijkl")
+PAGE = " ".join((ROOT / "docs/statistics.md").read_text(encoding="utf-8").split())
+[PRINTED] = re.findall(
+    r"in (\d+), (\d+), (\d+) and (\d+) % of the tables with 3, 5, 10 and 20", PAGE
+)
+COVERAGE = [int(share) / 100 for share in PRINTED]
+"""Share of simulated intervals that contain the true tau-b, by number of seeds."""
 
 
 def make_errors(means: list[float], *, seeds: int = 3, noise: float = 0.01) -> pd.DataFrame:
@@ -33,9 +41,9 @@ def measure(errors: pd.DataFrame, printed: list[float]) -> Agreement | None:
 
 def rank(errors: pd.DataFrame, printed: list[float]) -> Agreement:
     """The agreement, where there is one."""
-    agreement = measure(errors, printed)
-    assert agreement is not None
-    return agreement
+    found = measure(errors, printed)
+    assert found is not None
+    return found
 
 
 @given(
@@ -68,11 +76,11 @@ def test_the_exact_p_is_that_of_all_permutations(printed: list[float]) -> None:
     means = errors.mean().to_numpy()
     taus = [stats.kendalltau(printed, order).statistic for order in permutations(means)]
 
-    agreement = rank(errors, printed)
+    found = rank(errors, printed)
 
-    assert agreement.is_exact
-    assert agreement.tau == pytest.approx(stats.kendalltau(printed, means).statistic)
-    assert agreement.p == np.mean(np.abs(taus) >= abs(agreement.tau) - 1e-9)
+    assert found.is_exact
+    assert found.tau == pytest.approx(stats.kendalltau(printed, means).statistic)
+    assert found.p == np.mean(np.abs(taus) >= abs(found.tau) - 1e-9)
 
 
 def test_without_ties_the_exact_p_is_that_of_scipy() -> None:
@@ -91,10 +99,10 @@ def test_many_rows_have_random_permutations() -> None:
     printed = [2.0, 0.0, 1.0, 6.0, 3.0, 8.0, 4.0, 7.0, 5.0]
     expected = stats.kendalltau(printed, errors.mean(), method="exact").pvalue
 
-    agreement = rank(errors, printed)
+    found = rank(errors, printed)
 
-    assert not agreement.is_exact
-    assert agreement.p == pytest.approx(expected, abs=4 * (expected / 100_000) ** 0.5)
+    assert not found.is_exact
+    assert found.p == pytest.approx(expected, abs=4 * (expected / 100_000) ** 0.5)
 
 
 def test_a_reversed_ranking_disagrees() -> None:
@@ -110,11 +118,11 @@ def test_a_reversed_ranking_disagrees() -> None:
 def test_the_interval_reflects_noise_over_seeds() -> None:
     """Rows that overlap change places from sample to sample."""
     errors = make_errors([1, 2, 3, 4, 5, 6], seeds=5, noise=1.0)
-    agreement = rank(errors, [1, 2, 3, 4, 5, 6])
+    found = rank(errors, [1, 2, 3, 4, 5, 6])
 
-    assert agreement.interval is not None
-    low, high = agreement.interval
-    assert low <= agreement.tau <= high
+    assert found.interval is not None
+    low, high = found.interval
+    assert low <= found.tau <= high
     assert low < high
 
 
@@ -146,6 +154,29 @@ def test_equal_calls_give_equal_results() -> None:
     assert measure(errors, printed) == measure(errors, printed)
 
 
+@pytest.mark.parametrize(
+    ("seeds", "printed_coverage"), list(zip((3, 5, 10, 20), COVERAGE, strict=True))
+)
+def test_the_coverage_is_that_of_the_page(
+    seeds: int, printed_coverage: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To within three standard errors, in tables whose rows differ as much as seeds do."""
+    monkeypatch.setattr(agreement, "RESAMPLES", 500)
+    monkeypatch.setattr(agreement, "PERMUTATIONS", 1)
+    generator = np.random.default_rng(2)
+    tables, covered = 200, 0
+    for _ in range(tables):
+        true = generator.normal(0, 1, 10)
+        printed = true + generator.normal(0, 1, 10)
+        errors = true + generator.normal(0, 1, (seeds, 10))
+        interval = rank(pd.DataFrame(errors, columns=list(NAMES[:10])), list(printed)).interval
+        assert interval is not None
+        covered += interval[0] - 1e-9 <= compute_tau(printed, true) <= interval[1] + 1e-9
+
+    error = (printed_coverage * (1 - printed_coverage) / tables) ** 0.5
+    assert covered / tables == pytest.approx(printed_coverage, abs=3 * error + 0.005)
+
+
 def test_one_seed_has_no_interval() -> None:
     """One training says nothing about the spread, in a table or in any of its rows."""
     errors = make_errors([1, 2, 3, 4])
@@ -153,9 +184,9 @@ def test_one_seed_has_no_interval() -> None:
     partial.loc[1:, "b"] = np.nan
 
     for table in (errors.iloc[:1], partial):
-        agreement = rank(table, [1, 2, 3, 4])
-        assert agreement.interval is None
-        assert str(agreement) == "Kendall's tau-b = 1.00 (exact permutation p = 0.083; 4 rows)"
+        found = rank(table, [1, 2, 3, 4])
+        assert found.interval is None
+        assert str(found) == "Kendall's tau-b = 1.00 (exact permutation p = 0.083; 4 rows)"
 
 
 def test_rows_may_have_different_numbers_of_seeds() -> None:
@@ -163,9 +194,9 @@ def test_rows_may_have_different_numbers_of_seeds() -> None:
     errors = make_errors([1, 2, 3, 4, 5], seeds=12)
     errors.loc[2:, ["b", "d"]] = np.nan
 
-    agreement = rank(errors, [1, 2, 3, 4, 5])
+    found = rank(errors, [1, 2, 3, 4, 5])
 
-    assert (agreement.tau, agreement.interval, agreement.rows) == (1.0, (1.0, 1.0), 5)
+    assert (found.tau, found.interval, found.rows) == (1.0, (1.0, 1.0), 5)
 
 
 def test_rows_without_either_error_are_left_out() -> None:
@@ -174,12 +205,12 @@ def test_rows_without_either_error_are_left_out() -> None:
     errors["f"] = np.nan
     printed = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "f": 0.0, "only printed": 9.0}
 
-    agreement = measure_agreement(
+    found = measure_agreement(
         errors, printed, cell="top1_error", generator=np.random.default_rng(0)
     )
 
-    assert agreement is not None
-    assert (agreement.rows, agreement.tau) == (4, 1.0)
+    assert found is not None
+    assert (found.rows, found.tau) == (4, 1.0)
 
 
 @pytest.mark.parametrize("printed", [[1.0, 2.0, 3.0], [5.0, 5.0, 5.0, 5.0]])
@@ -197,9 +228,9 @@ def test_equal_measured_errors_have_no_agreement() -> None:
 
 def test_the_words_of_an_agreement() -> None:
     """As notes print it."""
-    agreement = Agreement(cell="top1_error", tau=0.62, interval=(-0.001, 0.78), p=0.0004, rows=10)
+    found = Agreement(cell="top1_error", tau=0.62, interval=(-0.001, 0.78), p=0.0004, rows=10)
 
-    assert str(agreement) == (
-        "Kendall's tau-b = 0.62 (95 % interval 0.00 to 0.78 over seeds; permutation p < 0.001; "
+    assert str(found) == (
+        "Kendall's tau-b = 0.62 (95 % bootstrap interval 0.00 to 0.78 over seeds; permutation p < 0.001; "
         "10 rows)"
     )
