@@ -11,6 +11,7 @@ from conftest import ROOT, Answer
 
 import ablations
 from ablations.backends import Backend
+from ablations.reconcile.outcome import describe_outcome
 
 LOCAL = Backend(name="local")
 
@@ -116,6 +117,18 @@ def test_a_folder_without_results_is_reported(tmp_path: Path) -> None:
     """By its name."""
     with pytest.raises(ablations.IncompleteError, match="must hold the results of an experiment"):
         ablations.read_results(tmp_path)
+
+
+def test_programs_read_the_agreement_with_the_paper() -> None:
+    """As plain values, and null where papers print too few errors."""
+    found, absent = (
+        describe_outcome(ablations.read_results(ROOT / "results" / name / "quick"))["agreement"]
+        for name in ("dilation_group", "branches")
+    )
+
+    assert isinstance(found, dict)
+    assert list(found) == ["cell", "tau", "interval", "p", "rows"]
+    assert (found["cell"], found["rows"], absent) == ("top1_error", 5, None)
 
 
 def test_a_notebook_shows_the_table_with_its_figures() -> None:

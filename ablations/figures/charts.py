@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ablations.statistics import Agreement
 from ablations.study import Study
-from ablations.tables import Table, list_curves
+from ablations.tables import PRINTED_ERRORS, Table, list_curves
 
 Selected = tuple[str, pd.DataFrame]
 """Caption of a figure, and exactly what it plots."""
@@ -72,6 +73,9 @@ class Source:
     conditions: str = ""
     """How speeds were measured, in words; empty if there are none."""
 
+    agreement: Agreement | None = None
+    """Agreement with the ranking that papers printed; None with too few printed errors."""
+
     @property
     def trained(self) -> pd.DataFrame:
         """The rows that are trained."""
@@ -95,6 +99,7 @@ def list_charts(study: Study, table: Table) -> tuple[Chart, ...]:
             margin=definition.margin,
             only_printed=definition.only_printed,
             conditions=study.benchmark.describe() if study.benchmark else "",
+            agreement=table.agreement,
         )
     )
 
@@ -211,6 +216,31 @@ def _select_latency(source: Source) -> Selected | None:
     return caption, data.reset_index(drop=True)
 
 
+def _select_agreement(source: Source) -> Selected | None:
+    rows, agreement = source.trained, source.agreement
+    if agreement is None:
+        return None
+    interval = f" ({agreement.interval_text})" if agreement.interval else ""
+    data = _tidy(
+        {
+            "n": rows["n"],
+            "printed_error_percent": _column(rows, f"paper_{agreement.cell}"),
+            "top1_error_percent": rows["top1_error"],
+            "half_width_points": rows["top1_error_half_width"],
+        },
+        baseline=source.baseline,
+        panel=f"{source.panel}: tau-b = {agreement.tau:z.2f}{interval}",
+    ).dropna(subset=["printed_error_percent", "top1_error_percent"])
+    if data.empty:
+        return None
+    caption = (
+        f"Top-1 error, {source.panel}, against the {PRINTED_ERRORS[agreement.cell]} that the paper "
+        f"prints: mean over seeds with its 95 % t-interval, {_say_seeds(data['n'])}. Agreement of "
+        f"the rankings: {agreement}. It describes the recipe and is no verdict on the paper."
+    )
+    return caption, data.reset_index(drop=True)
+
+
 _PAPER_APART = (
     " The paper's printed numbers come from its own training; they have a panel and axes of their "
     "own."
@@ -260,8 +290,9 @@ FIGURES: Mapping[str, Figure] = {
     "differences": Figure(
         select=_select_differences, draw="ablations.figures.forests:draw_differences"
     ),
-    "cost": Figure(select=_select_cost, draw="ablations.figures.cost:draw_cost"),
-    "latency": Figure(select=_select_latency, draw="ablations.figures.cost:draw_latency"),
+    "cost": Figure(select=_select_cost, draw="ablations.figures.scatter:draw_cost"),
+    "latency": Figure(select=_select_latency, draw="ablations.figures.scatter:draw_latency"),
+    "agreement": Figure(select=_select_agreement, draw="ablations.figures.scatter:draw_agreement"),
     "curves": Figure(select=_select_curves, draw="ablations.figures.curves:draw_curves"),
 }
 """Every figure by the stem of its files, in the order of the report."""

@@ -103,5 +103,6 @@ def describe_outcome(outcome: Outcome) -> dict[str, object]:
         "count": study.count(),
         "rows": json.loads(table.rows.reset_index().to_json(orient="records")),
         "claims": [asdict(claim) | {"verdict": claim.verdict} for claim in table.claims],
+        "agreement": asdict(table.agreement) if table.agreement else None,
         "notes": table.notes,
     }

@@ -1,5 +1,6 @@
-"""Means, differences, verdicts, claims and image noise; the procedure of docs/statistics.md."""
+"""Differences, verdicts, claims, image noise, agreement: the procedure of docs/statistics.md."""
 
+from ablations.statistics.agreement import Agreement, measure_agreement
 from ablations.statistics.claims import Evidence, Judgement, judge_claims
 from ablations.statistics.corrections import CORRECTION, Correction
 from ablations.statistics.differences import (
@@ -37,6 +38,7 @@ __all__ = [
     "CORRECTION",
     "MOST_SEEDS",
     "SIGNIFICANCE",
+    "Agreement",
     "Correction",
     "Difference",
     "Disagreement",
@@ -62,6 +64,7 @@ __all__ = [
     "is_exploratory",
     "judge_claims",
     "list_active",
+    "measure_agreement",
     "measure_spread",
     "select_seeds",
     "summarise",

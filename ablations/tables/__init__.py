@@ -1,5 +1,6 @@
 """A study -> the comparison table, as data and as text."""
 
+from ablations.tables.comparison import PRINTED_ERRORS
 from ablations.tables.latex import render_latex
 from ablations.tables.table import Table, build_table
 from ablations.tables.texts import (
@@ -14,6 +15,7 @@ from ablations.tables.texts import (
 from ablations.tables.trials import list_curves, list_environments, list_trials
 
 __all__ = [
+    "PRINTED_ERRORS",
     "CompactTable",
     "Table",
     "build_table",

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablations.statistics import (
+    Agreement,
     Difference,
     Disagreement,
     Path,
@@ -20,12 +21,20 @@ from ablations.statistics import (
     estimate_image_error,
     follow_looks,
     is_exploratory,
+    measure_agreement,
     select_seeds,
 )
 from ablations.study import StudiedTrial, Study
 
 BOOTSTRAP_SEED = 0
-"""Seed of every row's bootstrap, so that no row depends on another."""
+"""Seed of every bootstrap, so that none depends on another."""
+
+PRINTED_ERRORS: Mapping[str, str] = {
+    "top1_error": "ImageNet top-1 error",
+    "cifar10_error": "CIFAR-10 error",
+    "cifar100_error": "CIFAR-100 error",
+}
+"""Printed cells that measured errors are compared with, in words."""
 
 Further = Literal["top1_error_320", "top5_error"]
 """An error of a record's last epoch besides the top-1 error."""
@@ -62,6 +71,9 @@ class Comparison:
 
     test_images: int
     """Number of test images; 0 if no outcomes are known."""
+
+    agreement: Agreement | None
+    """Agreement with the ranking that papers printed; None with too few printed errors."""
 
     @property
     def baseline(self) -> str:
@@ -123,6 +135,9 @@ def compare_variants(study: Study) -> Comparison:
             if len(row) == 1
         },
         test_images=max((row.shape[1] for row, _ in pairs.values()), default=0),
+        agreement=_compare_with_papers(
+            study, sample.select(path.seeds).errors.dropna(axis="columns", how="all")
+        ),
     )
 
 
@@ -154,6 +169,21 @@ def build_sample(study: Study) -> Sample:
         elif trial.state != "to run":
             pending.loc[trial.seed, trial.variant] = False
     return Sample(errors=tabulate(study, "top1_error"), broken=broken, pending=pending)
+
+
+def _compare_with_papers(study: Study, errors: pd.DataFrame) -> Agreement | None:
+    """Compares with printed errors: on the recipe's dataset, else on ImageNet, else on CIFAR-10."""
+    own = f"{study.definition.dataset.name}_error"
+    for cell in (own, "top1_error", "cifar10_error"):
+        printed = {
+            row.name: float(getattr(row.cells, cell))
+            for row in study.definition.printed
+            if cell in PRINTED_ERRORS and getattr(row.cells, cell) is not None
+        }
+        generator = np.random.default_rng(BOOTSTRAP_SEED)
+        if found := measure_agreement(errors, printed, cell=cell, generator=generator):
+            return found
+    return None
 
 
 def tabulate(study: Study, measure: Literal["top1_error"] | Further) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from ablations.speed import compute_agreement, describe_agreement
 from ablations.statistics import CORRECTION, SIGNIFICANCE, SeedsNeeded
 from ablations.study import Source, Study
 from ablations.tables.columns import COLUMNS
-from ablations.tables.comparison import Comparison
+from ablations.tables.comparison import PRINTED_ERRORS, Comparison
 from ablations.trial.records import Environment
 
 PROVENANCES = {
@@ -37,6 +37,7 @@ def collect_notes(study: Study, comparison: Comparison) -> list[str]:
         *_explain_looks(comparison),
         *_list_seeds_needed(comparison),
         *_explain_images(comparison),
+        *_explain_agreement(comparison),
         "Multiply-adds follow the papers' convention: convolutions, fully connected layers and the "
         "rescaling of channels. Only trainable parameters are counted.",
         *_describe_built(study),
@@ -60,7 +61,7 @@ def _describe_procedure(study: Study) -> Iterator[str]:
 
 
 def collect_brief_notes(study: Study, comparison: Comparison) -> list[str]:
-    """Collects the notes of the compact form: the run, the meaning of ±, and seeds needed."""
+    """Collects the notes of the compact form: the run, ±, seeds needed, agreement."""
     notes = list(_describe_run(study, is_exploratory=comparison.exploratory))
     counts = comparison.errors.count()
     if len(counts) and counts.max() == 1:
@@ -76,6 +77,12 @@ def collect_brief_notes(study: Study, comparison: Comparison) -> list[str]:
         notes.append(f"* within the margin of ±{comparison.margin:g} points.")
     if needed := list(comparison.seeds_needed.values()):
         notes.append(f"To decide every row: {_find_most(needed)}.")
+    if found := comparison.agreement:
+        interval = f" ({found.interval_text})" if found.interval else ""
+        notes.append(
+            f"Agreement with the paper's ranking: tau-b = {found.tau:z.2f}{interval}, "
+            f"{found.p_text}, {found.rows} rows."
+        )
     return [*notes, f"Method: {METHOD}"]
 
 
@@ -182,6 +189,15 @@ def _explain_images(comparison: Comparison) -> Iterator[str]:
             "Image noise: standard error of each difference over test images, in points, for these "
             f"networks (bootstrap over {comparison.test_images} images): {errors}. Only more "
             "images reduce it, not more seeds."
+        )
+
+
+def _explain_agreement(comparison: Comparison) -> Iterator[str]:
+    if found := comparison.agreement:
+        error = PRINTED_ERRORS[found.cell]
+        yield (
+            f"Agreement with the paper's ranking by {error}: {found}. It tells how far this recipe "
+            "ranks the variants as the paper's training does; it is no verdict on the paper."
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from ablations.statistics import Judgement, Path, SeedsNeeded
+from ablations.statistics import Agreement, Judgement, Path, SeedsNeeded
 from ablations.study import Study
 from ablations.tables.columns import Column, Row, list_columns
 from ablations.tables.comparison import compare_variants
@@ -55,6 +55,9 @@ class Table:
     only_printed: tuple[str, ...] = ()
     """Rows that papers print and that are not trained."""
 
+    agreement: Agreement | None = None
+    """Agreement with the ranking that papers printed; None with too few printed errors."""
+
     @property
     def shown(self) -> tuple[Column, ...]:
         """Columns that are printed; the others are in table.csv only."""
@@ -101,6 +104,7 @@ def build_table(study: Study) -> Table:
         },
         seeds_needed=comparison.seeds_needed,
         only_printed=definition.only_printed,
+        agreement=comparison.agreement,
     )
 
 

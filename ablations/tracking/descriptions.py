@@ -22,6 +22,7 @@ from ablations.trial.records import TrialRecord
 from sknet.spec import NetworkSpec, SelectiveKernel
 
 if TYPE_CHECKING:
+    from ablations.statistics import Agreement
     from ablations.tables import Table
 
 SCHEMA = 2
@@ -93,7 +94,7 @@ class ParentDescription:
     """The parent run of the trials of one experiment and recipe."""
 
     metrics: Mapping[str, float]
-    """Number of trials by state."""
+    """Number of trials by state; agreement with the ranking that papers printed."""
 
     tags: Mapping[str, str]
     """Note, and the declaration of `table.json` for the UI."""
@@ -150,6 +151,7 @@ def describe_parent(
             "trials/diverged": count["diverged"],
             "trials/failed": count["failed"],
             "trials/to_run": count["to run"],
+            **(_describe_agreement(table.agreement) if table.agreement else {}),
         },
         tags={
             # Makes MLflow's UI show the artifact as a table.
@@ -158,6 +160,11 @@ def describe_parent(
         },
         files=dict(_collect_artifacts(study, table, files)),
     )
+
+
+def _describe_agreement(agreement: "Agreement") -> dict[str, float]:
+    bounds = zip(("agreement/low", "agreement/high"), agreement.interval or (), strict=False)
+    return {"agreement/tau": agreement.tau, "agreement/p": agreement.p, **dict(bounds)}
 
 
 def _collect_artifacts(

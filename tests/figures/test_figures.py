@@ -13,15 +13,18 @@ import pandas as pd
 import pytest
 from conftest import ROOT, seal
 from example_table import HOSTILE, make_curves, make_many_rows, make_rows
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ablations.figures import Chart, Source, build_charts, check_svg, draw, render_png, render_svg
-from ablations.figures.cost import spread_labels
+from ablations.figures.labels import place_labels
+from ablations.figures.scatter import spread_labels
 from ablations.report.html import embed_svg
+from ablations.statistics import Agreement
 
+AGREEMENT = Agreement(cell="top1_error", tau=0.62, interval=(0.31, 0.78), p=0.03, rows=10)
 PAPER = ["paper_top1_error", "paper_params_m"]
 
 
@@ -31,7 +34,14 @@ def make_charts(
     """The charts of some rows, by name."""
     rows = make_rows() if rows is None else rows
     curves = make_curves(rows) if curves is None else curves
-    source = Source(rows=rows, curves=curves, baseline=baseline, recipe_name="quick", margin=0.5)
+    source = Source(
+        rows=rows,
+        curves=curves,
+        baseline=baseline,
+        recipe_name="quick",
+        margin=0.5,
+        agreement=AGREEMENT,
+    )
     charts = build_charts(source)
     return {chart.name: chart for chart in charts}
 
@@ -45,9 +55,20 @@ def list_texts(svg: str) -> str:
     return " ".join(ElementTree.fromstring(svg.encode()).itertext())
 
 
-def test_four_charts() -> None:
-    """Errors first, then what they come to, what they cost, and how they came about."""
-    assert list(CHARTS) == ["errors", "differences", "cost", "curves"]
+def test_charts_are_in_the_order_of_the_report() -> None:
+    """Errors and differences first; curves last."""
+    assert list(CHARTS) == ["errors", "differences", "cost", "agreement", "curves"]
+
+
+def test_agreement_is_plotted_for_rows_with_both_errors() -> None:
+    """With tau-b in the title, and everything else about it in the caption."""
+    chart = CHARTS["agreement"]
+
+    assert list(chart.data["variant"]) == ["base", HOSTILE]
+    assert list(chart.data["printed_error_percent"]) == [20.79, 20.97]
+    assert str(AGREEMENT) in chart.caption
+    assert "no verdict on the paper" in chart.caption
+    assert "tau-b = 0.62 (0.31 to 0.78)" in list_texts(SVGS["agreement"])
 
 
 def test_latency_is_plotted_where_it_was_measured() -> None:
@@ -194,6 +215,7 @@ def test_a_drawing_is_xml_with_its_names_as_text(name: str) -> None:
         ("errors", ["top-1 error (%)", "3.48 ± 0.19", "(baseline)"]),
         ("differences", ["(points)", "margin of ±0.5 points", "undecided", "← better"]),
         ("cost", ["parameters (millions)", "top-1 error (%)"]),
+        ("agreement", ["error printed in the paper (%)", "top-1 error (%)", "(baseline)"]),
         ("curves", ["epochs trained", "top-1 error (%)", "training loss (nats)"]),
     ],
 )
@@ -316,3 +338,33 @@ def test_labels_never_overlap(places: list[float]) -> None:
     assert (np.diff(spread[order]) >= 1 / 17 - 1e-9).all()
     assert spread.min() >= 0
     assert spread.max() <= 1 + 1e-9
+
+
+@given(
+    shares=st.lists(st.tuples(st.floats(0.2, 0.8), st.floats(0.1, 0.9)), min_size=1, max_size=17)
+)
+@settings(deadline=None, max_examples=30)
+def test_names_stay_inside_and_apart(shares: list[tuple[float, float]]) -> None:
+    """In a panel of this size, names of 17 points find room wherever the points are."""
+    centres = np.array(shares) * (800, 400)
+    points = np.hstack([centres - 5, centres + 5])
+
+    boxes = place_labels(
+        points, points, [(60, 14)] * len(points), area=np.array([[0, 0, 800, 400]])
+    )
+
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] <= (800, 400)).all()
+    for own, box in enumerate(boxes):
+        later = boxes[own + 1 :]
+        touching = (box[:2] <= later[:, 2:]).all(axis=1) & (box[2:] >= later[:, :2]).all(axis=1)
+        assert not touching.any()
+
+
+def test_a_lone_name_is_at_the_right_of_its_point() -> None:
+    """Near enough to need no line."""
+    point = np.array([[95.0, 95, 105, 105]])
+
+    [box] = place_labels(point, point, [(60, 14)], area=np.array([[0, 0, 800, 400]]))
+
+    assert list(box) == [109, 93, 169, 107]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import EXPERIMENTS, Answer, seal
+from conftest import EXPERIMENTS, ROOT, Answer, seal
 from studies import COMPLEXITY, make_plan, make_records, make_study
 
 from ablations.complexity.scales import Scales
@@ -372,6 +372,27 @@ def test_the_index_links_every_table(results: Path) -> None:
         row = next(line for line in index.splitlines() if line.startswith("|") and link in line)
         assert (results / "results" / link).is_file()
         assert f"| {study.definition.question} | quick | 3 | 6 finished | 1 undecided |" in row
+
+
+def test_the_index_lists_agreements_with_the_papers() -> None:
+    """One row per table with enough printed errors, and no section without such a table."""
+    entries = []
+    for name in ("imagenet", "cifar", "branches"):
+        study = read_export(ROOT / "results" / name / "quick")
+        entries.append((study, build_table(study)))
+
+    section = render_index(entries).partition("## Agreement")[2].partition("## Claims")[0]
+
+    rows = [line for line in section.splitlines() if line.startswith("| [")]
+    agreement = entries[0][1].agreement
+    assert agreement is not None
+    assert rows[0] == (
+        "| [imagenet](imagenet/quick/table.md) | quick | ImageNet top-1 error | 10 "
+        f"| {agreement.tau:.2f} | {agreement.interval_text} | {agreement.p_text} |"
+    )
+    assert "| CIFAR-10 error | 5 |" in rows[1]
+    assert len(rows) == 2
+    assert "Agreement" not in render_index(entries[2:])
 
 
 def test_links_of_the_index_survive_any_name(recipe: Recipe, dataset: Dataset) -> None:

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from example_table import HOSTILE, make_rows, make_table
+from scipy.stats import kendalltau
 from studies import COMPLEXITY, PAPER, make_clear_records, make_plan, make_records, make_study
 
 from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
 from ablations.data.catalogue import Dataset
 from ablations.plans import Plan
-from ablations.study import read_export
+from ablations.study import Study, read_export
 from ablations.tables import (
     Table,
     build_table,
@@ -434,6 +435,55 @@ def test_brief_notes_contain_what_a_terminal_must_show(recipe: Recipe, dataset: 
         "Method: docs/statistics.md",
     )
     assert set(table.seeds_needed) == {"other", "extra"}
+
+
+def read_study(name: str) -> Study:
+    """The committed study of an experiment, with the quick recipe."""
+    return read_export(ROOT / "results" / name / "quick")
+
+
+def test_agreement_is_that_of_the_tables_own_columns() -> None:
+    """Over the rows that have both errors; the notes say how to read it."""
+    table = build_table(read_study("imagenet"))
+    both = table.rows[["paper_top1_error", "top1_error"]].dropna()
+    expected = kendalltau(both["paper_top1_error"], both["top1_error"]).statistic
+
+    assert table.agreement is not None
+    assert table.agreement.tau == pytest.approx(expected)
+    assert table.agreement.rows == len(both) < len(table.rows)
+    [note] = [note for note in table.notes if note.startswith("Agreement")]
+    assert f"by ImageNet top-1 error: {table.agreement}. " in note
+    assert "no verdict on the paper" in note
+    [brief] = [note for note in table.brief_notes if note.startswith("Agreement")]
+    assert f"tau-b = {expected:.2f} ({table.agreement.interval_text})" in brief
+    assert len(brief) <= 100
+
+
+@pytest.mark.parametrize(
+    ("dataset_name", "cell"),
+    [
+        ("multiscale_digits", "cifar10_error"),
+        ("cifar10", "cifar10_error"),
+        ("cifar100", "cifar100_error"),
+    ],
+)
+def test_agreement_is_with_the_error_on_the_recipes_dataset(dataset_name: str, cell: str) -> None:
+    """If the paper prints it; a table for CIFAR prints no error on ImageNet."""
+    study = read_study("cifar")
+    dataset = replace(study.definition.dataset, name=dataset_name)
+
+    table = build_table(replace(study, definition=replace(study.definition, dataset=dataset)))
+
+    assert table.agreement is not None
+    assert table.agreement.cell == cell
+
+
+def test_too_few_printed_errors_give_no_agreement() -> None:
+    """The paper prints errors for some of these rows only."""
+    table = build_table(read_study("branches"))
+
+    assert table.agreement is None
+    assert not any(note.startswith("Agreement") for note in (*table.notes, *table.brief_notes))
 
 
 def test_the_star_of_a_verdict_is_explained(recipe: Recipe, dataset: Dataset) -> None:

@@ -22,6 +22,7 @@ from ablations.ledger import Ledger
 from ablations.plans import Plan
 from ablations.reconcile.plans import Selection, draw_plan, list_keys, mark_plan
 from ablations.reconcile.studies import gather_study
+from ablations.statistics import Agreement
 from ablations.study import Study
 from ablations.tables import Table, build_table
 from ablations.tracking import Mirror, choose_uri, list_views
@@ -501,6 +502,22 @@ def test_a_long_table_is_cut_between_lines(compared: Compared) -> None:
     assert len(note) <= NOTE_LIMIT
     assert note.endswith("of many\n\nThe complete text is in the artifact table.md.\n")
     assert "note 999 of many" in str(described.files["table.md"].render())
+
+
+@pytest.mark.parametrize("interval", [(0.31, 0.78), None])
+def test_agreement_with_the_paper_is_a_metric(
+    compared: Compared, interval: tuple[float, float] | None
+) -> None:
+    """With one seed there is no interval, and without printed errors no agreement."""
+    plan, study, table = compared
+    found = Agreement(cell="top1_error", tau=0.62, interval=interval, p=0.03, rows=10)
+    files = {"table.md": b""}
+
+    without = describe_parent(plan, study, table, files).metrics
+    metrics = describe_parent(plan, study, replace(table, agreement=found), files).metrics
+
+    bounds = {"agreement/low": 0.31, "agreement/high": 0.78} if interval else {}
+    assert metrics == {**without, "agreement/tau": 0.62, "agreement/p": 0.03, **bounds}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""Agreement of a table's ranking with the ranking that papers printed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from ablations.statistics.differences import CONFIDENCE
+
+FEWEST_ROWS = 4
+"""With fewer rows no agreement is computed: there would be only six rankings of three rows."""
+
+MOST_EXACT_ROWS = 8
+"""Maximum number of rows for which all permutations are tried; there are 40,320 of eight."""
+
+PERMUTATIONS = 100_000
+"""Random permutations for more rows; the standard error of p is at most 0.0016."""
+
+RESAMPLES = 10_000
+"""Bootstrap samples of the seeds."""
+
+DECIMALS = 9
+"""Means that are equal to so many decimals are ties, so that rounding errors break none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Rank agreement of printed and measured errors; it is no verdict on the papers."""
+
+    cell: str
+    """Printed cell that the measured errors are compared with, such as `top1_error`."""
+
+    tau: float
+    """Kendall's tau-b: 1 if both rankings are the same, -1 if one is the reverse of the other."""
+
+    interval: tuple[float, float] | None
+    """Percentile bootstrap interval over seeds, too narrow with few of them; None if a row has a
+    single seed."""
+
+    p: float
+    """p-value of the permutation test for unrelated rankings, two-sided: a ranking that is reversed
+    is as far from unrelated as an equal one."""
+
+    rows: int
+    """Number of rows with a printed and a measured error."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether p is from all permutations rather than from random ones."""
+        return self.rows <= MOST_EXACT_ROWS
+
+    @property
+    def interval_text(self) -> str:
+        """The interval as text; empty if there is none."""
+        return "{:z.2f} to {:z.2f}".format(*self.interval) if self.interval else ""
+
+    @property
+    def p_text(self) -> str:
+        """The p-value as text."""
+        return f"p = {self.p:.3f}" if self.p >= 0.001 else "p < 0.001"
+
+    def __str__(self) -> str:
+        """In words, as notes print it."""
+        interval = ""
+        if self.interval:
+            interval = (
+                f"{CONFIDENCE * 100:g} % bootstrap interval {self.interval_text} over seeds; "
+            )
+        test = f"{'exact ' if self.is_exact else ''}permutation {self.p_text}"
+        return f"Kendall's tau-b = {self.tau:z.2f} ({interval}{test}; {self.rows} rows)"
+
+
+def measure_agreement(
+    errors: pd.DataFrame,
+    printed: Mapping[str, float],
+    *,
+    cell: str,
+    generator: np.random.Generator,
+) -> Agreement | None:
+    """Measures how far the mean errors rank the variants as the printed errors do (rule 22).
+
+    Args:
+        errors: Top-1 error (%), one row per seed and one column per variant; NaN where a trial is
+            not finished.
+        printed: Printed errors by variant, of any rows.
+        cell: Printed cell that they are from.
+        generator: Draws the samples of seeds and, for many rows, the permutations.
+
+    Returns:
+        None if fewer than four variants have both errors, or if all printed or all measured errors
+        are equal.
+    """
+    names = [str(name) for name in errors if name in printed and errors[name].notna().any()]
+    if len(names) < FEWEST_ROWS:
+        return None
+    own = errors[names].to_numpy(float)
+    reference = np.array([printed[name] for name in names])
+    means = np.nanmean(own, axis=0).round(DECIMALS)
+    tau = float(compute_tau(reference, means))
+    if np.isnan(tau):
+        return None
+    return Agreement(
+        cell=cell,
+        tau=tau,
+        interval=_bootstrap(own, reference, generator),
+        p=_permute(reference, means, generator),
+        rows=len(names),
+    )
+
+
+def compute_tau(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+    """Kendall's tau-b over the last axis, for one or many pairs of rankings at once.
+
+    It is NaN where all values of either ranking are equal.
+
+    Shapes:
+        x, y: (..., rows), which broadcast -> (...)
+
+    >>> compute_tau([1, 2, 3], [[10, 20, 30], [30, 20, 10], [10, 10, 20]]).round(3)
+    array([ 1.   , -1.   ,  0.816])
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    pairs = _count_concordance(x, x) * _count_concordance(y, y)  # of pairs that are no ties
+    with np.errstate(invalid="ignore"):
+        return np.asarray(_count_concordance(x, y) / np.sqrt(pairs), dtype=np.float64)
+
+
+def _count_concordance(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Number of concordant pairs minus that of discordant ones; ties count as neither."""
+    total = np.zeros(np.broadcast_shapes(x.shape, y.shape)[:-1])
+    for i in range(x.shape[-1] - 1):  # one row against all later ones, to save memory
+        signs = [np.sign(values[..., i + 1 :] - values[..., i : i + 1]) for values in (x, y)]
+        total += (signs[0] * signs[1]).sum(axis=-1)
+    return total
+
+
+def _bootstrap(
+    errors: NDArray[np.float64], reference: NDArray[np.float64], generator: np.random.Generator
+) -> tuple[float, float] | None:
+    """Percentile interval of tau-b over samples of the table's seeds, the same for all rows.
+
+    A row's mean is over the sampled seeds that it has. Samples that contain no seed of some row, or
+    for which tau-b is undefined, are left out.
+    """
+    known = ~np.isnan(errors)
+    if known.sum(axis=0).min() < 2:
+        return None
+    seeds = len(errors)
+    times = generator.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES)  # of each seed
+    drawn = times @ known.astype(int)  # seeds of each row
+    is_complete = (drawn > 0).all(axis=1)
+    sums = times[is_complete] @ np.nan_to_num(errors)
+    taus = compute_tau(reference, (sums / drawn[is_complete]).round(DECIMALS))
+    taus = taus[~np.isnan(taus)]
+    if not len(taus):
+        return None
+    low, high = np.quantile(taus, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _permute(
+    reference: NDArray[np.float64], means: NDArray[np.float64], generator: np.random.Generator
+) -> float:
+    """Share of the permutations whose rankings agree or disagree as clearly as the observed one.
+
+    The denominator of tau-b is the same for all permutations, so counts of pairs are compared,
+    which are whole numbers.
+    """
+    rows = len(means)
+    is_exact = rows <= MOST_EXACT_ROWS
+    if is_exact:
+        orders = np.array(list(permutations(range(rows))))
+    else:
+        orders = generator.permuted(np.tile(np.arange(rows), (PERMUTATIONS, 1)), axis=1)
+    observed = abs(_count_concordance(reference, means))
+    extreme = int((abs(_count_concordance(reference, means[orders])) >= observed).sum())
+    if is_exact:
+        return extreme / len(orders)
+    return (extreme + 1) / (PERMUTATIONS + 1)  # the observed order is one of the permutations
