@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ablations.statistics.differences import CONFIDENCE
+from ablations.statistics.differences import SIGNIFICANCE
 
 FEWEST_ROWS = 4
 """With fewer rows no agreement is computed: there would be only six rankings of three rows."""
@@ -66,9 +66,7 @@ class Agreement:
         """In words, as notes print it."""
         interval = ""
         if self.interval:
-            interval = (
-                f"{CONFIDENCE * 100:g} % bootstrap interval {self.interval_text} over seeds; "
-            )
+            interval = f"{100 * (1 - SIGNIFICANCE):g} % bootstrap interval {self.interval_text} over seeds; "
         test = f"{'exact ' if self.is_exact else ''}permutation {self.p_text}"
         return f"Kendall's tau-b = {self.tau:z.2f} ({interval}{test}; {self.rows} rows)"
 
@@ -157,7 +155,7 @@ def _bootstrap(
     taus = taus[~np.isnan(taus)]
     if not len(taus):
         return None
-    low, high = np.quantile(taus, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(taus, [SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2])
     return float(low), float(high)
 
 
