@@ -66,7 +66,8 @@ class Agreement:
         """In words, as notes print it."""
         interval = ""
         if self.interval:
-            interval = f"{100 * (1 - SIGNIFICANCE):g} % bootstrap interval {self.interval_text} over seeds; "
+            share = f"{100 * (1 - SIGNIFICANCE):g} %"
+            interval = f"{share} bootstrap interval {self.interval_text} over seeds; "
         test = f"{'exact ' if self.is_exact else ''}permutation {self.p_text}"
         return f"Kendall's tau-b = {self.tau:z.2f} ({interval}{test}; {self.rows} rows)"
 
