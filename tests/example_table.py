@@ -78,7 +78,7 @@ def make_table(**changes: object) -> Table:
             question=Question(
                 looks=(3,), baseline="base", variants=("base", "one seed"), margin=0.5
             ),
-            looks=(Look(n=3, differences={}, verdicts={}, claims=()),),
+            looks=(Look(n=3, family=1, differences={}, verdicts={}, claims=()),),
             seeds={},
             needed={},
         ),

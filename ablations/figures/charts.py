@@ -5,13 +5,13 @@ Adding a figure takes a function that selects its data, one that draws it, and a
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from ablations.statistics import Agreement
+from ablations.statistics import Agreement, Look
 from ablations.study import Study
 from ablations.tables import PRINTED_ERRORS, Table, list_curves
 
@@ -70,6 +70,9 @@ class Source:
     only_printed: Collection[str] = ()
     """Rows that are not trained; they appear in the papers' panels only."""
 
+    looks: Sequence[Look] = ()
+    """The looks at the table; empty unless several were planned."""
+
     conditions: str = ""
     """How speeds were measured, in words; empty if there are none."""
 
@@ -98,6 +101,7 @@ def list_charts(study: Study, table: Table) -> tuple[Chart, ...]:
             recipe_name=definition.recipe_name,
             margin=definition.margin,
             only_printed=definition.only_printed,
+            looks=table.path.looks if len(table.path.question.looks) > 1 else (),
             conditions=study.benchmark.describe() if study.benchmark else "",
             agreement=table.agreement,
         )
@@ -158,6 +162,37 @@ def _select_differences(source: Source) -> Selected | None:
         f"Difference of top-1 error from {baseline}, paired by seed, {_say_seeds(rows['n'])}; bars "
         "are 95 % intervals of one row, not corrected over the table. Shaded: the margin of "
         f"±{margin:g} points. Verdicts are corrected over the table."
+    )
+    return caption, data
+
+
+def _select_looks(source: Source) -> Selected | None:
+    """Every look at which a row was open, with the boundary that the hardest test has to pass."""
+    columns = ["variant", "n", "difference_points", "half_width_points", "boundary_points"]
+    points = [
+        (name, look.n, d.mean, d.half_width, d.find_threshold(look.family))
+        for name in source.trained.index
+        for look in source.looks
+        for d in [look.differences.get(name)]
+        if d is not None and d.is_testable
+    ]
+    if not points:
+        return None
+    data = pd.DataFrame(points, columns=columns).round(DECIMALS)
+    verdicts = {
+        (name, look.n): verdict.text
+        for look in source.looks
+        for name, verdict in look.verdicts.items()
+    }
+    places = zip(data["variant"], data["n"], strict=True)
+    data = data.assign(
+        margin_points=source.margin, verdict=[verdicts.get(place, "") for place in places]
+    )
+    caption = (
+        f"Difference of top-1 error from {source.baseline} at each planned look, up to the look "
+        "that decided the row; bars are intervals that hold at all looks together. Dashed: the "
+        "difference that the hardest of the tests at that look needs. Shaded: the margin of "
+        f"±{source.margin:g} points. Each panel has its own scale."
     )
     return caption, data
 
@@ -290,6 +325,7 @@ FIGURES: Mapping[str, Figure] = {
     "differences": Figure(
         select=_select_differences, draw="ablations.figures.forests:draw_differences"
     ),
+    "looks": Figure(select=_select_looks, draw="ablations.figures.paths:draw_looks"),
     "cost": Figure(select=_select_cost, draw="ablations.figures.scatter:draw_cost"),
     "latency": Figure(select=_select_latency, draw="ablations.figures.scatter:draw_latency"),
     "agreement": Figure(select=_select_agreement, draw="ablations.figures.scatter:draw_agreement"),

@@ -95,6 +95,11 @@ class Difference:
         """Two-sided p-value of this row alone; NaN if unknown."""
         return 2 * min(self.p_below(0.0), self.p_above(0.0))
 
+    def find_threshold(self, family: int) -> float:
+        """The difference that the hardest test of a family needs, in points."""
+        share = CORRECTION.smallest_share(family)
+        return find_t_quantile(self.df, self.level * share) * self.error
+
     def p_below(self, bound: float) -> float:
         """One-sided p-value for a true difference below `bound`, in points."""
         if not self.is_testable:

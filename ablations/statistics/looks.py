@@ -88,6 +88,9 @@ class Look:
     n: int
     """Number of seeds."""
 
+    family: int
+    """Number of rows that no earlier look has declared better or worse."""
+
     differences: Mapping[str, Difference]
     """Differences from the baseline of the open rows, as far as they are known."""
 
@@ -287,6 +290,7 @@ def _take_look(question: Question, known: Sample, earlier: Path | None, n: int) 
     }
     return Look(
         n=n,
+        family=family,
         differences=differences,
         verdicts={name: verdict for name, verdict in judged.items() if verdict is not None},
         claims=judge_claims(
