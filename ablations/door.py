@@ -27,6 +27,7 @@ def run(
     seeds: Iterable[int] | None = None,
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    until_decided: bool = False,
     backend: Backend = Backend(),
     workspace: Workspace = Workspace(),
     config: Path | str | None = None,
@@ -47,6 +48,7 @@ def run(
         seeds: Seeds in place of the recipe's.
         only: Patterns of the variants to run; all if empty.
         exclude: Patterns of the variants to leave out.
+        until_decided: Whether to take look after look until everything is decided.
         backend: What runs the trials.
         workspace: Where runs, results and datasets are.
         config: Experiments file; ./experiments.yaml if None, else the bundled one.
@@ -65,7 +67,7 @@ def run(
     [outcome] = run_experiments(
         _read(config),
         [experiment],
-        _select(recipe, settings, seeds, only, exclude),
+        _select(recipe, settings, seeds, only, exclude, until_decided=until_decided),
         settings=Settings(
             workspace=workspace,
             backend=backend,
@@ -88,6 +90,7 @@ def plan(
     seeds: Iterable[int] | None = None,
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    until_decided: bool = False,
     backend: Backend = Backend(),
     workspace: Workspace = Workspace(),
     config: Path | str | None = None,
@@ -102,7 +105,7 @@ def plan(
     [forecast] = forecast_experiments(
         _read(config),
         [experiment],
-        _select(recipe, settings, seeds, only, exclude),
+        _select(recipe, settings, seeds, only, exclude, until_decided=until_decided),
         settings=Settings(workspace=workspace, backend=backend),
     )
     return forecast
@@ -119,6 +122,8 @@ def _select(
     seeds: Iterable[int] | None,
     only: Sequence[str],
     exclude: Sequence[str],
+    *,
+    until_decided: bool,
 ) -> Selection:
     return Selection(
         recipe_name=recipe,
@@ -126,4 +131,5 @@ def _select(
         seeds=None if seeds is None else tuple(seeds),
         only=tuple(only),
         exclude=tuple(exclude),
+        until_decided=until_decided,
     )

@@ -11,6 +11,7 @@ from ablations.cli.options import (
     ConfigPath,
     DataDir,
     Exclude,
+    Looks,
     MaxHours,
     Names,
     Only,
@@ -18,6 +19,7 @@ from ablations.cli.options import (
     RunsDir,
     Seeds,
     Settings,
+    UntilDecided,
     load_config,
     make_selection,
 )
@@ -26,6 +28,7 @@ if TYPE_CHECKING:  # loaded when a command runs: help and completion do without 
     from ablations.estimate import Estimate
     from ablations.matrix import Matrix
     from ablations.plans import Plan, PlannedTrial
+    from ablations.reconcile.prices import Price
     from ablations.reconcile.survey import Forecast
 
 
@@ -34,6 +37,8 @@ def plan(
     recipe: RecipeName = "quick",
     settings: Settings = None,
     seeds: Seeds = None,
+    looks: Looks = None,
+    until_decided: UntilDecided = False,
     only: Only = None,
     exclude: Exclude = None,
     max_hours: MaxHours = None,
@@ -49,7 +54,9 @@ def plan(
     forecasts = survey.forecast_experiments(
         load_config(config),
         names,
-        make_selection(recipe, settings, seeds, only, exclude),
+        make_selection(
+            recipe, settings, seeds, only, exclude, looks=looks, until_decided=until_decided
+        ),
         settings=survey.Settings(
             workspace=Workspace(runs_dir=runs_dir, data_dir=data_dir), max_hours=max_hours
         ),
@@ -86,6 +93,7 @@ def describe_plan(plan: "Plan", forecast: "Forecast | None" = None) -> dict[str,
             "final": [variant.name for variant in plan.variants],
         },
         **({"estimate": _describe_estimate(forecast.estimate)} if forecast else {}),
+        **({"until_decided": asdict(forecast.price)} if forecast and forecast.price else {}),
         "trials": [
             {
                 "trial": trial.spec.key,
@@ -144,6 +152,22 @@ def _print_forecast(forecast: "Forecast") -> None:
     parts = ", ".join(f"{number} {state}" for state, number in plan.count().items() if number)
     print_line(f"Trials: {len(plan.trials)} ({parts}).")
     _print_estimate(forecast.estimate)
+    if forecast.price is not None:
+        print_line(_show_price(forecast.price))
+
+
+def _show_price(price: "Price") -> str:
+    from ablations.formatting import format_duration
+
+    expected = (
+        "unknown before the first look"
+        if price.expected is None
+        else format_duration(price.expected)
+    )
+    return (
+        f"Until decided: {format_duration(price.best)} of one core or GPU at best, expected "
+        f"{expected}, {format_duration(price.worst)} at worst."
+    )
 
 
 def _show_trial(forecast: "Forecast", trial: "PlannedTrial") -> tuple[str, ...]:

@@ -7,16 +7,32 @@ from dataclasses import replace
 from ablations.config import Config, read_paper
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan
+from ablations.reconcile.prices import Price, price_looks
 from ablations.statistics import Path, follow_looks, list_active
 from ablations.study import Study, build_definition, describe_trials
 from ablations.tables.comparison import build_question, build_sample
 
 
-def follow_plan(config: Config, plan: Plan, findings: Findings) -> Path:
-    """The looks that the records allow, and what the next one needs."""
+def outline_study(config: Config, plan: Plan, findings: Findings) -> Study:
+    """The study of a plan without complexities, which looks do not need."""
     definition = build_definition(config.experiment(plan.experiment), plan, read_paper())
     trials = tuple(describe_trials(plan, definition, findings.records))
-    return follow_study(Study(definition=definition, scales={}, trials=trials))
+    return Study(definition=definition, scales={}, trials=trials)
+
+
+def price_plan(
+    config: Config, plan: Plan, findings: Findings, seconds: Mapping[str, float]
+) -> Price:
+    """What all further looks at a plan take.
+
+    Args:
+        config: The content of experiments.yaml.
+        plan: The plan with the trials of all looks.
+        findings: What is known of them.
+        seconds: Duration of a trial, by variant.
+    """
+    study = outline_study(config, plan, findings)
+    return price_looks(follow_study(study), build_sample(study), seconds)
 
 
 def follow_study(study: Study) -> Path:

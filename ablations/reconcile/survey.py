@@ -1,7 +1,7 @@
 """What a run would do: plans compared with the ledger, and an estimate. Nothing is trained."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
@@ -32,6 +32,8 @@ from ablations.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ablations.reconcile.prices import Price
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,15 @@ class Forecast:
 
     estimate: Estimate
     """Hours and disk of the trials to run."""
+
+    price: "Price | None" = None
+    """What all further looks take; None unless the plan asks for them."""
+
+    @property
+    def seconds_by_variant(self) -> dict[str, float]:
+        """Estimated duration of a trial, by variant, of those with trials to run."""
+        names = {trial.spec.key: trial.variant.name for trial in self.plan.trials}
+        return {names[key]: trial.seconds for key, trial in self.estimate.trials.items()}
 
     @cached_property
     def trials(self) -> "pd.DataFrame":
@@ -179,9 +190,10 @@ def _find_seeds(
     waiting = {trial.spec.key for trial in limit_plan(plan, first).to_run}
     if not later or not (until_decided or is_begun) or waiting - attempted:
         return first
-    from ablations.reconcile.looks import follow_plan  # loads pandas, which other plans do without
+    # Loads pandas, which other plans do without.
+    from ablations.reconcile.looks import follow_study, outline_study
 
-    path = follow_plan(config, plan, findings)
+    path = follow_study(outline_study(config, plan, findings))
     return path.needed if until_decided and path.needed else path.seeds
 
 
@@ -195,7 +207,18 @@ def forecast_experiments(
     """
     ledger = Ledger(settings.workspace.runs_dir)
     surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
-    return forecast_survey(config, surveyed, settings)
+    forecasts = forecast_survey(config, surveyed, settings)
+    if not selection.until_decided:
+        return forecasts
+    from ablations.reconcile.looks import price_plan  # loads pandas, which other plans do without
+
+    return [
+        replace(
+            forecast,
+            price=price_plan(config, drawn, surveyed.findings, forecast.seconds_by_variant),
+        )
+        for drawn, forecast in zip(surveyed.drawn, forecasts, strict=True)
+    ]
 
 
 def forecast_survey(config: Config, surveyed: Survey, settings: Settings) -> list[Forecast]:

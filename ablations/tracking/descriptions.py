@@ -22,7 +22,7 @@ from ablations.trial.records import TrialRecord
 from sknet.spec import NetworkSpec, SelectiveKernel
 
 if TYPE_CHECKING:
-    from ablations.statistics import Agreement
+    from ablations.statistics import Agreement, Path
     from ablations.tables import Table
 
 SCHEMA = 2
@@ -102,6 +102,9 @@ class ParentDescription:
     files: Mapping[str, Artifact]
     """Artifacts by path."""
 
+    looks: tuple[tuple[str, int, int], ...] = ()
+    """Name, value and step of the metrics of planned looks; the step is the number of seeds."""
+
     @cached_property
     def digest(self) -> str:
         """Digest of the run, computed from the digests of the files without rendering them."""
@@ -159,7 +162,19 @@ def describe_parent(
             "mlflow.note.content": _shorten(files["table.md"].decode()),
         },
         files=dict(_collect_artifacts(study, table, files)),
+        looks=tuple(_describe_looks(table.path)),
     )
+
+
+def _describe_looks(path: "Path") -> Iterator[tuple[str, int, int]]:
+    """What was undecided after each of several looks."""
+    if len(path.question.looks) == 1:
+        return
+    for look in path.looks:
+        decided = sum(n <= look.n for n in path.decided_at.values())
+        yield "look/undecided_rows", path.question.family - decided, look.n
+        undecided = sum(claim.word == "undecided" for claim in look.claims)
+        yield "look/undecided_claims", undecided, look.n
 
 
 def _describe_agreement(agreement: "Agreement") -> dict[str, float]:

@@ -99,9 +99,21 @@ class Tracker:
         for metric, number in description.metrics.items():
             if run.data.metrics.get(metric) != number:
                 self._client.log_metric(self._parent, metric, number)
+        self._log_looks(description)
         tags = {**description.tags, FILES: json.dumps(list(contents))}
         for key, value in {**tags, DIGEST: description.digest}.items():  # the digest last
             self._client.set_tag(self._parent, key, value)
+
+    def _log_looks(self, description: ParentDescription) -> None:
+        """Adds the looks that the parent run does not have yet."""
+        known = {
+            (metric.key, metric.step)
+            for name in {name for name, *_ in description.looks}
+            for metric in self._client.get_metric_history(self._parent, name)
+        }
+        for name, value, step in description.looks:
+            if (name, step) not in known:
+                self._client.log_metric(self._parent, name, value, step=step)
 
     def end(self) -> None:
         """Marks the parent run as finished."""
