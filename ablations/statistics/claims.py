@@ -15,6 +15,7 @@ from ablations.statistics.corrections import CORRECTION
 from ablations.statistics.differences import (
     SIGNIFICANCE,
     Difference,
+    Spread,
     compare_rows,
     measure_spread,
 )
@@ -125,12 +126,13 @@ def judge_claims(
         family: Number of claims to correct over; None for the number of `claims`.
         level: Level of the tests.
     """
+    spread = measure_spread(errors, baseline) if baseline in errors else None
     kinds = [CLAIM_KINDS[_find_key(claim, CLAIM_KINDS)] for claim in claims]
     evidence = [
         _gather_evidence(
             kind.list_statements(claim, variants),
             errors,
-            baseline=baseline,
+            spread=spread,
             margin=margin,
             broken=broken,
             level=level,
@@ -158,12 +160,11 @@ def _gather_evidence(
     statements: Sequence[Statement],
     errors: pd.DataFrame,
     *,
-    baseline: str,
+    spread: Spread | None,
     margin: float,
     broken: Set[str],
     level: float,
 ) -> tuple[Evidence, ...]:
-    spread = measure_spread(errors, baseline) if baseline in errors else None
     return tuple(
         _weigh(
             statement,
