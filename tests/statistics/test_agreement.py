@@ -231,6 +231,6 @@ def test_the_words_of_an_agreement() -> None:
     found = Agreement(cell="top1_error", tau=0.62, interval=(-0.001, 0.78), p=0.0004, rows=10)
 
     assert str(found) == (
-        "Kendall's tau-b = 0.62 (95 % bootstrap interval 0.00 to 0.78 over seeds; permutation p < 0.001; "
-        "10 rows)"
+        "Kendall's tau-b = 0.62 (95 % bootstrap interval 0.00 to 0.78 over seeds; "
+        "permutation p < 0.001; 10 rows)"
     )
