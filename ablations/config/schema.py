@@ -349,11 +349,13 @@ class Recipe(Strict):
     @classmethod
     def _derive_seeds(cls, values: Any) -> Any:
         """Adds the seeds that the looks imply; faults of the looks are reported as such."""
-        if not isinstance(values, dict) or not values.get("looks"):
+        if not isinstance(values, dict) or "looks" not in values or "seeds" in values:
             return values
         looks = values["looks"]
+        if not looks:
+            raise ValueError(f"looks must hold at least one number of seeds, got {looks}")
         last = looks[-1] if isinstance(looks, (list, tuple)) else None
-        if isinstance(last, int) and 0 < last <= MOST_SEEDS and "seeds" not in values:
+        if isinstance(last, int) and 0 < last <= MOST_SEEDS:
             return {**values, "seeds": tuple(range(last))}
         return values
 

@@ -1,0 +1,177 @@
+"""A run takes planned looks: it trains what is open, resumes, and prices what follows."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import EXPERIMENTS, Answer
+
+from ablations.config import alter_recipe, read_config
+from ablations.errors import InputError
+
+RUN = ("--backend", "local", "--tracking-uri", "off")
+LOOKS = [3, 4, 6]
+
+
+@pytest.fixture
+def planned(command: Callable[..., Answer], tmp_path: Path) -> Callable[..., Answer]:
+    """The command, in a folder whose recipe plans looks and whose margin nothing exceeds."""
+    text = EXPERIMENTS.replace("seeds: [0, 1, 2]", f"looks: {LOOKS}")
+    (tmp_path / "experiments.yaml").write_text(
+        text.replace("    base: {", "    margin: 1e-6\n    base: {")
+    )
+    return command
+
+
+def read_seeds(folder: Path) -> dict[str, list[int]]:
+    """Seeds of the trials in a folder of results, by variant."""
+    trials = pd.read_csv(folder / "trials.csv")
+    return {str(name): sorted(own) for name, own in trials.groupby("variant")["seed"]}
+
+
+def test_a_run_takes_the_first_look(planned: Callable[..., Answer], tmp_path: Path) -> None:
+    """Later looks cost nothing until someone asks for them."""
+    answer = planned("run-ablation", "attention", *RUN)
+
+    assert answer.code == 0
+    assert read_seeds(tmp_path / "results/attention/quick") == {"sum": [0, 1, 2], "SK": [0, 1, 2]}
+    assert "Look 1 of 3, planned at n = 3, 4, 6." in answer.out
+    assert "`run-ablation attention --until-decided` adds up to 3 seeds" in answer.out
+
+
+def test_until_decided_takes_look_after_look(
+    planned: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """Every look but the last is printed on the way; the last one decides, or none is left."""
+    answer = planned("run-ablation", "attention", "--until-decided", *RUN)
+
+    assert answer.code == 0
+    row = pd.read_csv(tmp_path / "results/attention/quick/table.csv", index_col="variant").loc["SK"]
+    taken = [n for n in LOOKS if n <= row["n"]]
+    assert read_seeds(tmp_path / "results/attention/quick") == {
+        name: list(range(taken[-1])) for name in ("sum", "SK")
+    }
+    assert [n for n in LOOKS if f"look at n = {n}" in answer.out] == taken[:-1]
+    if row["verdict"] == "undecided":
+        assert taken == LOOKS
+        assert pd.isna(row["decided_at"])
+    else:
+        assert row["decided_at"] == taken[-1]
+
+
+def test_a_run_that_was_interrupted_resumes_at_its_look(planned: Callable[..., Answer]) -> None:
+    """A look whose trials are incomplete is not taken; what was trained for it is kept."""
+    planned("run-ablation", "attention", *RUN)
+    planned("run-ablation", "attention", *RUN, "--seeds", "3", "--only", "SK")
+
+    plain = planned("run-ablation", "attention", *RUN)
+    plan = json.loads(planned("ablations", "plan", "attention", "--until-decided", "--json").out)
+
+    assert "nothing to train" in plain.err
+    assert "n = 4" not in plain.out.partition("Look 1")[0]
+    assert plan[0]["count"]["to run"] == 1
+    assert plan[0]["count"]["finished"] == 7
+
+
+def test_looking_again_changes_nothing(planned: Callable[..., Answer]) -> None:
+    """The table follows from the records, so `report --check` agrees with the run."""
+    planned("run-ablation", "attention", "--until-decided", *RUN)
+
+    again = planned("run-ablation", "attention", "--until-decided", *RUN)
+    check = planned("ablations", "report", "--all", "--check")
+
+    assert "nothing to train" in again.err
+    assert "quick: unchanged" in again.err
+    assert check.code == 0, check.err
+
+
+def test_a_clone_without_records_regenerates_the_same_tables(
+    planned: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """The exported files hold every trial that the looks need."""
+    planned("run-ablation", "attention", "--until-decided", *RUN)
+    before = (tmp_path / "results/attention/quick/table.csv").read_bytes()
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+
+    answer = planned("ablations", "report", "--all")
+
+    assert answer.code == 0
+    assert (tmp_path / "results/attention/quick/table.csv").read_bytes() == before
+
+
+def test_max_hours_ends_before_a_look_that_exceeds_them(planned: Callable[..., Answer]) -> None:
+    """What was trained is kept and shown; that is no failure."""
+    planned("run-ablation", "attention", *RUN)
+
+    answer = planned("run-ablation", "attention", *RUN, "--until-decided", "--max-hours", "1e-9")
+
+    assert answer.code == 2
+    assert "--max-hours must be at least" in answer.err
+
+
+def test_a_plan_prices_all_looks(planned: Callable[..., Answer]) -> None:
+    """The best case is the next look, the worst case every look; nothing is expected at first."""
+    first = json.loads(planned("ablations", "plan", "attention", "--until-decided", "--json").out)
+    planned("run-ablation", "attention", *RUN)
+    later = json.loads(planned("ablations", "plan", "attention", "--until-decided", "--json").out)
+
+    price = first[0]["until_decided"]
+    assert price["expected"] is None
+    assert price["worst"] == pytest.approx(2 * price["best"])  # 6 seeds instead of 3
+    price = later[0]["until_decided"]
+    assert price["best"] <= price["expected"] <= price["worst"]
+    assert price["worst"] == pytest.approx(3 * price["best"])
+
+
+def test_other_looks_after_a_look_are_exploratory(planned: Callable[..., Answer]) -> None:
+    """Otherwise one could choose the looks by what the table says (rule 21)."""
+    planned("run-ablation", "attention", *RUN)
+
+    later = planned("run-ablation", "attention", *RUN, "--looks", "4,5")
+
+    assert "exploratory" in later.out
+
+
+def test_other_looks_may_be_planned_before_the_first(planned: Callable[..., Answer]) -> None:
+    """Then they are as good as the recipe's."""
+    answer = planned("run-ablation", "attention", *RUN, "--looks", "4,5")
+
+    assert "Look 1 of 2, planned at n = 4, 5." in answer.out
+    assert "exploratory" not in answer.out
+
+
+@pytest.mark.parametrize(
+    ("looks", "fault"),
+    [
+        ("5,3", "looks must increase from at least 3 seeds, got [5, 3]"),
+        ("2,5", "looks must increase from at least 3 seeds, got [2, 5]"),
+        ("3,x", "looks"),
+        ("", "looks"),
+    ],
+)
+def test_impossible_looks_are_an_input_error(
+    planned: Callable[..., Answer], looks: str, fault: str
+) -> None:
+    """One message, and nothing is written."""
+    answer = planned("run-ablation", "attention", *RUN, "--looks", looks)
+
+    assert answer.code == 2
+    assert fault in answer.err
+
+
+@pytest.mark.usefixtures("command")
+def test_a_recipe_has_seeds_or_looks(tmp_path: Path) -> None:
+    """Seeds follow from the looks, and replacing one replaces the other."""
+    path = tmp_path / "experiments.yaml"
+    path.write_text(EXPERIMENTS.replace("seeds: [0, 1, 2]", "looks: [3, 5]"))
+    recipe = read_config(path).recipes["quick"]
+
+    assert recipe.seeds == (0, 1, 2, 3, 4)
+    assert alter_recipe(recipe, {"looks": [4, 8]}).seeds == tuple(range(8))
+    assert alter_recipe(recipe, {"seeds": [7]}).planned_looks == (1,)
+    assert alter_recipe(recipe, {"epochs": 3}).planned_looks == (3, 5)
+    assert alter_recipe(recipe, {"epochs": 2}).facts == recipe.facts
+    with pytest.raises(InputError, match="either seeds or looks"):
+        alter_recipe(recipe, {"looks": [4, 8], "seeds": [1]})
