@@ -125,6 +125,31 @@ def test_a_plan_prices_all_looks(planned: Callable[..., Answer]) -> None:
     assert price["worst"] == pytest.approx(3 * price["best"])
 
 
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_mlflow_has_one_step_per_look(planned: Callable[..., Answer], tmp_path: Path) -> None:
+    """On the parent run; uploading again adds nothing."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    planned("run-ablation", "attention", "--backend", "local", "--tracking-uri", uri)
+    options = ("--backend", "local", "--tracking-uri", uri, "--until-decided")
+    planned("run-ablation", "attention", *options)
+    planned("ablations", "sync", "attention", "--tracking-uri", uri)
+
+    client = MlflowClient(uri)
+    [experiment] = client.search_experiments(filter_string="name LIKE '%attention%'")
+    runs = client.search_runs([experiment.experiment_id])
+    [history] = [
+        found
+        for run in runs
+        if (found := client.get_metric_history(run.info.run_id, "look/undecided_rows"))
+    ]
+    row = pd.read_csv(tmp_path / "results/attention/quick/table.csv", index_col="variant").loc["SK"]
+    taken = [n for n in LOOKS if n <= row["n"]]
+    assert [metric.step for metric in history] == taken
+    assert [metric.value for metric in history[:-1]] == [1.0] * (len(taken) - 1)
+
+
 def test_other_looks_after_a_look_are_exploratory(planned: Callable[..., Answer]) -> None:
     """Otherwise one could choose the looks by what the table says (rule 21)."""
     planned("run-ablation", "attention", *RUN)
