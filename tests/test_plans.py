@@ -1,13 +1,20 @@
 """The key of a trial depends on facts, and on nothing else."""
 
+import csv
+import json
 from dataclasses import replace
 
 import pytest
+from conftest import ROOT
 
-from ablations.config import Recipe
+from ablations.config import Recipe, read_config
 from ablations.config.schema import LATER_FIELDS
-from ablations.matrix import Matrix, Variant
+from ablations.data import DATASETS
+from ablations.matrix import Matrix, Variant, build_matrix
 from ablations.plans import Plan, PlannedTrial, TrialSpec, build_specs, make_key
+
+PUBLISHED = sorted(path.parents[1].name for path in ROOT.glob("results/*/quick/trials.csv"))
+"""Experiments with results on the recipe `quick`."""
 
 
 def test_key_is_stable() -> None:
@@ -97,6 +104,24 @@ def test_trials_to_run_are_ordered_by_seed(spec: TrialSpec, recipe: Recipe) -> N
     order = [(trial.variant.name, trial.spec.seed) for trial in plan.to_run]
     assert order == [("a", 5), ("b", 5), ("a", 3), ("b", 3)]
     assert plan.count()["to run"] == 4
+
+
+@pytest.mark.parametrize("experiment", PUBLISHED)
+def test_keys_of_published_trials_are_stable(experiment: str) -> None:
+    """Settings that networks and recipes gained later do not count at their defaults."""
+    folder = ROOT / "results" / experiment / "quick"
+    rows = csv.DictReader((folder / "trials.csv").read_text(encoding="utf-8").splitlines())
+    published = {(row["variant"], row["seed"]): row["trial"] for row in rows}
+    facts = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["facts"]
+    config = read_config(ROOT / "experiments.yaml")
+    recipe = config.recipe("quick")
+    dataset = DATASETS[recipe.dataset]
+    matrix = build_matrix(config, experiment, body_name=recipe.body, dataset=dataset)
+
+    specs = build_specs(matrix.variants, recipe, dataset, procedure=facts["procedure"])
+
+    keys = {(variant.name, str(spec.seed)): spec.key for variant, spec in specs}
+    assert published.items() <= keys.items()
 
 
 def test_labels_are_not_part_of_the_key(spec: TrialSpec, recipe: Recipe) -> None:
