@@ -101,6 +101,12 @@ def describe_outcome(outcome: Outcome) -> dict[str, object]:
         "written": outcome.written,
         "matrix": study.definition.matrix_hash,
         "count": study.count(),
+        "look": {
+            "n": table.path.n,
+            "planned": table.path.question.looks,
+            "undecided_rows": table.path.open_rows,
+            "undecided_claims": [claim.name for claim in table.path.open_claims],
+        },
         "rows": json.loads(table.rows.reset_index().to_json(orient="records")),
         "claims": [asdict(claim) | {"verdict": claim.verdict} for claim in table.claims],
         "agreement": asdict(table.agreement) if table.agreement else None,
