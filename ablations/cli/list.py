@@ -24,7 +24,8 @@ def list_experiments(as_json: AsJson = False, config: ConfigPath = None) -> None
     stdout.print(table)
     table = make_table("recipe", "dataset", "body", "epochs", "seeds")
     for name, recipe in found.recipes.items():
-        seeds = ", ".join(map(str, recipe.seeds))
+        seeds = ", ".join(map(str, recipe.looks or recipe.seeds))
+        seeds = f"looks at {seeds} seeds" if recipe.looks else seeds
         add_row(table, name, recipe.dataset, recipe.body, str(recipe.epochs), seeds)
     stdout.print(table)
     table = make_table("body", "input", "shape", "divisor")
