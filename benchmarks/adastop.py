@@ -117,7 +117,7 @@ def render(tables: int, seed: int) -> Iterator[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--tables", type=int, default=500, help="tables per cell")
+    parser.add_argument("--tables", type=int, default=200, help="tables per cell")
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     arguments = parser.parse_args()
     load_comparator()
