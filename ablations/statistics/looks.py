@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import special  # without scipy.stats, as in differences.py
 
 from ablations.config import Claim
@@ -15,7 +16,10 @@ from ablations.statistics.differences import SIGNIFICANCE, Difference, compare_w
 from ablations.statistics.verdicts import Verdict, decide
 
 NODES = 64
-"""Points at which the distribution of a statistic is evaluated; more give the same digits."""
+"""Fewest points at which the distribution of a statistic is evaluated."""
+
+NODES_PER_SPREAD = 13
+"""Points per standard deviation of the narrowest step between looks; more give the same digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +197,8 @@ def _measure_crossing(looks: tuple[int, ...], level: float) -> float:
     to look by Gauss-Legendre quadrature (Armitage, McPherson and Rowe, JRSS A 1969).
     """
     bound = -special.ndtri(level / 2)
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    narrowest = min(np.sqrt(1 - before / after) for before, after in pairwise(looks))
+    nodes, weights = _find_nodes(max(NODES, round(NODES_PER_SPREAD / narrowest)))
     z, weights = bound * nodes, bound * weights
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     for before, after in pairwise(looks):
@@ -203,6 +208,13 @@ def _measure_crossing(looks: tuple[int, ...], level: float) -> float:
         kernel = np.exp(-(distance**2) / 2) / (spread * np.sqrt(2 * np.pi))
         density = kernel @ (weights * density)
     return float(1 - weights @ density)
+
+
+@cache
+def _find_nodes(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes and weights of Gauss-Legendre quadrature."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return nodes, weights
 
 
 def select_seeds(

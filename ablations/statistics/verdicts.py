@@ -109,7 +109,8 @@ def count_seeds_needed(difference: Difference, *, margin: float, family: int) ->
     """
     seeds = np.arange(max(FEWEST_SEEDS, difference.n + 1), MOST_SEEDS + 1)
     errors = np.sqrt(difference.variance / seeds)
-    df = family * (seeds - 1)
+    # Rows that an earlier look declared get no more seeds, but the seeds they have are in df.
+    df = np.maximum(family * (seeds - 1), difference.df + family * (seeds - difference.n))
     interval = special.stdtrit(df, 1 - difference.level / 2) * errors
     level = difference.level * CORRECTION.smallest_share(family)
     threshold = special.stdtrit(df, 1 - level / 2) * errors

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from ablations.statistics import compare_with_baseline
+from ablations.statistics import SIGNIFICANCE, compare_with_baseline, find_level
 
 TABLES, PRINTED_TABLES = 2000, 20_000
+FOLLOWED_TABLES = 60
 
 
 def load_calibration() -> ModuleType:
@@ -36,11 +37,26 @@ CELLS = re.findall(
 POWERS = re.findall(rf"^\| (\d+) \| (\d+) \| {PAIR} \|$", PAGE, flags=re.MULTILINE)
 EQUIVALENT = re.findall(rf"^\| (\d+) \| (5|10) \| {NUMBER}% \|$", PAGE, flags=re.MULTILINE)
 LOOKS = re.findall(rf"^\| (\d+) \| (3(?:,[^|]*)?) \| {NUMBER}% \|$", PAGE, flags=re.MULTILINE)
+VALUE = r"(\d+\.\d+)"
+PLANNED = re.findall(
+    rf"^\| ([^|]+) \| (normal|skewed) \| (\d+) \| {PAIR} \|$", PAGE, flags=re.MULTILINE
+)
+SHIFTED = re.findall(
+    rf"^\| (\d+) \| (\d) \| {NUMBER}% \| {VALUE} \| {VALUE} \| {VALUE} \|$",
+    PAGE,
+    flags=re.MULTILINE,
+)
+EQUAL = re.findall(rf"^\| (\d+) \| {PAIR} \| {VALUE} \|$", PAGE, flags=re.MULTILINE)
 
 
-def tolerance(rate: float) -> float:
+def tolerance(rate: float, tables: int = TABLES, printed: int = PRINTED_TABLES) -> float:
     """Three standard errors of the measured rate minus the printed one, which is rounded."""
-    return 3 * (rate * (1 - rate) * (1 / TABLES + 1 / PRINTED_TABLES)) ** 0.5 + 0.0005
+    return 3 * (rate * (1 - rate) * (1 / tables + 1 / printed)) ** 0.5 + 0.0005
+
+
+def tolerate_followed(rate: float) -> float:
+    """The same for planned looks that the program takes, as if a table had one row."""
+    return tolerance(rate, FOLLOWED_TABLES, calibration.LOOKS_TABLES)
 
 
 @pytest.mark.parametrize(("rows", "seeds"), [(1, 2), (4, 3), (10, 3), (4, 10)])
@@ -62,8 +78,11 @@ def test_the_simulation_computes_what_the_program_does(rows: int, seeds: int) ->
 
 
 def test_the_page_has_every_cell() -> None:
-    """Five spreads, two kinds of noise, two k, three n; power, equivalence and looks."""
-    assert (len(CELLS), len(POWERS), len(EQUIVALENT), len(LOOKS)) == (60, 6, 4, 8)
+    """Spreads, two kinds of noise, two k, three n; power, equivalence and looks."""
+    assert len(CELLS) == len(list(calibration.list_cells()))
+    assert (len(POWERS), len(EQUIVALENT), len(LOOKS)) == (6, 4, 8)
+    assert len(PLANNED) == len(list(calibration.list_planned_cells()))
+    assert (len(SHIFTED), len(EQUAL)) == (6, 2)
 
 
 def test_every_rule_that_the_code_cites_is_on_the_page() -> None:
@@ -77,7 +96,7 @@ def test_every_rule_that_the_code_cites_is_on_the_page() -> None:
     }
     rules = [int(number) for number in re.findall(r"^(\d+)\. ", PAGE, flags=re.MULTILINE)]
 
-    assert rules == sorted(set(rules))
+    assert rules == list(range(1, 23))
     assert cited <= set(rules)
     assert len(cited) > 10
 
@@ -125,6 +144,71 @@ def test_testing_after_every_seed_raises_the_error_rate(rows: int) -> None:
     printed = {label: float(rate) / 100 for k, label, rate in LOOKS if int(k) == rows}
 
     for label, looks in (("3, 5", (3, 5)), ("3, 4, … 20", tuple(range(3, 21)))):
-        rate = calibration.measure_looks(looks, rows=rows, tables=TABLES, seed=1)
+        cell = calibration.Cell(seeds=looks[-1], rows=rows)
+
+        rate = calibration.measure_looks(looks, cell, tables=TABLES, seed=1)
 
         assert rate == pytest.approx(printed[label], abs=tolerance(printed[label]))
+
+
+def test_the_simulation_takes_looks_as_the_program_does() -> None:
+    """Without a margin no row stops before the first false verdict."""
+    cell = calibration.Cell(seeds=20, rows=3, spreads="baseline four times the others'")
+    tables = calibration.simulate(cell, 30, np.random.default_rng(1))
+    stopped = calibration.follow(tables, calibration.LOOKS, margin=0.0)
+
+    declared = calibration.find_declared(
+        tables, calibration.LOOKS, level=find_level(calibration.LOOKS)
+    )
+
+    assert declared.any()
+    assert declared.tolist() == (stopped.words != "undecided").any(axis=1).tolist()
+
+
+@pytest.mark.parametrize("cell", PLANNED, ids=lambda cell: " ".join(cell[:3]))
+def test_error_rates_of_planned_looks_match_the_page(cell: tuple[str, ...]) -> None:
+    """At the level of the plan, and at 5 % for contrast."""
+    looks = calibration.LOOKS
+    kind = calibration.Cell(noise=cell[1], rows=int(cell[2]), seeds=looks[-1], spreads=cell[0])
+    for level, printed in zip((find_level(looks), SIGNIFICANCE), cell[3:], strict=True):
+        expected = float(printed) / 100
+
+        rate = calibration.measure_looks(looks, kind, tables=TABLES, seed=1, level=level)
+
+        assert rate == pytest.approx(expected, abs=tolerance(expected))
+        if cell[0] == "equal" and level < SIGNIFICANCE:
+            assert rate < SIGNIFICANCE
+
+
+@pytest.mark.parametrize("cell", SHIFTED, ids=lambda cell: " ".join(cell[:2]))
+def test_power_of_planned_looks_matches_the_page(cell: tuple[str, ...]) -> None:
+    """Power and the number of seeds that it takes."""
+    power, seeds, shown = float(cell[2]) / 100, float(cell[3]), float(cell[4])
+    kind = calibration.Cell(
+        seeds=calibration.LOOKS[-1], rows=4, shift=float(cell[1]), shifted=int(cell[0])
+    )
+    tables = calibration.simulate(kind, FOLLOWED_TABLES, np.random.default_rng(1))
+
+    stopped = calibration.follow(tables, calibration.LOOKS, margin=calibration.LOOKS_MARGIN)
+    rates = calibration.rate(kind, stopped)
+
+    error = stopped.seeds[:, kind.is_shifted].mean(axis=1).std() / FOLLOWED_TABLES**0.5
+    assert rates.power == pytest.approx(power, abs=tolerate_followed(power))
+    assert rates.seeds == pytest.approx(seeds, abs=3.1 * error + 0.05)
+    assert rates.shown > kind.shift
+    assert rates.shown == pytest.approx(shown, abs=0.3)
+
+
+@pytest.mark.parametrize("cell", EQUAL, ids=lambda cell: cell[0])
+def test_equivalence_with_planned_looks_matches_the_page(cell: tuple[str, ...]) -> None:
+    """Rows that do not differ, and the number of seeds that it takes to say so."""
+    equivalent, seeds = float(cell[2]) / 100, float(cell[3])
+    kind = calibration.Cell(seeds=calibration.LOOKS[-1], rows=int(cell[0]))
+    tables = calibration.simulate(kind, FOLLOWED_TABLES, np.random.default_rng(1))
+
+    stopped = calibration.follow(tables, calibration.LOOKS, margin=calibration.LOOKS_MARGIN)
+    rates = calibration.rate(kind, stopped)
+
+    error = stopped.seeds.mean(axis=1).std() / FOLLOWED_TABLES**0.5
+    assert rates.equivalent == pytest.approx(equivalent, abs=tolerate_followed(equivalent))
+    assert rates.seeds_equal == pytest.approx(seeds, abs=3.1 * error + 0.05)

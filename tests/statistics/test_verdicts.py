@@ -179,9 +179,22 @@ def test_seeds_needed_are_the_fewest(mean: float, std: float, family: int) -> No
         for holds in (False, True)
     ]
 
-    needed = count_seeds_needed(make_difference(mean, std=std), margin=0.5, family=family)
+    difference = Difference(n=3, mean=mean, variance=std**2, df=2 * family)
+    needed = count_seeds_needed(difference, margin=0.5, family=family)
 
     assert [needed.guaranteed, needed.if_difference_holds] == expected
+
+
+def test_declared_rows_still_count_for_the_spread() -> None:
+    """Three rows of four were declared: their seeds tell the spread of the one that is left."""
+    left = Difference(n=5, mean=0.45, variance=0.25, df=4 * 4)
+    alone = Difference(n=5, mean=0.45, variance=0.25, df=1 * 4)
+
+    needed, other = (count_seeds_needed(d, margin=0.1, family=1) for d in (left, alone))
+
+    assert needed.if_difference_holds is not None
+    assert other.if_difference_holds is not None
+    assert needed.if_difference_holds < other.if_difference_holds
 
 
 @pytest.mark.parametrize(
