@@ -4,9 +4,10 @@
     python -m benchmarks.adastop
 
 AdaStop (Mathieu et al., AdaStop: adaptive statistical testing for sound comparisons of Deep RL
-agents, TMLR 2024) trains agents in groups of n seeds, at most K groups, and stops a comparison once
-a permutation test rejects it. It takes runs as independent, so seeds shift no errors in these
-tables; our verdicts depend only on differences within a seed and are the same with such shifts.
+agents, arXiv:2306.10882) trains agents in groups of n seeds, at most K groups, and stops a
+comparison once a permutation test rejects it. It takes runs as independent, so seeds shift no
+errors in these tables; our verdicts depend only on differences within a seed and are the same with
+such shifts.
 """
 
 import argparse
