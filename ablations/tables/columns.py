@@ -332,7 +332,6 @@ COLUMNS: tuple[Column, ...] = (
         value=lambda row: row.comparison.path.decided_at.get(row.name, NAN),
         group="{recipe}",
         heading="decided at n",
-        compact="at n",
         format="{:.0f}",
         is_present=lambda rows: len(rows[0].comparison.path.question.looks) > 1,
     ),
