@@ -248,13 +248,13 @@ def _suggest_seeds(outcome: "Outcome") -> str:
     from ablations.statistics import MOST_SEEDS
 
     definition = outcome.study.definition
+    if definition.looks:
+        return f"{len(outcome.comparison.path.open_rows)} rows are undecided after all looks."
     needed = [n.if_difference_holds for n in outcome.comparison.seeds_needed.values()]
     rows = f"{len(needed)} row{'s are' if len(needed) > 1 else ' is'} undecided"
     if any(number is None for number in needed):
         return f"{rows}; some would need more than {MOST_SEEDS} seeds."
     seeds = max(number for number in needed if number is not None)
-    if seeds <= len(definition.seeds):
-        return f"{rows} after all looks."
     trials = (seeds - len(definition.seeds)) * len(definition.rows)
     return (
         f"{rows}: `{_name_command(outcome)} --seeds 0-{seeds - 1}` adds {trials} trials, "

@@ -28,6 +28,7 @@ from ablations.config.schema import (
     Form,
     Recipe,
     Statement,
+    plan_looks,
 )
 from ablations.config.variants import (
     AttentionSettings,
@@ -63,6 +64,7 @@ __all__ = [
     "alter_recipe",
     "describe_setting",
     "find_config",
+    "plan_looks",
     "read_config",
     "read_paper",
 ]

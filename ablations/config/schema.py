@@ -27,8 +27,8 @@ left out of the identity of a trial, so that earlier trials stay valid."""
 FEWEST_SEEDS = 3
 """Fewest seeds for a verdict, and so for a look."""
 
-MOST_SEEDS = 1000
-"""Most seeds that looks may ask for."""
+LARGEST_LOOK = 1000
+"""Most seeds that a look may have."""
 
 LABEL_LENGTH = 120
 """Longest name of a variant or a claim."""
@@ -47,6 +47,15 @@ FORMS: Mapping[Form, tuple[str, ...]] = {
     "best": ("best",),
 }
 """The keys of each form of a claim."""
+
+
+def plan_looks(looks: tuple[int, ...], seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """The planned looks, or the only one if none are planned or the seeds were replaced.
+
+    >>> plan_looks((3, 5), (0, 1, 2, 3, 4)), plan_looks((3, 5), (0, 7))
+    ((3, 5), (2,))
+    """
+    return looks if looks and seeds == tuple(range(looks[-1])) else (len(seeds),)
 
 
 def check_label(label: str) -> str:
@@ -328,7 +337,7 @@ class Recipe(Strict):
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
     """Seeds; every variant is trained once with each."""
 
-    looks: tuple[PositiveInt, ...] = ()
+    looks: tuple[Annotated[int, Field(ge=1, le=LARGEST_LOOK)], ...] = ()
     """Numbers of seeds at which the table is looked at, rising; after each, what is decided gets no
     further seeds. They replace `seeds`, which are then 0 to the last number minus one."""
 
@@ -341,9 +350,8 @@ class Recipe(Strict):
 
     @property
     def planned_looks(self) -> tuple[int, ...]:
-        """The looks, or the only one if none are planned or the seeds were replaced."""
-        planned = self.looks and self.seeds == tuple(range(self.looks[-1]))
-        return self.looks if planned else (len(self.seeds),)
+        """The looks that a table on the recipe's seeds takes."""
+        return plan_looks(self.looks, self.seeds)
 
     @model_validator(mode="before")
     @classmethod
@@ -355,9 +363,8 @@ class Recipe(Strict):
         if not looks:
             raise ValueError(f"looks must hold at least one number of seeds, got {looks}")
         last = looks[-1] if isinstance(looks, (list, tuple)) else None
-        if isinstance(last, int) and 0 < last <= MOST_SEEDS:
-            return {**values, "seeds": tuple(range(last))}
-        return values
+        count = last if isinstance(last, int) and 0 < last <= LARGEST_LOOK else 1
+        return {**values, "seeds": tuple(range(count))}
 
     @model_validator(mode="after")
     def _check_looks(self) -> Self:

@@ -84,8 +84,6 @@ def run_experiments(
         while selection.until_decided and (following := run.find_next()):
             on_look(outcomes)
             outcomes = run.take_look(following, mirror, show)
-    if any(o.written and o.folder.is_relative_to(workspace.results_dir) for o in outcomes):
-        update_index(config, workspace, outcomes)
     return [
         replace(outcome, view=mirror.find_view(plan.experiment, plan.recipe_name))
         for plan, outcome in zip(surveyed.drawn, outcomes, strict=True)
@@ -141,12 +139,16 @@ class _Run:
         findings = self._ledger.examine(list_keys(self._drawn))
         trained = (findings.records[key] for key in missing if key in findings.records)
         self._hours += sum(record.seconds for record in trained) / 3600
-        return [
+        outcomes = [
             self._publish(plan, findings, mirror, scales=scales, earlier=known, benchmark=speeds)
             for plan, scales, known, speeds in zip(
                 self._drawn, self._scales, self._earlier, self._benchmarks, strict=True
             )
         ]
+        workspace = self._settings.workspace
+        if any(o.written and o.folder.is_relative_to(workspace.results_dir) for o in outcomes):
+            update_index(self._config, workspace, outcomes)
+        return outcomes
 
     def find_next(self) -> Survey | None:
         """What the next look asks for; None if all is decided or the hours are used up."""

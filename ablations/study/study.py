@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ablations.complexity.scales import Scales
-from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable, Provenance
+from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable, Provenance, plan_looks
 from ablations.files import hash_value
 from ablations.matrix import Variant
 from ablations.plans import Plan, State, make_key
@@ -147,9 +147,8 @@ class Definition:
 
     @property
     def planned_looks(self) -> tuple[int, ...]:
-        """The looks, or the only one if none are planned or the seeds were replaced."""
-        planned = self.looks and self.seeds == tuple(range(self.looks[-1]))
-        return self.looks if planned else (len(self.seeds),)
+        """The looks that the table takes."""
+        return plan_looks(self.looks, self.seeds)
 
     @property
     def procedure(self) -> int:

@@ -110,9 +110,7 @@ class Comparison:
 def compare_variants(study: Study) -> Comparison:
     """Compares the variants of a study with its baseline, look after look."""
     definition = study.definition
-    exploratory = is_exploratory(
-        definition.seeds, study.looks, planned=definition.planned_looks if definition.looks else ()
-    )
+    exploratory = is_exploratory(definition.seeds, study.looks, planned=definition.looks)
     sample = build_sample(study)
     path = follow_looks(build_question(study, exploratory=exploratory), sample)
     shown = sample.select(path.shown_seeds)

@@ -125,10 +125,10 @@ def _explain_statistics(comparison: Comparison) -> Iterator[str]:
     )
     yield (
         f"Verdict: better or worse at {_format_share(level)} after {CORRECTION.name}'s correction "
-        "over "
-        f"{comparison.family} {'row' if comparison.family == 1 else 'rows'}; otherwise equivalent "
-        f"if the row's interval lies within the margin of ±{comparison.margin:g} points; otherwise "
-        f"undecided, as is every row with fewer than {FEWEST_SEEDS} seeds. Method: {METHOD}."
+        f"over {comparison.family} {'row' if comparison.family == 1 else 'rows'}; otherwise "
+        "equivalent if the row's interval lies within the margin of "
+        f"±{comparison.margin:g} points; otherwise undecided, as is every row with fewer than "
+        f"{FEWEST_SEEDS} seeds. Method: {METHOD}."
     )
     for name, verdict in comparison.verdicts.items():
         if verdict.reason:

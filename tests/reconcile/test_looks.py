@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -101,8 +102,50 @@ def test_a_clone_without_records_regenerates_the_same_tables(
     assert (tmp_path / "results/attention/quick/table.csv").read_bytes() == before
 
 
-def test_max_hours_ends_before_a_look_that_exceeds_them(planned: Callable[..., Answer]) -> None:
+def test_max_hours_stops_before_a_look_that_exceeds_them(
+    planned: Callable[..., Answer],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """What was trained is kept and shown; that is no failure."""
+    long = SimpleNamespace(hours=2.0)
+    monkeypatch.setattr("ablations.reconcile.run.merge_estimates", lambda _: long)
+
+    answer = planned("run-ablation", "attention", *RUN, "--until-decided", "--max-hours", "1")
+
+    assert answer.code == 0
+    assert "stopped before the next look: it would take 2 core or GPU hours" in caplog.text
+    assert "Look 1 of 3" in answer.out
+
+
+def test_results_are_consistent_when_a_run_is_interrupted_between_looks(
+    planned: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index follows every look, not only the last."""
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ablations.cli.run._print_look", interrupt)
+
+    stopped = planned("run-ablation", "attention", *RUN, "--until-decided")
+    check = planned("ablations", "report", "--all", "--check")
+
+    assert stopped.code == 130
+    assert check.code == 0, check.err
+
+
+def test_seeds_chosen_by_hand_are_exploratory_where_looks_are_planned(
+    planned: Callable[..., Answer],
+) -> None:
+    """They are tested at the level of a single look (rule 21)."""
+    answer = planned("run-ablation", "attention", *RUN, "--seeds", "0-3")
+
+    assert "exploratory" in answer.out
+
+
+def test_more_hours_than_allowed_are_refused_at_first(planned: Callable[..., Answer]) -> None:
+    """As without looks."""
     planned("run-ablation", "attention", *RUN)
 
     answer = planned("run-ablation", "attention", *RUN, "--until-decided", "--max-hours", "1e-9")
@@ -172,8 +215,9 @@ def test_other_looks_may_be_planned_before_the_first(planned: Callable[..., Answ
     [
         ("5,3", "looks must increase from at least 3 seeds, got [5, 3]"),
         ("2,5", "looks must increase from at least 3 seeds, got [2, 5]"),
-        ("3,x", "looks"),
-        ("", "looks"),
+        ("3,x", "looks.1: Input should be a valid integer"),
+        ("3,5000", "looks.1: Input should be less than or equal to 1000"),
+        ("", "looks must hold at least one number of seeds"),
     ],
 )
 def test_impossible_looks_are_an_input_error(
@@ -184,6 +228,7 @@ def test_impossible_looks_are_an_input_error(
 
     assert answer.code == 2
     assert fault in answer.err
+    assert len(answer.err.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("command")
