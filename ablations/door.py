@@ -28,6 +28,7 @@ def run(
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
     until_decided: bool = False,
+    reuse_results: bool = False,
     backend: Backend = Backend(),
     workspace: Workspace = Workspace(),
     config: Path | str | None = None,
@@ -49,6 +50,7 @@ def run(
         only: Patterns of the variants to run; all if empty.
         exclude: Patterns of the variants to leave out.
         until_decided: Whether to take look after look until everything is decided.
+        reuse_results: Whether trials recorded in the results count as trained.
         backend: What runs the trials.
         workspace: Where runs, results and datasets are.
         config: Experiments file; ./experiments.yaml if None, else the bundled one.
@@ -75,6 +77,7 @@ def run(
                 tracking_uri, os.environ.get("MLFLOW_TRACKING_URI"), workspace.runs_dir
             ),
             download=download,
+            reuse_results=reuse_results,
             max_hours=max_hours,
         ),
         show=show,
@@ -91,6 +94,7 @@ def plan(
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
     until_decided: bool = False,
+    reuse_results: bool = False,
     backend: Backend = Backend(),
     workspace: Workspace = Workspace(),
     config: Path | str | None = None,
@@ -106,7 +110,7 @@ def plan(
         _read(config),
         [experiment],
         _select(recipe, settings, seeds, only, exclude, until_decided=until_decided),
-        settings=Settings(workspace=workspace, backend=backend),
+        settings=Settings(workspace=workspace, backend=backend, reuse_results=reuse_results),
     )
     return forecast
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -111,6 +111,7 @@ class Ledger:
         self._trials = runs_dir / "trials"
         self._failures = runs_dir / "failures"
         self._read: dict[str, tuple[int, TrialRecord]] = {}
+        self._recalled: Mapping[str, TrialRecord] = {}
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -144,6 +145,14 @@ class Ledger:
         """File with the state of an unfinished trial."""
         return self.runs_dir / "checkpoints" / f"{key}.pt"
 
+    def recall(self, records: Mapping[str, TrialRecord]) -> None:
+        """Counts records from elsewhere as known from now on, without keeping them.
+
+        Args:
+            records: The records by key; those in the directory take precedence.
+        """
+        self._recalled = records
+
     def examine(self, keys: Iterable[str], *, deep: bool = False) -> Findings:
         """Reads and checks everything known of some trials; changes nothing.
 
@@ -161,6 +170,8 @@ class Ledger:
                     records[key] = self._read_once(key, deep=deep)
                 except (OSError, ValueError) as error:
                     corrupt[key] = str(error)
+            elif key in self._recalled:
+                records[key] = self._recalled[key]
             elif self._failure_file(key).name in failed:
                 failures[key] = self._read_failure(key)
         return Findings(records=records, failures=failures, corrupt=corrupt)

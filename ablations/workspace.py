@@ -52,3 +52,7 @@ class Workspace:
             return self.results_dir / experiment / recipe_name
         label = re.sub(r"[^\w.=,+-]+", "_", recipe_name)
         return self.runs_dir / "tables" / experiment / label
+
+    def list_results(self, recipe_name: str) -> list[Path]:
+        """The folders in `results_dir` of all experiments on a recipe."""
+        return sorted(self.results_dir.glob(f"*/{recipe_name}"))

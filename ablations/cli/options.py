@@ -113,6 +113,13 @@ Exclude = Annotated[
         autocompletion=complete_variant,
     ),
 ]
+ReuseResults = Annotated[
+    bool,
+    typer.Option(
+        "--reuse-results",
+        help="Count the trials recorded in the results folder as trained, on whatever machine.",
+    ),
+]
 MaxHours = Annotated[
     float | None,
     typer.Option(

@@ -16,6 +16,8 @@ from ablations.cli.options import (
     Names,
     Only,
     RecipeName,
+    ResultsDir,
+    ReuseResults,
     RunsDir,
     Seeds,
     Settings,
@@ -39,12 +41,14 @@ def plan(
     seeds: Seeds = None,
     looks: Looks = None,
     until_decided: UntilDecided = False,
+    reuse_results: ReuseResults = False,
     only: Only = None,
     exclude: Exclude = None,
     max_hours: MaxHours = None,
     as_json: AsJson = False,
     config: ConfigPath = None,
     runs_dir: RunsDir = Path("runs"),
+    results_dir: ResultsDir = Path("results"),
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Show every trial: its state, complexity and estimated time. Trains nothing."""
@@ -58,7 +62,9 @@ def plan(
             recipe, settings, seeds, only, exclude, looks=looks, until_decided=until_decided
         ),
         settings=survey.Settings(
-            workspace=Workspace(runs_dir=runs_dir, data_dir=data_dir), max_hours=max_hours
+            workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),
+            reuse_results=reuse_results,
+            max_hours=max_hours,
         ),
     )
     print_forecasts(forecasts, as_json=as_json)

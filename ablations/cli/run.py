@@ -30,6 +30,7 @@ from ablations.cli.options import (
     Only,
     RecipeName,
     ResultsDir,
+    ReuseResults,
     RunsDir,
     Seeds,
     Settings,
@@ -56,6 +57,7 @@ def run(
     seeds: Seeds = None,
     looks: Looks = None,
     until_decided: UntilDecided = False,
+    reuse_results: ReuseResults = False,
     only: Only = None,
     exclude: Exclude = None,
     backend: Annotated[
@@ -109,6 +111,7 @@ def run(
         ),
         tracking_uri=find_uri(tracking_uri, runs_dir),
         download=download,
+        reuse_results=reuse_results,
         max_hours=max_hours,
     )
     if dry_run:

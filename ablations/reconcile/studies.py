@@ -18,6 +18,7 @@ from ablations.study import (
     is_exported,
     read_export,
 )
+from ablations.trial import TrialRecord
 from ablations.workspace import Workspace
 
 
@@ -92,6 +93,27 @@ def read_earlier(plan: Plan, workspace: Workspace, findings: Findings) -> Study 
     has_all = all(trial.spec.key in findings.records for trial in plan.trials)
     study = read_export(folder, with_trials=not has_all)
     return study if study.definition.procedure == PROCEDURE else None
+
+
+def read_records(plans: Sequence[Plan], workspace: Workspace) -> Mapping[str, TrialRecord]:
+    """The records that the results hold of the plans' trials, by key.
+
+    Experiments share trials, so those of any experiment on the plans' recipes count.
+
+    Raises:
+        IncompleteError: If the files of a study were edited or damaged.
+        MachineError: If a file cannot be read.
+    """
+    keys = {trial.spec.key for plan in plans for trial in plan.trials}
+    recipes = {plan.recipe_name for plan in plans if not plan.changes}
+    folders = (path for name in sorted(recipes) for path in workspace.list_results(name))
+    studies = (read_export(folder) for folder in folders if is_exported(folder))
+    return {
+        trial.key: trial.record
+        for study in studies
+        for trial in study.trials
+        if trial.record and trial.key in keys
+    }
 
 
 def recall_benchmark(plan: Plan, workspace: Workspace, earlier: Study | None) -> Benchmark | None:

@@ -52,6 +52,9 @@ class Settings:
     download: bool = False
     """Whether a missing dataset may be downloaded."""
 
+    reuse_results: bool = False
+    """Whether trials whose records are in the results count as trained."""
+
     max_hours: float | None = None
     """Most hours of cores, or of GPUs, that the trials may take; None for any number."""
 
@@ -138,10 +141,16 @@ def survey(
 
     Raises:
         InputError: If a name or setting is wrong, a variant cannot be built, or exceeds a budget.
+        IncompleteError: If results to reuse were edited or damaged.
     """
     workspace = settings.workspace
     drawn = [draw_plan(config, name, selection, data_dir=workspace.data_dir) for name in names]
     _check_budgets(config, drawn, workspace)
+    if settings.reuse_results:
+        # Loads pandas, which other plans do without.
+        from ablations.reconcile.studies import read_records
+
+        ledger.recall(read_records(drawn, workspace))
     return compare_plans(config, drawn, ledger, until_decided=selection.until_decided)
 
 

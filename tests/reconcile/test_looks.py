@@ -102,6 +102,44 @@ def test_a_clone_without_records_regenerates_the_same_tables(
     assert (tmp_path / "results/attention/quick/table.csv").read_bytes() == before
 
 
+def test_results_of_another_machine_can_be_continued(
+    planned: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """`--reuse-results` trains only what the recorded looks lack."""
+    planned("run-ablation", "attention", *RUN)
+    first = pd.read_csv(tmp_path / "results/attention/quick/trials.csv")
+    (tmp_path / "runs/trials").rename(tmp_path / "elsewhere")
+
+    plain = json.loads(planned("ablations", "plan", "attention", "--json").out)
+    again = planned("run-ablation", "attention", *RUN, "--reuse-results")
+    plan = json.loads(planned("ablations", "plan", "attention", "--reuse-results", "--json").out)
+    further = planned("run-ablation", "attention", *RUN, "--reuse-results", "--until-decided")
+
+    assert plain[0]["count"]["to run"] == 6
+    assert "nothing to train" in again.err
+    assert plan[0]["count"]["finished"] == 6
+    assert further.code == 0
+    trials = pd.read_csv(tmp_path / "results/attention/quick/trials.csv")
+    assert len(trials) > 6
+    kept = trials[trials["trial"].isin(first["trial"])].sort_values("trial", ignore_index=True)
+    pd.testing.assert_frame_equal(kept, first.sort_values("trial", ignore_index=True))
+    trained = {path.name for path in (tmp_path / "runs/trials").iterdir()}
+    assert trained == set(trials["trial"]) - set(first["trial"])
+
+
+def test_edited_results_are_not_reused(planned: Callable[..., Answer], tmp_path: Path) -> None:
+    """Their checksums are verified first."""
+    planned("run-ablation", "attention", *RUN)
+    trials = tmp_path / "results/attention/quick/trials.csv"
+    trials.write_text(trials.read_text().replace("finished", "diverged", 1))
+    (tmp_path / "runs/trials").rename(tmp_path / "elsewhere")
+
+    answer = planned("run-ablation", "attention", *RUN, "--reuse-results")
+
+    assert answer.code == 1
+    assert "another checksum than in provenance.json" in answer.err
+
+
 def test_max_hours_stops_before_a_look_that_exceeds_them(
     planned: Callable[..., Answer],
     monkeypatch: pytest.MonkeyPatch,
