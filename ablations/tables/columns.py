@@ -244,7 +244,6 @@ COLUMNS: tuple[Column, ...] = (
         value=lambda row: row.scales.paper.params / 1e6 if row.scales else NAN,
         group="ours, paper's scale",
         heading="params M",
-        compact="params M",
     ),
     _show_macs("GFLOPs", 1e9, is_in_millions=False),
     _show_macs("MFLOPs", 1e6, is_in_millions=True),

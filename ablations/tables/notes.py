@@ -161,8 +161,8 @@ def _list_decided(comparison: Comparison) -> Iterator[str]:
     for name, n in comparison.path.decided_at.items():
         decided.setdefault(n, []).append(name)
     if decided:
-        looks = (f"n = {n}: {', '.join(names)}" for n, names in decided.items())
-        yield f"Decided at {'; at '.join(looks)}."
+        looks = (f"at n = {n}: {'; '.join(names)}" for n, names in decided.items())
+        yield f"Decided {'. Decided '.join(looks)}."
 
 
 def _format_share(share: float) -> str:

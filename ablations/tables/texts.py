@@ -58,6 +58,15 @@ def render_markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_summary(table: Table) -> str:
+    """Renders the compact columns, claims and notes as Markdown, for pages that quote results."""
+    compact = format_compact(table)
+    lines = [f"# {table.title}", "", table.question, "", *render_grid(compact.headings, compact.rows)]
+    if table.claims:
+        lines += ["", *(f"- {claim}" for claim in list_claims(table))]
+    return "\n".join([*lines, "", " ".join(table.brief_notes)]) + "\n"
+
+
 def render_grid(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Renders the lines of a Markdown table."""
     first = list(headings)
