@@ -94,6 +94,9 @@ class Column:
     abbreviations: Mapping[str, str] = field(default_factory=dict)
     """Replacements in the cells of the compact form."""
 
+    count: str = ""
+    """Key of the column with the number of seeds behind a cell, which the compact form adds."""
+
     format: str = "{:.2f}"
     """Format of a number."""
 
@@ -325,6 +328,7 @@ COLUMNS: tuple[Column, ...] = (
         heading="verdict",
         compact="verdict",
         abbreviations={", within the margin": "*"},
+        count="decided_at",
     ),
     Column(
         key="decided_at",
