@@ -153,4 +153,5 @@ def render_commands() -> str:
     from ablations.cli.app import app
 
     command = get_command(app)
-    return get_docs_for_click(obj=command, ctx=typer.Context(command), name="ablations")
+    page = get_docs_for_click(obj=command, ctx=typer.Context(command), name="ablations")
+    return re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+", "", page)  # the contents list them too

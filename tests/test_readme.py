@@ -3,8 +3,6 @@
 import inspect
 import re
 import subprocess
-import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 import timm
 import torch
 import yaml
-from conftest import ROOT, Answer
+from conftest import ROOT
 
 import ablations
 from ablations.config import read_config

@@ -122,7 +122,7 @@ def _count(table: Table, column: Column) -> Iterable[float]:
 def _shorten(text: str, column: Column, n: float) -> str:
     for long, short in column.abbreviations.items():
         text = text.replace(long, short)
-    return text if pd.isna(n) else f"{text}, n = {n:.0f}"
+    return text if pd.isna(n) else f"{text}, n={n:.0f}"
 
 
 def _settle(value: Any) -> float:

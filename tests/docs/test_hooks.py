@@ -21,7 +21,7 @@ from sknet.spec import ATTENTIONS, FAMILIES, Branch, Stem
 pytest.importorskip("mkdocs", reason="needs the extra `docs`")
 sys.path.insert(0, str(ROOT / "docs"))
 
-import hooks  # noqa: E402  (a script of the site, not a package)
+import hooks
 
 CLASSES: list[Any] = [
     *(Experiment, VariantSettings, Budget, Claim, Recipe),
