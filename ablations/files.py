@@ -33,8 +33,13 @@ def check_writable(folder: Path, *, flag: str) -> None:
         )
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, *, is_durable: bool = True) -> None:
     """Writes a temporary file, then renames it to `path`; text is encoded as UTF-8.
+
+    Args:
+        path: The file.
+        content: Its content.
+        is_durable: Whether to wait until the content has reached the disk.
 
     Raises:
         OSError: If the folder cannot be created or written to.
@@ -46,7 +51,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                os.fsync(file.fileno())
         staging.chmod(0o644)  # mkstemp makes it readable by the owner only
         staging.replace(path)
     except BaseException:
@@ -128,6 +134,6 @@ def write_cache(path: Path, content: Mapping[str, Any]) -> None:
         TypeError: If the content is not JSON.
     """
     try:
-        write_atomically(path, json.dumps(content, indent=1) + "\n")
+        write_atomically(path, json.dumps(content, indent=1) + "\n", is_durable=False)
     except OSError as error:
         logging.getLogger(__name__).info("cannot write the cache %s: %s", path, error)

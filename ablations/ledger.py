@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,9 @@ from ablations.trial.records import Environment, EpochRecord, TrialRecord
 
 RECORD, OUTCOMES, WEIGHTS = "record.json", "correct.npy", "weights.pt"
 """Names of the files of a trial's folder."""
+
+LOCK_SECONDS = 60
+"""How long to wait for another process that writes to the same directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,28 +116,34 @@ class Ledger:
         self._read: dict[str, tuple[int, TrialRecord]] = {}
         self._recalled: Mapping[str, TrialRecord] = {}
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Locks the directory for this process.
+    def prepare(self) -> None:
+        """Creates the directory, and removes what killed processes left behind in it.
 
         Raises:
-            MachineError: If the directory cannot be written, or another process has locked it.
+            MachineError: If the directory cannot be written.
         """
         try:
             self._trials.mkdir(parents=True, exist_ok=True)
             self._failures.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.runs_dir / ".lock", timeout=0):
+            with self._locked():
                 self._sweep()
-                yield
-        except Timeout:
-            raise MachineError(
-                f"another run is using {self.runs_dir}; wait for it or pass another --runs-dir."
-            ) from None
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
             raise MachineError(
                 f"{self.runs_dir} must be a writable folder, got {error.strerror}. "
                 "Pass another --runs-dir."
             ) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keeps other processes from writing, for as long as one thing takes to be written."""
+        try:
+            with FileLock(self.runs_dir / ".lock", timeout=LOCK_SECONDS):
+                yield
+        except Timeout:
+            raise MachineError(
+                f"another process has been writing to {self.runs_dir} for {LOCK_SECONDS} s; end "
+                "it, or pass another --runs-dir."
+            ) from None
 
     @property
     def has_records(self) -> bool:
@@ -188,16 +197,21 @@ class Ledger:
         folder = self.runs_dir / "corrupt"
         folder.mkdir(parents=True, exist_ok=True)
         target = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=folder))
-        return (self._trials / key).rename(target / key)
+        with suppress(FileNotFoundError):  # another run has just moved it
+            (self._trials / key).rename(target / key)
+        return target / key
 
     def add(self, record: TrialRecord) -> None:
         """Adds a trial that has ended, with the weights of its checkpoint, which is then removed.
 
+        Does nothing if another run has added it: both records are valid, and the first one stays.
+
         Raises:
             MachineError: If it cannot be written; the checkpoint is kept.
         """
-        with self._reporting(f"the record of trial {record.key}"):
-            self._write(record)
+        with self._reporting(f"the record of trial {record.key}"), self._locked():
+            if not (self._trials / record.key).exists():
+                self._write(record)
         self._failure_file(record.key).unlink(missing_ok=True)
         self.checkpoint_of(record.key).unlink(missing_ok=True)
 
@@ -254,12 +268,13 @@ class Ledger:
         Raises:
             MachineError: If it cannot be written, or the earlier looks cannot be read.
         """
-        looks = self._read_looks()
-        own = looks.setdefault(f"{experiment}/{recipe_name}", [])
-        if sorted(seeds) not in own:
-            own.append(sorted(seeds))
-            with self._reporting("that a table was looked at"):
-                write_atomically(self._looks_file, json.dumps(looks, indent=1) + "\n")
+        with self._locked():
+            looks = self._read_looks()
+            own = looks.setdefault(f"{experiment}/{recipe_name}", [])
+            if sorted(seeds) not in own:
+                own.append(sorted(seeds))
+                with self._reporting("that a table was looked at"):
+                    write_atomically(self._looks_file, json.dumps(looks, indent=1) + "\n")
 
     def list_looks(self, experiment: str, recipe_name: str) -> list[list[int]]:
         """The seeds of all looks at a table, in order."""

@@ -30,6 +30,22 @@ class Workspace:
         return self.runs_dir / "checkpoints"
 
     @property
+    def trials_dir(self) -> Path:
+        """Records of trials that have ended."""
+        return self.runs_dir / "trials"
+
+    @property
+    def claims_dir(self) -> Path:
+        """Locks on the trials that are being trained."""
+        return self.runs_dir / "claims"
+
+    def resolve(self) -> "Workspace":
+        """The same with absolute paths, for processes that run elsewhere."""
+        folders = (self.runs_dir, self.results_dir, self.data_dir)
+        runs_dir, results_dir, data_dir = (folder.resolve() for folder in folders)
+        return Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir)
+
+    @property
     def complexity_file(self) -> Path:
         """Cache of complexities."""
         return self.runs_dir / "complexity.json"

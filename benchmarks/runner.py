@@ -299,10 +299,10 @@ def write_finished() -> None:
         torch.save({"network": build_network(variant.network).state_dict()}, buffer)
         weights[variant.name] = buffer.getvalue()
     workspace.checkpoint_dir.mkdir(parents=True)
-    with ledger.writing():
-        for trial in plan.trials:
-            ledger.checkpoint_of(trial.spec.key).write_bytes(weights[trial.variant.name])
-            ledger.add(make_record(trial.spec))
+    ledger.prepare()
+    for trial in plan.trials:
+        ledger.checkpoint_of(trial.spec.key).write_bytes(weights[trial.variant.name])
+        ledger.add(make_record(trial.spec))
 
 
 def make_record(spec: TrialSpec) -> TrialRecord:

@@ -22,6 +22,7 @@ from ablations.data.catalogue import Dataset
 from ablations.plans import TrialSpec
 from ablations.trial.environment import Commit
 from ablations.trial.run import read_final_weights
+from ablations.workspace import Workspace
 from sknet.zoo import NETWORKS
 
 ROOT = Path(__file__).parents[1]
@@ -101,14 +102,13 @@ def impossible_spec(spec: TrialSpec) -> TrialSpec:
 
 
 @pytest.fixture
-def make_job(tmp_path: Path, cache_dir: Path) -> Callable[..., Job]:
+def make_job(cache_dir: Path) -> Callable[..., Job]:
     """Builds a job that runs the given specs on the CPU."""
 
     def make(*specs: TrialSpec, backend: BackendName = "local", retries: int = 0) -> Job:
         return Job(
             specs=specs,
-            cache_dir=cache_dir,
-            checkpoint_dir=tmp_path / "runs" / "checkpoints",
+            workspace=Workspace(runs_dir=cache_dir.parent),
             backend=Backend(name=backend, gpus_per_trial=0, retries=retries),
             commit=Commit(sha=None, dirty=None),
         )

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,8 +65,8 @@ def set_value(*keys: Any) -> Callable[[Path], None]:
 
 def keep(ledger: Ledger, record: TrialRecord) -> Path:
     """Adds the record and returns its folder."""
-    with ledger.writing():
-        ledger.add(record)
+    ledger.prepare()
+    ledger.add(record)
     return ledger.runs_dir / "trials" / record.key
 
 
@@ -189,8 +187,8 @@ def test_records_of_outcomes_that_do_not_fill_bytes_are_read_back(
 @pytest.mark.parametrize("content", ["{", "[]", '{"key": 1}', "[" * 10_000, '{"reason": []}'])
 def test_an_unreadable_failure_is_reported(ledger: Ledger, content: str) -> None:
     """The trial is tried again in any case."""
-    with ledger.writing():
-        (ledger.runs_dir / "failures" / "abc.json").write_text(content)
+    ledger.prepare()
+    (ledger.runs_dir / "failures" / "abc.json").write_text(content)
 
     assert ledger.examine(["abc"]).failures["abc"].reason.startswith("its report is unreadable: ")
 
@@ -198,8 +196,8 @@ def test_an_unreadable_failure_is_reported(ledger: Ledger, content: str) -> None
 def test_a_failure_is_kept_until_the_trial_ends(ledger: Ledger, record: TrialRecord) -> None:
     """A failed trial is tried again; once it has ended, it is no longer failed."""
     failure = Failure(key=record.key, reason="ValueError: no", details="Traceback …")
-    with ledger.writing():
-        ledger.add_failure(failure)
+    ledger.prepare()
+    ledger.add_failure(failure)
     assert ledger.examine([record.key]).failures == {record.key: failure}
 
     keep(ledger, record)
@@ -245,45 +243,31 @@ def test_a_full_disk_is_reported_when_a_trial_failed(
 
     monkeypatch.setattr("os.fsync", refuse)
     failure = Failure(key=record.key, reason="ValueError: no", details="Traceback …")
+    ledger.prepare()
 
-    with (
-        pytest.raises(MachineError, match=r"failed \(ValueError: no\).*No space left on device"),
-        ledger.writing(),
-    ):
+    with pytest.raises(MachineError, match=r"failed \(ValueError: no\).*No space left on device"):
         ledger.add_failure(failure)
-    with pytest.raises(MachineError, match="No space left on device"), ledger.writing():
+    with pytest.raises(MachineError, match="No space left on device"):
         ledger.add_look("attention", "quick", [0, 1, 2])
 
 
-def test_a_second_writer_is_refused(ledger: Ledger) -> None:
-    """Two would train the same trials twice."""
-    code = f"""
-from pathlib import Path
-from ablations.errors import MachineError
-from ablations.ledger import Ledger
-try:
-    with Ledger(Path({str(ledger.runs_dir)!r})).writing():
-        pass
-except MachineError as error:
-    print(error)
-"""
-    with ledger.writing():
-        answer = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
+def test_two_processes_may_add_the_same_trial(ledger: Ledger, record: TrialRecord) -> None:
+    """Both records are valid; the first one stays, and nothing is left behind."""
+    folder = keep(ledger, record)
+    before = (folder / "record.json").read_bytes()
 
-    assert "another run is using" in answer.stdout
+    keep(ledger, replace(record, finished_at=record.finished_at + 1))
+
+    assert (folder / "record.json").read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == [record.key]
 
 
 def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     """With the option that chooses another folder."""
     (tmp_path / "file").write_text("")
 
-    with (
-        pytest.raises(MachineError, match="must be a writable folder"),
-        Ledger(tmp_path / "file").writing(),
-    ):
-        pass
+    with pytest.raises(MachineError, match="must be a writable folder"):
+        Ledger(tmp_path / "file").prepare()
 
 
 def test_nothing_is_known_of_an_unknown_trial(ledger: Ledger) -> None:
@@ -306,9 +290,9 @@ def test_a_diverged_trial_is_complete(ledger: Ledger, record: TrialRecord) -> No
 
 def test_looks_are_kept_in_order(ledger: Ledger) -> None:
     """Each set of seeds once, separately for each table."""
-    with ledger.writing():
-        for seeds in ((0, 1, 2), (4, 3), (2, 1, 0)):
-            ledger.add_look("e", "quick", seeds)
+    ledger.prepare()
+    for seeds in ((0, 1, 2), (4, 3), (2, 1, 0)):
+        ledger.add_look("e", "quick", seeds)
 
     assert Ledger(ledger.runs_dir).list_looks("e", "quick") == [[0, 1, 2], [3, 4]]
     assert ledger.list_looks("e", "quick epochs=1") == []
@@ -319,8 +303,8 @@ def test_looks_are_kept_in_order(ledger: Ledger) -> None:
 )
 def test_damaged_looks_are_reported(ledger: Ledger, content: str) -> None:
     """Without them an exploratory table would look like a planned one."""
-    with ledger.writing():
-        (ledger.runs_dir / "looks.json").write_text(content)
+    ledger.prepare()
+    (ledger.runs_dir / "looks.json").write_text(content)
 
     with pytest.raises(MachineError, match=r"looks.json must hold the looks at tables as JSON"):
         ledger.list_looks("e", "quick")

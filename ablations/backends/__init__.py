@@ -1,5 +1,6 @@
 """Backends run the trials of a plan: in this process, or concurrently with Ray Tune."""
 
+from ablations.backends.claims import claim_trial
 from ablations.backends.job import (
     Backend,
     EpochDone,
@@ -8,6 +9,7 @@ from ablations.backends.job import (
     Observer,
     TrialFailed,
     TrialStarted,
+    TrialTaken,
 )
 from ablations.backends.registry import check_gpus, is_concurrent, run_job
 from ablations.choices import BackendName
@@ -21,7 +23,9 @@ __all__ = [
     "Observer",
     "TrialFailed",
     "TrialStarted",
+    "TrialTaken",
     "check_gpus",
+    "claim_trial",
     "is_concurrent",
     "run_job",
 ]

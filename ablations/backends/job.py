@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from ablations.choices import BackendName
 from ablations.plans import TrialSpec
 from ablations.trial.environment import Commit
 from ablations.trial.records import Environment, EpochRecord
+from ablations.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,9 @@ class Job:
     specs: tuple[TrialSpec, ...]
     """The trials, in the order in which to start them."""
 
-    cache_dir: Path
-    """Folder of the prepared datasets; every worker must be able to read it."""
-
-    checkpoint_dir: Path
-    """Folder of the checkpoints; every worker and the driver must be able to access it."""
+    workspace: Workspace
+    """Where datasets, checkpoints and claims are, as absolute paths; every worker and the driver
+    must be able to access it."""
 
     backend: Backend
     """What runs the trials."""
@@ -86,6 +84,14 @@ class TrialFailed:
     """Stack trace."""
 
 
-Event = TrialStarted | EpochDone | TrialFailed
+@dataclass(frozen=True, kw_only=True)
+class TrialTaken:
+    """A trial was not run, since another run trains it or has ended it."""
+
+    key: str
+    """The trial's key."""
+
+
+Event = TrialStarted | EpochDone | TrialFailed | TrialTaken
 Observer = Callable[[Event], None]
 """Called by the backend in the driver's process, one event at a time."""

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 
 import torch
 
-from ablations.backends.job import EpochDone, Event, Job, Observer, TrialFailed, TrialStarted
+from ablations.backends.claims import claiming
+from ablations.backends.job import (
+    EpochDone,
+    Event,
+    Job,
+    Observer,
+    TrialFailed,
+    TrialStarted,
+    TrialTaken,
+)
 from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
 from ablations.trial.run import run_trial
@@ -19,8 +28,10 @@ def run_locally(job: Job, observe: Observer) -> None:
     use_gpu = torch.cuda.is_available() and job.backend.gpus_per_trial != 0
     device = torch.device("cuda" if use_gpu else "cpu")
     for spec in job.specs:
-        for event in _run_one(job, spec, device):
-            observe(event)  # an error of the observer is none of the trial: it ends the run
+        with claiming(spec.key, job.workspace) as is_ours:
+            events = _run_one(job, spec, device) if is_ours else [TrialTaken(key=spec.key)]
+            for event in events:
+                observe(event)  # an error of the observer is none of the trial: it ends the run
 
 
 def _run_one(job: Job, spec: TrialSpec, device: torch.device) -> Iterator[Event]:
@@ -30,8 +41,8 @@ def _run_one(job: Job, spec: TrialSpec, device: torch.device) -> Iterator[Event]
             environment = describe_environment(device, commit=job.commit)
             records = run_trial(
                 spec,
-                cache_dir=job.cache_dir,
-                checkpoint=job.checkpoint_dir / f"{spec.key}.pt",
+                cache_dir=job.workspace.cache_dir,
+                checkpoint=job.workspace.checkpoint_dir / f"{spec.key}.pt",
                 device=device,
                 loader_workers=job.backend.loader_workers,
             )

@@ -31,7 +31,16 @@ import ray
 import torch
 from ray import tune
 
-from ablations.backends.job import EpochDone, Event, Job, Observer, TrialFailed, TrialStarted
+from ablations.backends.claims import Claim, claim_trial
+from ablations.backends.job import (
+    EpochDone,
+    Event,
+    Job,
+    Observer,
+    TrialFailed,
+    TrialStarted,
+    TrialTaken,
+)
 from ablations.errors import MachineError
 from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
@@ -70,22 +79,35 @@ class _TrialActor(tune.Trainable):
         self._specs = {spec.key: spec for spec in job.specs}
         self._device = torch.device("cuda" if gpus else "cpu")
         self._environment = describe_environment(self._device, commit=job.commit)
+        self._claim: Claim | None = None
         self._begin(self._specs[config["trial"]])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._begin(self._specs[new_config["trial"]])
         return True
 
+    def cleanup(self) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        """Releases the last trial: the driver has recorded it by now if it has ended."""
+        if self._claim is not None:
+            self._claim.release()
+
     def _begin(self, spec: TrialSpec) -> None:
+        self._release()
+        self._claim = claim_trial(spec.key, self._job.workspace)
         self._records = run_trial(
             spec,
-            cache_dir=self._job.cache_dir,
-            checkpoint=self._job.checkpoint_dir / f"{spec.key}.pt",
+            cache_dir=self._job.workspace.cache_dir,
+            checkpoint=self._job.workspace.checkpoint_dir / f"{spec.key}.pt",
             device=self._device,
             loader_workers=self._job.backend.loader_workers,
         )
 
     def step(self) -> dict[str, Any]:
+        if self._claim is None:
+            return {"record": None, "done": True}
         record = next(self._records)
         return {"record": record, "environment": self._environment, "done": record.is_last}
 
@@ -108,6 +130,10 @@ class _Relay(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         key, record = trial.config["trial"], result["record"]
+        if record is None:
+            self._report(TrialTaken(key=key))
+            self.ended.add(key)
+            return
         self._report(EpochDone(key=key, record=record, environment=result["environment"]))
         if record.is_last:
             self.ended.add(key)

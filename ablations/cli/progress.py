@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ablations.backends import EpochDone, Event, Observer, TrialFailed, TrialStarted
+from ablations.backends import EpochDone, Event, Observer, TrialFailed, TrialStarted, TrialTaken
 from ablations.formatting import format_duration
 from ablations.plans import PlannedTrial
 from ablations.trial import EpochRecord
@@ -93,6 +93,8 @@ class _RunProgress:
         elif isinstance(event, TrialFailed):
             self._failed += 1
             self._end(event.key, f"failed: {event.reason}")
+        elif isinstance(event, TrialTaken):
+            self._end(event.key, "another run trains it")
         self._update_all()
 
     def _end(self, key: str, result: str) -> None:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from ablations.backends import EpochDone, Event, TrialFailed
+from ablations.backends import EpochDone, Event, TrialFailed, TrialTaken
 from ablations.ledger import Failure, Ledger
 from ablations.plans import PlannedTrial
 from ablations.trial import EpochRecord, TrialRecord
@@ -31,6 +31,8 @@ class Recorder:
         self._specs = {trial.spec.key: trial.spec for trial in trials}
         self._epochs: dict[str, dict[int, EpochRecord]] = {key: {} for key in self._specs}
         self._ended: set[str] = set()
+        self.taken: set[str] = set()
+        """Trials that other runs train or have ended."""
         self._ledger = ledger
         self._on_end = on_end
 
@@ -51,6 +53,8 @@ class Recorder:
             self._ledger.add_failure(
                 Failure(key=event.key, reason=event.reason, details=event.details)
             )
+        elif isinstance(event, TrialTaken):
+            self.taken.add(event.key)
         elif isinstance(event, EpochDone):
             self._epochs[event.key][event.record.epoch] = event.record
             if event.record.is_last:

@@ -2,12 +2,13 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 
-from ablations.backends import Event, Job, Observer, check_gpus, run_job
+from ablations.backends import Event, Job, Observer, check_gpus, claim_trial, run_job
 from ablations.complexity import Scales
 from ablations.config import Config
 from ablations.errors import InterruptedRunError
@@ -39,6 +40,9 @@ from ablations.trial.environment import find_commit
 from ablations.workspace import Workspace
 
 logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 2.0
+"""Time between two looks at what another run has trained."""
 
 Show = Callable[[Sequence[PlannedTrial]], AbstractContextManager[Observer]]
 """Shows the progress of trials: given those that will run, a context whose value observes them."""
@@ -79,7 +83,8 @@ def run_experiments(
     run = _Run(config, surveyed.drawn, ledger, settings=settings, findings=surveyed.findings)
     if missing := find_missing(surveyed.plans):
         _check_machine(missing.values(), settings)
-    with ledger.writing(), _sending(settings) as mirror:
+    ledger.prepare()
+    with _sending(settings) as mirror:
         outcomes = run.take_look(surveyed, mirror, show)
         while selection.until_decided and (following := run.find_next()):
             on_look(outcomes)
@@ -265,9 +270,11 @@ def _train(
     recorder = Recorder(missing.values(), ledger, on_end=send)
     try:
         with show(list(missing.values())) as watch:
-            if missing:
-                job = _build_job(missing.values(), settings)
+            todo = dict(missing)
+            while todo:
+                job = _build_job(todo.values(), settings)
                 run_job(job, _observe_both(recorder.observe, watch))
+                todo = {key: missing[key] for key in _await_others(recorder, job.workspace)}
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"interrupted: {recorder.ended} of {len(missing)} trials are finished and kept. "
@@ -275,11 +282,37 @@ def _train(
         ) from None
 
 
+def _await_others(recorder: Recorder, workspace: Workspace) -> Collection[str]:
+    """Waits for other runs that train some of the trials.
+
+    Returns:
+        Trials that a run gave up without recording them; none if all have ended.
+    """
+    taken = recorder.taken
+    if any(not (workspace.trials_dir / key).exists() for key in taken):
+        logger.warning("waiting for another run, which trains some of the trials.")
+    while taken:
+        taken -= {key for key in taken if (workspace.trials_dir / key).exists()}
+        given_up = {key for key in taken if _is_free(key, workspace)}
+        taken -= given_up
+        if given_up:
+            return given_up
+        time.sleep(POLL_SECONDS)
+    return ()
+
+
+def _is_free(key: str, workspace: Workspace) -> bool:
+    """Whether no process trains a trial, and it has no record."""
+    claim = claim_trial(key, workspace)
+    if claim is not None:
+        claim.release()
+    return claim is not None
+
+
 def _build_job(trials: Collection[PlannedTrial], settings: Settings) -> Job:
     return Job(
         specs=tuple(trial.spec for trial in trials),
-        cache_dir=settings.workspace.cache_dir.resolve(),
-        checkpoint_dir=settings.workspace.checkpoint_dir.resolve(),
+        workspace=settings.workspace.resolve(),
         backend=settings.backend,
         commit=find_commit(),
         import_paths=tuple(sys.path),

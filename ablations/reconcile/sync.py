@@ -38,7 +38,7 @@ def sync_experiments(
 
     Raises:
         InputError: If a name is wrong, or tracking is off.
-        MachineError: If the store does not answer, or the ledger is in use.
+        MachineError: If the store does not answer.
     """
     if uri == OFF:
         raise InputError(
@@ -50,11 +50,11 @@ def sync_experiments(
     plans = [plan for plan in marked if plan.count()["finished"] + plan.count()["diverged"]]
     if not plans:
         return []
-    with ledger.writing():
-        mirror = Mirror(uri, workspace=workspace, trusts_memory=False)
-        for plan in plans:
-            _upload(config, plan, ledger, workspace, mirror)
-        problem = mirror.close()
+    ledger.prepare()
+    mirror = Mirror(uri, workspace=workspace, trusts_memory=False)
+    for plan in plans:
+        _upload(config, plan, ledger, workspace, mirror)
+    problem = mirror.close()
     if problem:
         raise MachineError(f"MLflow: {problem} The same command resumes.")
     return plans

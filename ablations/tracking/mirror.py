@@ -4,12 +4,14 @@ The digests of everything uploaded are cached beside the ledger. A run with noth
 not even load MLflow.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from ablations.complexity.scales import Scales
@@ -85,7 +87,10 @@ class Mirror:
         self._uri = uri
         self._artifacts_dir = workspace.runs_dir / "artifacts"
         self._memory_file = workspace.runs_dir / "tracking" / f"{hash_value(uri)[:12]}.json"
+        self._lock = FileLock(self._memory_file.with_suffix(".lock"), thread_local=False)
+        self._trusts_memory = trusts_memory
         self._memory = _read_memory(self._memory_file)
+        self._seen = _find_time(self._memory_file)
         if not (trusts_memory and self._store_exists()):
             self._memory = _Memory()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
@@ -152,8 +157,6 @@ class Mirror:
             self._futures.append(self._executor.submit(self._end_parents))
         self._executor.shutdown(wait=True)
         errors = [error for future in self._futures if (error := future.exception())]
-        if self._futures:
-            write_cache(self._memory_file, _MEMORY.dump_python(self._memory))
         return str(errors[0]) if errors else None
 
     def find_view(self, experiment: str, recipe_name: str) -> str | None:
@@ -174,16 +177,30 @@ class Mirror:
         def work() -> None:
             if self._lost is not None:
                 raise self._lost
-            try:
-                log(self._find_tracker(upload.plan))
-            except Exception as error:
-                if _is_unreachable(error):
-                    self._lost = error
-                raise
-            self._memory.digests[upload.mark] = upload.digest
+            with self._alone():
+                if self._trusts_memory and self._memory.digests.get(upload.mark) == upload.digest:
+                    return  # another run on the same folder has sent it meanwhile
+                try:
+                    log(self._find_tracker(upload.plan))
+                except Exception as error:
+                    if _is_unreachable(error):
+                        self._lost = error
+                    raise
+                self._memory.digests[upload.mark] = upload.digest
 
         self._queued[upload.mark] = upload.digest
         self._futures.append(self._executor.submit(work))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other runs on the same folder from sending; knows what they have sent."""
+        self._memory_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            if self._trusts_memory and _find_time(self._memory_file) != self._seen:
+                self._memory.digests.update(_read_memory(self._memory_file).digests)
+            yield
+            write_cache(self._memory_file, _MEMORY.dump_python(self._memory))
+            self._seen = _find_time(self._memory_file)
 
     def _end_parents(self) -> None:
         if self._lost is None:
@@ -212,6 +229,11 @@ def _read_memory(path: Path) -> _Memory:
         return _MEMORY.validate_python(read_cache(path))
     except ValidationError:
         return _Memory()
+
+
+def _find_time(path: Path) -> int | None:
+    """When a file was written; None if there is none."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _is_unreachable(error: Exception) -> bool:

@@ -70,7 +70,7 @@ def test_a_failing_trial_is_reported_and_the_others_finish(
     log, undisturbed = Log(), Log()
     run_job(make_job(spec), undisturbed.observe)
     job = make_job(impossible_spec, spec, other, backend=backend, retries=1)
-    for checkpoint in job.checkpoint_dir.glob("*.pt"):
+    for checkpoint in job.workspace.checkpoint_dir.glob("*.pt"):
         checkpoint.unlink()
 
     run_job(job, log.observe)
