@@ -198,7 +198,19 @@ def _fit(job: Job, relay: _Relay, *, gpus: float, scratch: Path) -> None:
             verbose=0,
         ),
     )
-    tuner.fit()
+    with _restoring(signal.SIGINT):  # Tune leaves a handler behind that ignores one Ctrl-C
+        tuner.fit()
+
+
+@contextmanager
+def _restoring(number: signal.Signals) -> Iterator[None]:
+    """Restores the handler of a signal, which only the main thread may change."""
+    handler = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -223,11 +235,9 @@ def _connect(address: str | None) -> None:
         "include_dashboard": False,
     }
     settings = {} if address else own
-    handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process with a stack trace
+        with _restoring(signal.SIGTERM):  # Ray's handler ends the process with a stack trace
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
     except ConnectionError as error:
         raise MachineError(
             f"cannot connect to the Ray cluster at RAY_ADDRESS={address}: {error}. Start it, or "

@@ -82,6 +82,8 @@ class _Termination:
 
     def _stop(self, *_: object) -> None:
         self.is_asked = True
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
 

@@ -23,7 +23,18 @@ def start(folder: Path, *options: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+
+
+def finish(driver: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Waits for the end of a run that was told to stop; one that does not stop is killed."""
+    try:
+        return driver.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        driver.kill()
+        driver.communicate()
+        pytest.fail("the run did not stop")
 
 
 def wait_for(folder: Path, pattern: str, *, seconds: float = 120) -> None:
@@ -56,7 +67,7 @@ def test_a_signal_stops_a_run_cleanly(
     wait_for(tmp_path, "runs/checkpoints/*.pt")
 
     driver.send_signal(number)
-    out, err = driver.communicate(timeout=60)
+    out, err = finish(driver)
 
     assert driver.returncode == code, err
     assert "The same command resumes." in err
