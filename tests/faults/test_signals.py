@@ -30,14 +30,14 @@ def start(folder: Path, *options: str) -> "subprocess.Popen[str]":
 def finish(driver: "subprocess.Popen[str]") -> tuple[str, str]:
     """Waits for the end of a run that was told to stop; one that does not stop is killed."""
     try:
-        return driver.communicate(timeout=60)
+        return driver.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         driver.kill()
         driver.communicate()
         pytest.fail("the run did not stop")
 
 
-def wait_for(folder: Path, pattern: str, *, seconds: float = 120) -> None:
+def wait_for(folder: Path, pattern: str, *, seconds: float = 600) -> None:
     """Waits until a file exists."""
     deadline = time.monotonic() + seconds
     while not list(folder.glob(pattern)):
@@ -82,7 +82,7 @@ def test_no_process_survives_a_driver_that_was_killed(tmp_path: Path) -> None:
     wait_for(tmp_path, "runs/checkpoints/*.pt")
 
     driver.kill()
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=120)
     deadline = time.monotonic() + 30
     while list_session(driver.pid) and time.monotonic() < deadline:
         time.sleep(0.5)
