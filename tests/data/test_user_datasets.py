@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from ablations.data.user_datasets import (
     recall_user_dataset,
 )
 from ablations.errors import MachineError
+from ablations.plans import TrialSpec
+from ablations.trial.run import run_trial
 
 NAME = "their_dataset:load"
 
@@ -458,10 +461,36 @@ def test_a_user_dataset_is_trained_like_any_other(
     assert count_calls(folder) == 1
 
 
-def test_workers_never_import_the_users_module(
+def test_training_needs_only_the_prepared_arrays(folder: Path, spec: TrialSpec) -> None:
+    """The module may be missing on the nodes of a cluster."""
+    found = identify(folder)
+    (folder / "their_dataset.py").unlink()
+    del sys.modules["their_dataset"]
+    own = replace(
+        spec,
+        dataset=found,
+        network=replace(spec.network, num_classes=4),
+        recipe=spec.recipe.model_copy(update={"dataset": NAME}),
+    )
+
+    records = list(
+        run_trial(
+            own,
+            cache_dir=folder / "runs" / "datasets",
+            checkpoint=folder / "trial.pt",
+            device=torch.device("cpu"),
+        )
+    )
+
+    assert records[-1].is_last
+    assert "their_dataset" not in sys.modules
+
+
+@pytest.mark.slow
+def test_workers_of_ray_never_import_the_users_module(
     project: Callable[..., Answer], folder: Path
 ) -> None:
-    """They read the prepared arrays: the module may be missing on the nodes of a cluster."""
+    """Only the process that plans does."""
     note = "Path(__file__).with_name(f'imported-{os.getpid()}').touch()"
     edit(folder, "SEED = 0", f"SEED = 0\nimport os\n{note}")
 
