@@ -1,7 +1,6 @@
 """Runs notebook.ipynb and keeps its outputs, without what differs between machines and runs.
 
-python examples/refresh_notebook.py                  # rewrites the notebook
-python examples/refresh_notebook.py --output PATH    # leaves it alone
+`python examples/refresh_notebook.py` rewrites the notebook; with `--output PATH`, it is left alone.
 """
 
 import argparse

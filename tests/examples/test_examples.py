@@ -1,6 +1,5 @@
 """The examples that the documentation shows can be planned and run as they are."""
 
-import json
 import os
 import re
 import shutil
@@ -12,10 +11,12 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from ablations.config import read_config
+from ablations.reconcile.plans import Selection, draw_plan
+from ablations.workspace import Workspace
+
 EXAMPLES = {"own_module": "separable", "own_dataset": "selection"}
 """Folders of examples, with the experiment of each."""
-
-CPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.fixture(params=EXAMPLES)
@@ -26,37 +27,34 @@ def example(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copytree(ROOT / "examples" / str(request.param), folder, ignore=ignored))
 
 
-def run(example: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in the example's folder, as its README says."""
-    code = f"import sys; sys.argv[0] = {command!r}; from ablations import cli; "
-    code += "cli.main_run()" if command == "run-ablation" else "cli.main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=example,
-        env={**os.environ, **CPU, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
+def test_an_example_can_be_planned(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its module is found, its variants fit the body, and its images are accepted."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = read_config(example / "experiments.yaml")
+
+    plan = draw_plan(
+        config,
+        EXAMPLES[example.name],
+        Selection(),
+        workspace=Workspace(runs_dir=example / "runs", data_dir=example / "data"),
     )
 
-
-def test_an_example_can_be_planned(example: Path) -> None:
-    """Its module is found, its variants fit the body, and its images are accepted."""
-    answer = run(example, "ablations", "plan", EXAMPLES[example.name], "--json")
-
-    assert answer.returncode == 0, answer.stderr
-    [plan] = json.loads(answer.stdout)
-    assert plan["count"]["to run"] == len(plan["trials"]) > 0
+    assert len(plan.to_run) == 3 * len(plan.variants) > 0
 
 
 @pytest.mark.slow
 def test_an_example_can_be_run(example: Path) -> None:
     """Every trial finishes, with the command of its README and fewer epochs and seeds."""
-    answer = run(
-        example,
-        "run-ablation",
-        EXAMPLES[example.name],
-        *("--set", "epochs=1", "--seeds", "0", "--backend", "local", "--tracking-uri", "off"),
+    code = "from ablations.cli import main_run; main_run()"
+    options = ("--set", "epochs=1", "--seeds", "0", "--backend", "local", "--tracking-uri", "off")
+
+    answer = subprocess.run(
+        [sys.executable, "-c", code, EXAMPLES[example.name], *options],
+        cwd=example,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert answer.returncode == 0, answer.stderr
