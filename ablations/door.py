@@ -64,6 +64,18 @@ def run(
         MachineError: If the machine lacks a GPU, a dataset, or a folder to write into.
         IncompleteError: If existing results were edited or damaged.
         InterruptedRunError: If the run was interrupted; finished trials are kept.
+
+    Examples:
+        >>> outcome = run(
+        ...     "dilation_group",
+        ...     recipe="smoke",
+        ...     only=["3x3, D=[12]*"],
+        ...     backend=Backend(name="local"),
+        ...     tracking_uri="off",
+        ...     progress=False,
+        ... )
+        >>> outcome.trials["state"].value_counts().to_dict()
+        {'skipped': 3, 'finished': 2}
     """
     show = partial(show_progress, console=Console(stderr=True, quiet=not progress))
     [outcome] = run_experiments(
@@ -105,6 +117,13 @@ def plan(
 
     Raises:
         InputError: If what is asked for is not possible.
+
+    Examples:
+        >>> forecast = plan("dilation_group", seeds=range(2))
+        >>> forecast.trials[["variant", "seed", "state"]].head(2)
+                  variant  seed   state
+        0  3x3, D=3, G=32     0  to run
+        1  3x3, D=3, G=32     1  to run
     """
     [forecast] = forecast_experiments(
         _read(config),

@@ -196,16 +196,21 @@ class Ledger:
         Raises:
             MachineError: If it cannot be written; the checkpoint is kept.
         """
-        try:
+        with self._reporting(f"the record of trial {record.key}"):
             self._write(record)
-        except OSError as error:
-            raise MachineError(
-                f"cannot write the record of trial {record.key} to {self.runs_dir}: "
-                f"{error.strerror or error}. Free some space or mend the folder; the same command "
-                "resumes."
-            ) from error
         self._failure_file(record.key).unlink(missing_ok=True)
         self.checkpoint_of(record.key).unlink(missing_ok=True)
+
+    @contextmanager
+    def _reporting(self, what: str) -> Iterator[None]:
+        """Turns a failure to write something into a message that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            raise MachineError(
+                f"cannot write {what} to {self.runs_dir}: {error.strerror or error}. Free some "
+                "space or mend the folder; the same command resumes."
+            ) from error
 
     def _write(self, record: TrialRecord) -> None:
         """Writes the record's folder under a temporary name, then renames it."""
@@ -235,16 +240,26 @@ class Ledger:
         staging.rename(self._trials / record.key)
 
     def add_failure(self, failure: Failure) -> None:
-        """Adds the reason why a trial failed; the trial remains to be run."""
-        write_atomically(self._failure_file(failure.key), json.dumps(asdict(failure), indent=1))
+        """Adds the reason why a trial failed; the trial remains to be run.
+
+        Raises:
+            MachineError: If it cannot be written.
+        """
+        with self._reporting(f"why trial {failure.key} failed ({failure.reason})"):
+            write_atomically(self._failure_file(failure.key), json.dumps(asdict(failure), indent=1))
 
     def add_look(self, experiment: str, recipe_name: str, seeds: Sequence[int]) -> None:
-        """Adds a look at a table, unless it was looked at with the same seeds before."""
+        """Adds a look at a table, unless it was looked at with the same seeds before.
+
+        Raises:
+            MachineError: If it cannot be written, or the earlier looks cannot be read.
+        """
         looks = self._read_looks()
         own = looks.setdefault(f"{experiment}/{recipe_name}", [])
         if sorted(seeds) not in own:
             own.append(sorted(seeds))
-            write_atomically(self._looks_file, json.dumps(looks, indent=1) + "\n")
+            with self._reporting("that a table was looked at"):
+                write_atomically(self._looks_file, json.dumps(looks, indent=1) + "\n")
 
     def list_looks(self, experiment: str, recipe_name: str) -> list[list[int]]:
         """The seeds of all looks at a table, in order."""

@@ -29,6 +29,14 @@ def build_network(spec: NetworkSpec, *, generator: torch.Generator | None = None
     Args:
         spec: The architecture.
         generator: Source of the initial weights; PyTorch's global generator if None.
+
+    Examples:
+        >>> from sknet import Body, Stem
+        >>> stem = Stem(width=8, kernel=3, stride=1, pool=False)
+        >>> body = Body(stem=stem, depths=(1,), mid_widths=(32,), out_widths=(64,), input_size=32)
+        >>> network = build_network(NetworkSpec(body=body, num_classes=10))
+        >>> network(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
     build = NETWORK_CLASSES[type(spec.body)]
     if isinstance(spec.operator, UserOperator) and generator is not None:

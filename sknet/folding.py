@@ -15,13 +15,14 @@ def fold_normalisation(network: M) -> M:
     Its outputs are equal up to rounding. It is in evaluation mode and must stay there, and it has
     other parameters than the network that it was made of.
 
-    >>> import torch
-    >>> from sknet import create_model
-    >>> network = create_model("sknet_tiny").eval()
-    >>> images = torch.rand(2, 3, 32, 32)
-    >>> with torch.inference_mode():
-    ...     torch.allclose(fold_normalisation(network)(images), network(images), atol=1e-5)
-    True
+    Examples:
+        >>> import torch
+        >>> from sknet import create_model
+        >>> network = create_model("sknet_tiny").eval()
+        >>> images = torch.rand(2, 3, 32, 32)
+        >>> with torch.inference_mode():
+        ...     torch.allclose(fold_normalisation(network)(images), network(images), atol=1e-5)
+        True
     """
     folded = copy.deepcopy(network).eval()
     for layers in folded.modules():

@@ -58,6 +58,11 @@ class SKConv(nn.Module):
 
     Reference:
         Li et al., Selective Kernel Networks, CVPR 2019, section 3.1.
+
+    Examples:
+        >>> conv = SKConv(64, branches=[Branch(), Branch(dilation=2)], stride=2)
+        >>> conv(torch.randn(2, 64, 7, 7)).shape
+        torch.Size([2, 64, 4, 4])
     """
 
     def __init__(

@@ -169,6 +169,12 @@ def load_weights(network: Network, path: Path | str) -> None:
         ImportError: If it is a safetensors file, and safetensors is not installed.
         ValueError: If the file is not a checkpoint, or does not fit the network. The message lists
             keys that are missing, unexpected, or of another shape.
+
+    Examples:
+        >>> import torch
+        >>> from sknet import create_model
+        >>> torch.save(create_model("sknet_tiny").state_dict(), "sknet_tiny.pth")
+        >>> load_weights(create_model("sknet_tiny"), "sknet_tiny.pth")
     """
     path = Path(path)
     tensors = read_checkpoint(path)

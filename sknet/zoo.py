@@ -243,8 +243,9 @@ NETWORKS: dict[str, NetworkSpec] = {
 def list_models() -> list[str]:
     """Lists the names of all networks, sorted.
 
-    >>> [name for name in list_models() if name.startswith("sknet2")]
-    ['sknet26', 'sknet29']
+    Examples:
+        >>> [name for name in list_models() if name.startswith("sknet2")]
+        ['sknet26', 'sknet29']
     """
     return sorted(NETWORKS)
 
@@ -261,6 +262,11 @@ def create_model(
 
     Raises:
         ValueError: If no network has that name, or `num_classes` or `in_channels` is below 1.
+
+    Examples:
+        >>> network = create_model("sknet26", num_classes=10)
+        >>> sum(parameter.numel() for parameter in network.parameters())
+        14717898
     """
     from sknet.build import build_network  # imported late: it loads torch
 

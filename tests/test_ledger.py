@@ -235,6 +235,26 @@ def test_a_full_disk_is_reported(
     assert ledger.examine([record.key]).records == {}
 
 
+def test_a_full_disk_is_reported_when_a_trial_failed(
+    ledger: Ledger, record: TrialRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is the most likely reason of the failure, so it must not hide it."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    failure = Failure(key=record.key, reason="ValueError: no", details="Traceback …")
+
+    with (
+        pytest.raises(MachineError, match=r"failed \(ValueError: no\).*No space left on device"),
+        ledger.writing(),
+    ):
+        ledger.add_failure(failure)
+    with pytest.raises(MachineError, match="No space left on device"), ledger.writing():
+        ledger.add_look("attention", "quick", [0, 1, 2])
+
+
 def test_a_second_writer_is_refused(ledger: Ledger) -> None:
     """Two would train the same trials twice."""
     code = f"""

@@ -18,8 +18,10 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning o
 import gc
 import logging
 import re
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,8 +197,11 @@ def _connect(address: str | None) -> None:
         "include_dashboard": False,
     }
     settings = {} if address else own
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process with a stack trace
     except ConnectionError as error:
         raise MachineError(
             f"cannot connect to the Ray cluster at RAY_ADDRESS={address}: {error}. Start it, or "

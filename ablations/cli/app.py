@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -70,19 +71,41 @@ class _Printer(logging.Handler):
         stderr.print(self.format(record), soft_wrap=True)
 
 
+class _Termination:
+    """Makes SIGTERM stop the program as Ctrl-C does, but with an exit code of its own."""
+
+    exit_code = 128 + signal.SIGTERM
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, *_: object) -> None:
+        self.is_asked = True
+        signal.raise_signal(signal.SIGINT)
+
+
 def _start(program: Callable[[], Any]) -> NoReturn:
+    termination = _Termination()
     gc.set_threshold(100_000)  # thousands of records live to the end; default: a sixth of the time
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
         handlers=[_Printer()],
     )
+    code = _call(program)
+    is_stopped = code == InterruptedRunError.exit_code and termination.is_asked
+    sys.exit(termination.exit_code if is_stopped else code)
+
+
+def _call(program: Callable[[], Any]) -> int:
+    """Calls a program, shows an expected failure as a message, and returns the exit code."""
     try:
         program()
     except AblationError as error:
         stderr.print(str(error), markup=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
         stderr.print("interrupted")
-        sys.exit(InterruptedRunError.exit_code)
-    sys.exit(0)
+        return InterruptedRunError.exit_code
+    return 0

@@ -82,6 +82,11 @@ def read_results(folder: Path | str) -> Outcome:
     Raises:
         IncompleteError: If it holds no results, or they were edited or damaged.
         MachineError: If a file cannot be read.
+
+    Examples:
+        >>> read_results("nowhere")
+        Traceback (most recent call last):
+        ablations.errors.IncompleteError: nowhere must hold the results of an experiment, got none.
     """
     folder = Path(folder)
     if not is_exported(folder):

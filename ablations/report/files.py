@@ -19,6 +19,7 @@ from ablations.tables import (
     render_csv,
     render_latex,
     render_markdown,
+    render_summary,
 )
 
 
@@ -46,6 +47,7 @@ def derive(
         "table.md": render_markdown(table),
         "table.csv": render_csv(table),
         "table.tex": render_latex(table),
+        "summary.md": render_summary(table),
         **drawings,
         "report.html": _render_page(study, table, charts, list(drawings.values())),
     }

@@ -11,6 +11,7 @@ from ablations.tables.texts import (
     render_csv,
     render_grid,
     render_markdown,
+    render_summary,
 )
 from ablations.tables.trials import list_curves, list_environments, list_trials
 
@@ -29,4 +30,5 @@ __all__ = [
     "render_grid",
     "render_latex",
     "render_markdown",
+    "render_summary",
 ]

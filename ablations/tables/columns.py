@@ -94,6 +94,9 @@ class Column:
     abbreviations: Mapping[str, str] = field(default_factory=dict)
     """Replacements in the cells of the compact form."""
 
+    count: str = ""
+    """Key of the column with the number of seeds behind a cell, which the compact form adds."""
+
     format: str = "{:.2f}"
     """Format of a number."""
 
@@ -244,7 +247,6 @@ COLUMNS: tuple[Column, ...] = (
         value=lambda row: row.scales.paper.params / 1e6 if row.scales else NAN,
         group="ours, paper's scale",
         heading="params M",
-        compact="params M",
     ),
     _show_macs("GFLOPs", 1e9, is_in_millions=False),
     _show_macs("MFLOPs", 1e6, is_in_millions=True),
@@ -326,6 +328,7 @@ COLUMNS: tuple[Column, ...] = (
         heading="verdict",
         compact="verdict",
         abbreviations={", within the margin": "*"},
+        count="decided_at",
     ),
     Column(
         key="decided_at",

@@ -72,7 +72,7 @@ def collect_brief_notes(study: Study, comparison: Comparison) -> list[str]:
         is_planned = len(comparison.path.question.looks) > 1
         interval = "an interval" if is_planned else "a 95 % interval"
         notes.append(f"± is {interval} for retraining on this test set, over {seeds}.")
-        notes += [_name_look(comparison), *_list_decided(comparison)] if is_planned else []
+        notes += [_name_look(comparison)] if is_planned else []
     if any(verdict.within_margin for verdict in comparison.verdicts.values()):
         notes.append(f"* within the margin of ±{comparison.margin:g} points.")
     if needed := list(comparison.seeds_needed.values()):
@@ -153,16 +153,6 @@ def _name_look(comparison: Comparison) -> str:
     looks = comparison.path.question.looks
     place = looks.index(comparison.path.n) + 1
     return f"Look {place} of {len(looks)}, planned at n = {', '.join(map(str, looks))}."
-
-
-def _list_decided(comparison: Comparison) -> Iterator[str]:
-    """The decided rows by the look that decided them."""
-    decided: dict[int, list[str]] = {}
-    for name, n in comparison.path.decided_at.items():
-        decided.setdefault(n, []).append(name)
-    if decided:
-        looks = (f"n = {n}: {', '.join(names)}" for n, names in decided.items())
-        yield f"Decided at {'; at '.join(looks)}."
 
 
 def _format_share(share: float) -> str:

@@ -35,7 +35,10 @@ def format_compact(table: Table) -> CompactTable:
     columns = [column for column in table.columns if column.compact]
     cells = zip(*_format(table, columns), strict=True)
     known = [(c, texts) for c, texts in zip(columns, cells, strict=True) if {*texts} != {UNKNOWN}]
-    shortened = ([_shorten(column, text) for text in texts] for column, texts in known)
+    shortened = (
+        [_shorten(text, column, n) for text, n in zip(texts, _count(table, column), strict=True)]
+        for column, texts in known
+    )
     return CompactTable(
         headings=tuple(column.compact for column, _ in known),
         rows=tuple(zip(*shortened, strict=True)),
@@ -56,6 +59,21 @@ def render_markdown(table: Table) -> str:
         lines += ["", "Notes:"]
     lines += ["", *(f"- {note}" for note in table.notes)]
     return "\n".join(lines) + "\n"
+
+
+def render_summary(table: Table) -> str:
+    """Renders the compact columns, claims and notes as Markdown, for pages that quote results."""
+    compact = format_compact(table)
+    lines = [
+        f"# {table.title}",
+        "",
+        table.question,
+        "",
+        *render_grid(compact.headings, compact.rows),
+    ]
+    if table.claims:
+        lines += ["", *(f"- {claim}" for claim in list_claims(table))]
+    return "\n".join([*lines, "", " ".join(table.brief_notes)]) + "\n"
 
 
 def render_grid(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -96,10 +114,15 @@ def _format_cell(
     return column.format.format(_settle(value)) + interval
 
 
-def _shorten(column: Column, text: str) -> str:
+def _count(table: Table, column: Column) -> Iterable[float]:
+    """The number of seeds that the compact form adds to each cell of a column; NaN for none."""
+    return table.rows[column.count] if column.count in table.rows else [NAN] * len(table.rows)
+
+
+def _shorten(text: str, column: Column, n: float) -> str:
     for long, short in column.abbreviations.items():
         text = text.replace(long, short)
-    return text
+    return text if pd.isna(n) else f"{text}, n={n:.0f}"
 
 
 def _settle(value: Any) -> float:

@@ -23,6 +23,11 @@ class SqueezeExcitation:
 
     Reference:
         Hu et al., Squeeze-and-Excitation Networks, TPAMI 2019, sections 3 and 6.
+
+    Examples:
+        >>> SqueezeExcitation(excitation="softmax")
+        Traceback (most recent call last):
+        ValueError: excitation must be one of sigmoid, relu, tanh, got 'softmax'
     """
 
     kind: ClassVar[str] = "SE"
@@ -66,6 +71,11 @@ class ConvolutionalAttention:
 
     Reference:
         Woo et al., CBAM: Convolutional Block Attention Module, ECCV 2018.
+
+    Examples:
+        >>> from sknet import Body, NetworkSpec
+        >>> NetworkSpec(body=Body(), attention=ConvolutionalAttention(kernel=7)).attention.kind
+        'CBAM'
     """
 
     kind: ClassVar[str] = "CBAM"
@@ -89,6 +99,11 @@ class BottleneckAttention:
 
     Reference:
         Park et al., BAM: Bottleneck Attention Module, BMVC 2018.
+
+    Examples:
+        >>> BottleneckAttention(reduction=0)
+        Traceback (most recent call last):
+        ValueError: reduction must be at least 1, got 0
     """
 
     kind: ClassVar[str] = "BAM"

@@ -38,7 +38,12 @@ Stages = tuple[tuple[Block, ...], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Stem:
-    """The layers before the first stage. The default is ResNet's for ImageNet."""
+    """The layers before the first stage. The default is ResNet's for ImageNet.
+
+    Examples:
+        >>> Stem(width=16, kernel=3, stride=1, pool=False)  # for images of 32x32 pixels
+        Stem(width=16, kernel=3, stride=1, pool=False)
+    """
 
     width: int = 64
     """Output channels."""
@@ -59,7 +64,13 @@ class Stem:
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """A body of bottlenecks, from ResNet to SKNet. The default has the 50 layers of Table 1."""
+    """A body of bottlenecks, from ResNet to SKNet. The default has the 50 layers of Table 1.
+
+    Examples:
+        >>> deeper = Body(depths=(3, 4, 23, 3))
+        >>> sum(len(stage) for stage in deeper.stages())
+        33
+    """
 
     family: ClassVar[str] = "resnext"
     is_lightweight: ClassVar[bool] = False
@@ -120,6 +131,10 @@ class ShuffleNetV2Body:
 
     Reference:
         Ma et al., ShuffleNet V2, ECCV 2018, Table 5.
+
+    Examples:
+        >>> ShuffleNetV2Body(out_widths=(116, 232, 464)).operator_widths  # 1.0x
+        (58, 116, 232)
     """
 
     family: ClassVar[str] = "shufflenet_v2"
@@ -186,6 +201,10 @@ class MobileNetV2Body:
 
     Reference:
         Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018, Table 2.
+
+    Examples:
+        >>> MobileNetV2Body().operator_widths[:3]  # of the first blocks, expanded 1 and 6 times
+        (32, 96, 144)
     """
 
     family: ClassVar[str] = "mobilenet_v2"

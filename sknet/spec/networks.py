@@ -11,7 +11,17 @@ from sknet.spec.operators import Branch, Operator, SelectiveKernel, UserOperator
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """Everything that a network's architecture depends on. The default is SKNet-50."""
+    """Everything that a network's architecture depends on. The default is SKNet-50.
+
+    Examples:
+        >>> from sknet import SelectiveKernel, SqueezeExcitation, create_model
+        >>> NetworkSpec() == create_model("sknet50").spec
+        True
+        >>> senet = NetworkSpec(
+        ...     operator=SelectiveKernel(branches=(Branch(),), attention="sum"),
+        ...     attention=SqueezeExcitation(),
+        ... )
+    """
 
     body: AnyBody = Body()
     """Depths, widths and stem."""

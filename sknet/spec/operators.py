@@ -39,7 +39,12 @@ def check_kernel(kernel: int) -> None:
 
 @dataclass(frozen=True)
 class Branch:
-    """One convolution of the split: its kernel, dilation D and groups G."""
+    """One convolution of the split: its kernel, dilation D and groups G.
+
+    Examples:
+        >>> print(Branch(kernel=3, dilation=2, groups=32))
+        3x3, D=2, G=32
+    """
 
     kernel: int = 3
     """Side of the square kernel; odd, so that the output is centred on the input."""
@@ -60,8 +65,9 @@ class Branch:
     def extent(self) -> int:
         """Side of the square that the dilated kernel covers (the paper's resulting kernel).
 
-        >>> Branch(kernel=3, dilation=2).extent
-        5
+        Examples:
+            >>> Branch(kernel=3, dilation=2).extent
+            5
         """
         return self.dilation * (self.kernel - 1) + 1
 
@@ -75,6 +81,10 @@ class SelectiveKernel:
     """The spatial operator of a bottleneck. The defaults are SK[M=2, r=16] of SKNet-50, L=32.
 
     A single summed branch is the grouped convolution of ResNeXt.
+
+    Examples:
+        >>> SelectiveKernel().descriptor_width(channels=1024)
+        64
     """
 
     branches: tuple[Branch, ...] = (Branch(), Branch(dilation=2))

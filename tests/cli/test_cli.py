@@ -36,7 +36,7 @@ def test_a_run_prints_and_writes_its_table(command: Callable[..., Answer], tmp_p
     assert "[6/6]" in answer.err
     folder = tmp_path / "results" / "kernels" / "quick"
     figures = {"cost.svg", "curves.svg", "differences.svg", "errors.svg"}
-    derived = {"table.md", "table.csv", "table.tex", "report.html", *figures}
+    derived = {"table.md", "table.csv", "table.tex", "summary.md", "report.html", *figures}
     assert {path.name for path in folder.iterdir()} == derived | set(EXPORTED)
     assert "| 3x3 | 2 | 32 | 5x5 | 20.79 | 27.5 | 4.47 |" in (folder / "table.md").read_text()
 

@@ -20,7 +20,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ablations.figures import Chart, Source, build_charts, check_svg, draw, render_png, render_svg
 from ablations.figures.labels import place_labels
-from ablations.figures.scatter import spread_labels
 from ablations.report.html import embed_svg
 from ablations.statistics import Agreement
 
@@ -327,17 +326,6 @@ def test_no_text_is_cut_off(name: str, count: int) -> None:
     assert min(box.x0, box.y0) >= 0
     assert box.x1 <= width
     assert box.y1 <= height
-
-
-@given(places=st.lists(st.floats(0, 1), min_size=1, max_size=17))
-def test_labels_never_overlap(places: list[float]) -> None:
-    """However close their points are; they keep the points' order and stay in the panel."""
-    spread = np.array(spread_labels(places, gap=1 / 17))
-    order = np.argsort(places, kind="stable")
-
-    assert (np.diff(spread[order]) >= 1 / 17 - 1e-9).all()
-    assert spread.min() >= 0
-    assert spread.max() <= 1 + 1e-9
 
 
 @given(

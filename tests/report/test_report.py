@@ -124,7 +124,7 @@ def test_shared_trials_alone_make_no_results(
 def test_derived_files_are_regenerated(results: Path, command: Callable[..., Answer]) -> None:
     """From the four exported files alone: tables, index, README."""
     before = read_all(results)
-    derived = ["table.md", "table.csv", "table.tex", "report.html"]
+    derived = ["table.md", "table.csv", "table.tex", "summary.md", "report.html"]
     for name in (*(FOLDER / name for name in derived), Path("results/README.md")):
         (results / name).unlink()
     readme = results / "README.md"
