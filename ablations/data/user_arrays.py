@@ -40,8 +40,9 @@ def check_arrays(name: str, returned: Any) -> Arrays:
         ValueError: With all faults, one per line.
     """
     _raise_faults(name, _find_key_faults(returned))
-    _raise_faults(name, (fault for key in KEYS for fault in _find_array_faults(key, returned[key])))
-    arrays = {key: _convert(key, returned[key]) for key in KEYS}
+    given = _read_values(name, returned)
+    _raise_faults(name, (fault for key in KEYS for fault in _find_array_faults(key, given[key])))
+    arrays = {key: _convert(key, given[key]) for key in KEYS}
     _raise_faults(name, _find_split_faults(arrays))
     _raise_faults(name, _find_class_faults(arrays))
     return {key: np.ascontiguousarray(array) for key, array in arrays.items()}
@@ -102,6 +103,17 @@ def measure_channels(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tupl
 def _raise_faults(name: str, faults: Iterable[str]) -> None:
     if lines := [f"{name}: {fault}" for fault in faults]:
         raise ValueError("\n".join(lines))
+
+
+def _read_values(name: str, returned: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the mapping, each read once: an archive reads them from its file."""
+    try:
+        return {key: returned[key] for key in KEYS}
+    except Exception as error:  # an archive that was closed or is damaged may raise anything
+        raise ValueError(
+            f"{name}: the arrays must be readable, got {type(error).__name__}: {error}; return "
+            "arrays in a dict"
+        ) from error
 
 
 def _find_key_faults(returned: Any) -> Iterator[str]:

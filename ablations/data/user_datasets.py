@@ -118,8 +118,9 @@ def _load(own: OwnDataset, loader: Loader) -> tuple[Arrays, dict[str, Stamp]]:
 
 def _stamp_files(own: OwnDataset, files: Any) -> dict[str, Stamp]:
     """The files that the function named; relative paths start at the folder of experiments.yaml."""
-    names = (files,) if isinstance(files, str | Path) else files
-    if not isinstance(names, Iterable) or not all(isinstance(n, str | Path) for n in names):
+    given = (files,) if isinstance(files, str | Path) else files
+    names: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(name, str | Path) for name in names):
         raise ValueError(f"{own.name}: {FILES} must be a list of paths, got {files!r:.60}")
     stamps = {str(own.folder / name): _stamp(own.folder / name) for name in names}
     if missing := [path for path, stamp in stamps.items() if stamp is None]:

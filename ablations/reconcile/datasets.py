@@ -82,7 +82,7 @@ def _load_own(name: str, folder: Path, workspace: Workspace, *, place: str) -> D
     try:
         return identify_user_dataset(_locate(name, folder, workspace))
     except ValueError as error:
-        faults = [f"{place}: {fault}." for fault in str(error).splitlines()]
+        faults = [f"{place}: {fault}" for fault in str(error).splitlines()]
         raise InputError("\n".join(faults)) from error
 
 

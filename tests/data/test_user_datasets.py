@@ -188,6 +188,19 @@ def test_a_changed_file_of_the_user_is_noticed(folder: Path) -> None:
     assert count_calls(folder) == 2
 
 
+@pytest.mark.parametrize("files", ["'seed.txt'", "(p for p in [Path('seed.txt')])"])
+def test_files_may_be_given_in_any_form(files: str, folder: Path) -> None:
+    """One path alone, or what a search of a folder yields."""
+    edit(folder, "    return arrays", f'    return {{**arrays, "files": {files}}}')
+    (folder / "seed.txt").write_text("3")
+    identify(folder)
+    (folder / "seed.txt").write_text("44")
+
+    identify(folder)
+
+    assert count_calls(folder) == 2
+
+
 @pytest.mark.parametrize("damage", ["{", '{"x": 1}', "[]", "null"])
 def test_a_damaged_index_costs_only_time(damage: str, folder: Path) -> None:
     """It is a cache."""
@@ -424,6 +437,16 @@ def test_an_archive_of_numpy_may_be_returned(tmp_path: Path) -> None:
 
     with np.load(tmp_path / "mine.npz") as archive:
         assert len(check_arrays(NAME, archive)["train_images"]) == 12
+
+
+def test_a_closed_archive_is_reported(tmp_path: Path) -> None:
+    """It reads its arrays only when they are asked for."""
+    np.savez(tmp_path / "mine.npz", **make_arrays())
+    with np.load(tmp_path / "mine.npz") as archive:
+        pass
+
+    with pytest.raises(ValueError, match=r"the arrays must be readable, got .*in a dict"):
+        check_arrays(NAME, archive)
 
 
 def test_moments_are_exact_over_many_images() -> None:
