@@ -291,7 +291,7 @@ def write_finished() -> None:
 
     workspace = Settings().workspace
     config = read_config(Path("experiments.yaml"))
-    plan = draw_plan(config, "kernels", Selection(), data_dir=workspace.data_dir)
+    plan = draw_plan(config, "kernels", Selection(), workspace=workspace)
     ledger = Ledger(workspace.runs_dir)
     weights: dict[str, bytes] = {}
     for variant in plan.variants:

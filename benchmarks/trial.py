@@ -18,7 +18,7 @@ BEFORE = "22597b2"
 EPOCHS = 3
 
 TRIAL = """
-import json, sys
+import inspect, json, sys
 from pathlib import Path
 import torch
 from ablations.config import read_config
@@ -27,8 +27,13 @@ from ablations.reconcile.plans import Selection, draw_plan
 from ablations.trial.run import run_trial
 
 folder, experiments = map(Path, sys.argv[1:3])
+if "workspace" in inspect.signature(draw_plan).parameters:
+    from ablations.workspace import Workspace
+    places = {"workspace": Workspace(runs_dir=folder, data_dir=folder)}
+else:  # the code before
+    places = {"data_dir": folder}
 plan = draw_plan(
-    read_config(experiments), "kernel_combination", Selection(recipe_name="quick"), data_dir=folder
+    read_config(experiments), "kernel_combination", Selection(recipe_name="quick"), **places
 )
 spec = next(t.spec for t in plan.trials if t.variant.name == "K3+K5, SK")
 prepare_data(spec.dataset, data_dir=folder, cache_dir=folder / "cache")

@@ -6,7 +6,6 @@ from pathlib import Path
 from ablations.choices import Scale
 from ablations.complexity.counts import Complexity, Sized, count_complexities
 from ablations.config import Config
-from ablations.data import DATASETS
 from ablations.plans import Plan
 
 
@@ -28,7 +27,7 @@ class Scales:
 def count_scales(config: Config, plan: Plan, *, cache_file: Path) -> dict[str, Scales]:
     """Both complexities of every variant of a plan, by name."""
     paper_size = config.bodies[config.experiment(plan.experiment).paper_body].input_size
-    trained_size = DATASETS[plan.recipe.dataset].image_size
+    trained_size = plan.trials[0].spec.dataset.image_size  # a plan without trials is refused
     pairs = {
         variant.name: (
             Sized(variant.paper_network, paper_size),

@@ -18,7 +18,8 @@ from ablations.choices import Match
 from ablations.config.columns import COLUMNS
 from ablations.config.expansion import Expansion, expand
 from ablations.config.variants import Strict, VariantSettings, check_name, wrap_text
-from ablations.data import CROP_SCALE, DATASETS, Crop, CropFill
+from ablations.data import ARRAY_CROPS, CROP_SCALE, DATASETS, Crop, CropFill
+from ablations.errors import suggest
 
 LATER_FIELDS: tuple[str, ...] = ("crop_fill", "crop_scale", "rotation", "pixel_jitter")
 """Fields of a recipe that were added after results had been published. At their defaults they are
@@ -69,6 +70,23 @@ def check_label(label: str) -> str:
             f"a name must be 1 to {LABEL_LENGTH} printable characters, got {label[:LABEL_LENGTH]!r}"
         )
     return label
+
+
+def check_dataset(name: str) -> str:
+    """Returns the name of a dataset that is known, or that names a function of the user's own.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    module, colon, function = name.partition(":")
+    if name in DATASETS or (
+        colon and function.isidentifier() and all(map(str.isidentifier, module.split(".")))
+    ):
+        return name
+    raise ValueError(
+        f"must be one of {', '.join(DATASETS)}, or package.module:function of your own, got "
+        f"{name!r}{suggest(name, DATASETS)}"
+    )
 
 
 class _Sides(Strict):
@@ -268,8 +286,9 @@ class Experiment(Strict):
 class Recipe(Strict):
     """How networks are trained: everything that a result depends on besides the network."""
 
-    dataset: Annotated[str, AfterValidator(lambda name: check_name(name, DATASETS))]
-    """Name of the dataset."""
+    dataset: Annotated[str, AfterValidator(check_dataset)]
+    """Name of the dataset, or `package.module:function` for one of the user's own: the function
+    takes the data directory and returns arrays of images and labels. A plan runs it once."""
 
     body: str
     """Body that variants are built on, by name; `paper` is each experiment's `paper_body`."""
@@ -399,7 +418,8 @@ class Recipe(Strict):
             raise ValueError(f"crop_fill: {self.crop_fill} needs crop: pad, got {self.crop}")
         if self.crop_scale != CROP_SCALE and self.crop != "resized":
             raise ValueError(f"crop_scale needs crop: resized, got {self.crop}")
-        crops = DATASETS[self.dataset].crops
+        known = DATASETS.get(self.dataset)
+        crops = known.crops if known else ARRAY_CROPS
         if self.crop not in crops:
             raise ValueError(
                 f"crop must be {' or '.join(crops)} for {self.dataset}, got {self.crop!r}"

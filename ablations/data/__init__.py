@@ -1,6 +1,14 @@
 """Datasets: the catalogue and what this machine holds (without torch); arrays and batches."""
 
-from ablations.data.catalogue import CROP_SCALE, DATASETS, Crop, CropFill, Dataset
+from ablations.data.catalogue import ARRAY_CROPS, CROP_SCALE, DATASETS, Crop, CropFill, Dataset
 from ablations.data.identification import identify_dataset
 
-__all__ = ["CROP_SCALE", "DATASETS", "Crop", "CropFill", "Dataset", "identify_dataset"]
+__all__ = [
+    "ARRAY_CROPS",
+    "CROP_SCALE",
+    "DATASETS",
+    "Crop",
+    "CropFill",
+    "Dataset",
+    "identify_dataset",
+]

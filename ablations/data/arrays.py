@@ -1,30 +1,23 @@
 """Prepares a dataset once as verified uint8 arrays on disk, and maps them into memory."""
 
-import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
 
 from ablations.data.batches import ArraySplit, Data
 from ablations.data.catalogue import Dataset
 from ablations.data.files import Bytes, download_dataset
 from ablations.data.identification import describe_folder, inspect_dataset, scan_images
 from ablations.data.image_folder import build_splits, list_arrays
+from ablations.data.prepared import CHECKSUM_FILE, compute_checksum, map_arrays, write_arrays
 from ablations.errors import MachineError
 
 GPU_SHARE = 0.25
 """Largest share of a GPU's free memory that a dataset may occupy."""
-
-CHECKSUM_FILE = "checksum.txt"
-"""File beside the prepared arrays that holds their checksum; it is used where none is pinned."""
 
 
 def prepare_data(
@@ -33,7 +26,8 @@ def prepare_data(
     """Writes the dataset's arrays below `cache_dir` unless they exist; returns their folder.
 
     The arrays are verified against the expected checksum every time, before any training. For a
-    folder of images only the list of files is written.
+    folder of images only the list of files is written. A dataset of the user's own is only
+    verified, since the plan has written its arrays.
 
     Raises:
         MachineError: If the dataset is missing, damaged, or not the expected one.
@@ -43,13 +37,18 @@ def prepare_data(
         _prepare_list(dataset, data_dir / dataset.name, folder)
         return folder
     if folder.is_dir():
-        if compute_checksum(_map_arrays(folder)) == _expect_checksum(dataset, folder):
+        if compute_checksum(map_arrays(folder)) == _expect_checksum(dataset, folder):
             return folder
         shutil.rmtree(folder)  # damaged
+    if dataset.is_own:
+        raise MachineError(
+            f"{folder} must hold the images of {dataset.name}, but they were damaged or removed "
+            "after planning. Run the command again: it loads them anew."
+        )
     arrays = _read_arrays(dataset, data_dir, download=download)
     found = compute_checksum(arrays)
     _check_content(dataset, arrays, data_dir, checksum=found)
-    _write_arrays(arrays, folder, checksum=found)
+    write_arrays(arrays, folder, checksum=found)
     return folder
 
 
@@ -69,7 +68,7 @@ def load_data(dataset: Dataset, *, cache_dir: Path, device: torch.device, worker
     if not folder.is_dir():
         raise MachineError(f"{folder} must hold the prepared {dataset.name}, got no such folder.")
     if dataset.is_folder:
-        splits = build_splits(_map_arrays(folder), image_size=dataset.image_size, workers=workers)
+        splits = build_splits(map_arrays(folder), image_size=dataset.image_size, workers=workers)
         return Data(dataset=dataset, **splits)
     train, test = (
         ArraySplit(
@@ -85,15 +84,6 @@ def load_data(dataset: Dataset, *, cache_dir: Path, device: torch.device, worker
     return Data(dataset=dataset, train=train, test=test)
 
 
-def compute_checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 of names, shapes and bytes, independent of any file format."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name}{arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()
-
-
 def _read_arrays(dataset: Dataset, data_dir: Path, *, download: bool) -> Mapping[str, Bytes]:
     if download and dataset.download is not None:
         download_dataset(dataset, data_dir)
@@ -107,13 +97,13 @@ def _prepare_list(dataset: Dataset, root: Path, folder: Path) -> None:
     _check_identity(dataset, describe_folder(dataset, listing), root)
     arrays = list_arrays(root, listing)
     if folder.is_dir():
-        cached = _map_arrays(folder)
+        cached = map_arrays(folder)
         if cached.keys() == arrays.keys() and all(
             np.array_equal(cached[name], array) for name, array in arrays.items()
         ):
             return
         shutil.rmtree(folder)
-    _write_arrays(arrays, folder)
+    write_arrays(arrays, folder)
 
 
 def _check_identity(dataset: Dataset, there: Dataset, place: Path) -> None:
@@ -157,38 +147,6 @@ def _check_counts(dataset: Dataset, arrays: Mapping[str, Bytes], data_dir: Path)
                 f"{len(counts)} classes. The files under {data_dir} are damaged or not the "
                 "published ones; download them again."
             )
-
-
-def _write_arrays(
-    arrays: Mapping[str, NDArray[Any]], folder: Path, *, checksum: str | None = None
-) -> None:
-    """Writes all arrays to a temporary folder, then renames it to `folder`."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise MachineError(
-            f"{folder.parent} must be a writable folder, got {error.strerror}. "
-            "Pass another --runs-dir."
-        ) from error
-    try:
-        for name, array in arrays.items():
-            np.save(staging / f"{name}.npy", array)
-        if checksum is not None:
-            (staging / CHECKSUM_FILE).write_text(f"{checksum}\n", encoding="utf-8")
-        staging.rename(folder)
-    except OSError:
-        shutil.rmtree(staging, ignore_errors=True)
-        if not folder.is_dir():  # another process may have written the same arrays
-            raise
-
-
-def _map_arrays(folder: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a folder, mapped from disk; empty if one of them is damaged."""
-    try:
-        return {path.stem: open_memmap(path, mode="r") for path in folder.glob("*.npy")}
-    except (OSError, ValueError):
-        return {}
 
 
 def _map_tensor(path: Path) -> torch.Tensor:

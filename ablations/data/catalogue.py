@@ -1,6 +1,7 @@
 """What is known about each dataset without reading it: shape, classes, checksum, source."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,12 @@ CropFill = Literal["black", "mean"]
 """Colour of the padding of a `pad` crop: black, or the mean of the training images, which is 0
 after normalisation."""
 
+ARRAY_CROPS: tuple[Crop, ...] = ("none", "pad")
+"""Random crops of images of one size, such as those of a dataset of the user's own."""
+
+FOLDER_CROPS: tuple[Crop, ...] = ("none", "resized")
+"""Random crops of a folder of images of any size."""
+
 CROP_SCALE = 0.08
 """Usual smallest area of a `resized` crop relative to the image."""
 
@@ -20,7 +27,7 @@ class Dataset:
     """The facts of a dataset, and where its images come from."""
 
     name: str
-    """Name in experiments.yaml."""
+    """Name in experiments.yaml; `package.module:function` for a dataset of the user's own."""
 
     channels: int
     """Channels of an image: 1 for grey, 3 for RGB."""
@@ -69,9 +76,14 @@ class Dataset:
     sizes, or of the files without a published MD5. None if they are missing."""
 
     @property
-    def crops(self) -> tuple[Crop, Crop]:
+    def crops(self) -> tuple[Crop, ...]:
         """Random crops that a recipe can ask for."""
-        return ("none", "resized") if self.is_folder else ("none", "pad")
+        return FOLDER_CROPS if self.is_folder else ARRAY_CROPS
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a function of the user's own loads it; the name is `package.module:function`."""
+        return ":" in self.name
 
     @property
     def identity(self) -> str:
@@ -86,7 +98,7 @@ class Dataset:
     def cache_name(self) -> str:
         """Name of the folder that holds the prepared arrays."""
         digest = self.checksum or hashlib.sha256(self.identity.encode()).hexdigest()
-        return f"{self.name}-{digest[:12]}"
+        return f"{re.sub(r'[^A-Za-z0-9_.]', '_', self.name)}-{digest[:12]}"
 
 
 DATASETS: dict[str, Dataset] = {

@@ -218,11 +218,14 @@ def _check_counterpart(target: _Target, paper_body: AnyBody, settings: VariantSe
 
 def _check_size(target: _Target, body: AnyBody) -> None:
     size = target.dataset.image_size
+    remedy = (
+        "resize them, or choose another body" if target.dataset.is_own else "choose another recipe"
+    )
     if not body.input_size <= 2 * size <= 4 * body.input_size:
         raise _ImageSizeError(
             f"cannot be trained on the body {target.body_name}: it is made for images of "
             f"{body.input_size} pixels, but those of {target.dataset.name} have {size}; "
-            "choose another recipe"
+            f"{remedy}"
         )
 
 

@@ -112,7 +112,7 @@ def bench_experiment(
 
     from ablations.speed.measurement import count_steps, measure_networks
 
-    plan = draw_plan(config, experiment, selection, data_dir=workspace.data_dir)
+    plan = draw_plan(config, experiment, selection, workspace=workspace)
     device = torch.device(_choose_device(settings.device))
     check_writable(workspace.runs_dir, flag="--runs-dir")
     scales = count_scales(config, plan, cache_file=workspace.complexity_file)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe
-from ablations.data import DATASETS, Dataset, identify_dataset
 from ablations.errors import InputError, MisfitError
 from ablations.ledger import Findings, Ledger
 from ablations.matrix import Variant, build_matrix
 from ablations.plans import PROCEDURE, Plan, PlannedTrial, State, build_specs
+from ablations.reconcile.datasets import choose_dataset, recall_dataset
 from ablations.study import StudiedDataset
 from ablations.workspace import Workspace
 
@@ -68,7 +68,7 @@ def draw_plan(
     experiment: str,
     selection: Selection,
     *,
-    data_dir: Path,
+    workspace: Workspace,
     known: StudiedDataset | None = None,
     procedure: int = PROCEDURE,
 ) -> Plan:
@@ -78,16 +78,26 @@ def draw_plan(
         config: The content of experiments.yaml.
         experiment: Name of the experiment.
         selection: What is asked for.
-        data_dir: The user's datasets, which need not be there.
-        known: Identity of a dataset without a pinned checksum, from earlier results; it takes the
-            place of what is in `data_dir`.
+        workspace: Where the user's datasets are, which need not be there, and the prepared ones. A
+            dataset of the user's own is prepared unless it is already: its images are part of the
+            trials' identity.
+        known: A dataset without a pinned checksum, from earlier results; it takes the place of what
+            is on this machine.
         procedure: Procedure of the trials; an older one only to read them.
 
     Raises:
-        InputError: If a name or a setting is wrong, or a variant cannot be built.
+        InputError: If a name or a setting is wrong, a variant cannot be built, or a dataset of the
+            user's own cannot be loaded.
     """
     recipe = _choose_recipe(config, selection)
-    dataset = _choose_dataset(DATASETS[recipe.dataset], data_dir, known)
+    place = config.place("recipes", selection.recipe_name, "dataset")
+    dataset = choose_dataset(
+        recipe.dataset,
+        folder=config.folder,
+        workspace=workspace,
+        known=known,
+        place="--set dataset" if "dataset" in selection.settings else place,
+    )
     matrix = build_matrix(config, experiment, body_name=recipe.body, dataset=dataset)
     skipped = _choose_skipped(matrix.variants, selection)
     trials = tuple(
@@ -172,17 +182,32 @@ def list_targets(
 
 
 def iterate_plans(
-    config: Config, targets: Sequence[Target], *, data_dir: Path
+    config: Config, targets: Sequence[Target], *, workspace: Workspace
 ) -> Iterator[tuple[Target, Plan]]:
     """Yields the targets with their plans, except those whose images do not fit their networks.
 
     Raises:
-        InputError: If a variant cannot be built, or the images of the only target do not fit.
+        InputError: If a variant cannot be built, the images of the only target do not fit, or a
+            dataset of the user's own cannot be loaded and has no results.
     """
     for target in targets:
         selection = Selection(recipe_name=target.recipe_name)
         with nullcontext() if len(targets) == 1 else suppress(MisfitError):
-            yield target, draw_plan(config, target.experiment, selection, data_dir=data_dir)
+            yield (
+                target,
+                draw_plan(
+                    config,
+                    target.experiment,
+                    selection,
+                    workspace=workspace,
+                    known=recall_dataset(
+                        config.recipe(target.recipe_name).dataset,
+                        target.folder,
+                        folder=config.folder,
+                        workspace=workspace,
+                    ),
+                ),
+            )
 
 
 def list_marked_plans(
@@ -210,7 +235,7 @@ def list_marked_plans(
         InputError: If there is no such experiment or recipe, or a variant cannot be built.
     """
     targets = list_targets(config, workspace, names=names, recipe=recipe)
-    plans = [plan for _, plan in iterate_plans(config, targets, data_dir=workspace.data_dir)]
+    plans = [plan for _, plan in iterate_plans(config, targets, workspace=workspace)]
     findings = ledger.examine(list_keys(plans), deep=deep)
     return [list_begun(mark_plan(plan, findings)) for plan in plans]
 
@@ -231,18 +256,6 @@ def _name_recipe(selection: Selection, keys: Iterable[str]) -> str:
     """Name of the recipe with the changes to these fields."""
     altered = (f"{key}={selection.settings[key]}" for key in sorted(keys))
     return " ".join([selection.recipe_name, *altered])
-
-
-def _choose_dataset(dataset: Dataset, data_dir: Path, known: StudiedDataset | None) -> Dataset:
-    if known is None or dataset.checksum is not None or known.name != dataset.name:
-        return identify_dataset(dataset, data_dir)
-    return replace(
-        dataset,
-        num_classes=known.num_classes,
-        train_size=known.train_size,
-        test_size=known.test_size,
-        found=known.found,
-    )
 
 
 def _choose_skipped(variants: Sequence[Variant], selection: Selection) -> dict[str, str]:

@@ -55,7 +55,7 @@ def regenerate_results(
         for target in list_targets(config, workspace, names=names, recipe=recipe)
         if is_exported(target.folder) or ledger.has_records
     ]
-    plans = dict(iterate_plans(config, targets, data_dir=workspace.data_dir))
+    plans = dict(iterate_plans(config, targets, workspace=workspace))
     findings = ledger.examine(list_keys(plans.values()))
     return [
         _regenerate(config, target, plan, findings, ledger, workspace)
@@ -186,8 +186,8 @@ def _redraw(
         config,
         target.experiment,
         Selection(recipe_name=target.recipe_name),
-        data_dir=workspace.data_dir,
-        known=None if earlier.definition.dataset.is_pinned else earlier.definition.dataset,
+        workspace=workspace,
+        known=earlier.definition.dataset,
         procedure=earlier.definition.procedure,
     )
 
@@ -225,7 +225,7 @@ def _check_target(config: Config, target: Target, workspace: Workspace) -> Itera
             config,
             target.experiment,
             selection,
-            data_dir=workspace.data_dir,
+            workspace=workspace,
             known=known,
             procedure=earlier.definition.procedure,
         )

@@ -144,7 +144,7 @@ def survey(
         IncompleteError: If results to reuse were edited or damaged.
     """
     workspace = settings.workspace
-    drawn = [draw_plan(config, name, selection, data_dir=workspace.data_dir) for name in names]
+    drawn = [draw_plan(config, name, selection, workspace=workspace) for name in names]
     _check_budgets(config, drawn, workspace)
     if settings.reuse_results:
         # Loads pandas, which other plans do without.

@@ -12,6 +12,7 @@ from typing import Any
 
 from ablations.complexity.scales import Scales
 from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable, Provenance, plan_looks
+from ablations.data import Dataset
 from ablations.files import hash_value
 from ablations.matrix import Variant
 from ablations.plans import Plan, State, make_key
@@ -91,6 +92,27 @@ class StudiedDataset:
 
     test_size: int
     """Number of test images."""
+
+    channels: int | None = None
+    """Channels of an image of a dataset of the user's own; None for others."""
+
+    image_size: int | None = None
+    """Side in pixels of an image of a dataset of the user's own; None for others."""
+
+    @property
+    def as_own(self) -> Dataset:
+        """A dataset of the user's own, to plan with on a machine that has not loaded it."""
+        return Dataset(
+            name=self.name,
+            channels=self.channels or 1,
+            image_size=self.image_size or 1,
+            num_classes=self.num_classes,
+            train_size=self.train_size,
+            test_size=self.test_size,
+            mean=(),
+            std=(),
+            checksum=self.identity,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -389,6 +411,8 @@ def _describe_dataset(plan: Plan) -> StudiedDataset:
         num_classes=dataset.num_classes,
         train_size=dataset.train_size,
         test_size=dataset.test_size,
+        channels=dataset.channels if dataset.is_own else None,
+        image_size=dataset.image_size if dataset.is_own else None,
     )
 
 

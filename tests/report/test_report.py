@@ -64,7 +64,7 @@ def write_results(
     workspace = Workspace(
         runs_dir=folder / "runs", results_dir=folder / "results", data_dir=folder / "data"
     )
-    plan = draw_plan(config, name, Selection(), data_dir=workspace.data_dir)
+    plan = draw_plan(config, name, Selection(), workspace=workspace)
     records = make_records(plan)
     plan = change(mark_plan(plan, Findings(records=records, failures={}, corrupt={})), records)
     scales = Scales(paper=COMPLEXITY, trained=COMPLEXITY)
@@ -434,7 +434,8 @@ def test_a_dataset_without_a_checksum_is_taken_from_the_results(
         test_size=6,
     )
 
-    plan = draw_plan(read_config(path), "kernels", Selection(), data_dir=tmp_path, known=known)
+    workspace = Workspace(data_dir=tmp_path)
+    plan = draw_plan(read_config(path), "kernels", Selection(), workspace=workspace, known=known)
 
     dataset = plan.trials[0].spec.dataset
     assert (dataset.identity, dataset.test_size) == ("found:abc", 6)

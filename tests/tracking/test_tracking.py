@@ -81,7 +81,7 @@ def compared(sync: Callable[..., Answer], tmp_path: Path) -> Compared:
     workspace = Workspace(
         runs_dir=tmp_path / "runs", results_dir=tmp_path / "results", data_dir=tmp_path / "data"
     )
-    plan = draw_plan(config, "attention", Selection(), data_dir=tmp_path)
+    plan = draw_plan(config, "attention", Selection(), workspace=workspace)
     findings = ledger.examine(list_keys([plan]))
     scales = count_scales(config, plan, cache_file=workspace.complexity_file)
     study = gather_study(config, plan, findings, scales=scales, looks=(), earlier=None)
