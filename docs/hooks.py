@@ -72,7 +72,9 @@ def move_links(text: str) -> str:
     text = re.sub(r"(\]\(|src=\"|href=\")docs/", r"\1", text)
     for source, target in PAGES.items():
         text = text.replace(f"]({source}", f"]({target}")
-    return text
+    return re.sub(
+        r"\[([^\]]*)\]\((?:CITATION\.cff|examples/[^)]*)\)", r"\1", text
+    )  # not on the site
 
 
 def find_class(path: str) -> type:

@@ -12,6 +12,8 @@ from ablations.config.schema import LATER_FIELDS
 from ablations.data import DATASETS
 from ablations.matrix import Matrix, Variant, build_matrix
 from ablations.plans import Plan, PlannedTrial, TrialSpec, build_specs, make_key
+from ablations.reconcile.plans import Selection, Shard, draw_plan
+from ablations.workspace import Workspace
 
 PUBLISHED = sorted(path.parents[1].name for path in ROOT.glob("results/*/quick/trials.csv"))
 """Experiments with results on the recipe `quick`."""
@@ -138,3 +140,23 @@ def test_equal_networks_have_the_same_key(spec: TrialSpec) -> None:
     same = replace(spec, network=replace(spec.network, operator=operator))
 
     assert same.key == spec.key
+
+
+def test_shards_divide_the_trials() -> None:
+    """Each trial belongs to exactly one of them, so machines need not know of each other."""
+    config = read_config(ROOT / "experiments.yaml")
+    plans = [
+        draw_plan(
+            config,
+            "kernel_combination",
+            Selection(shard=Shard(number=number, count=4)),
+            workspace=Workspace(),
+        )
+        for number in (1, 2, 3, 4)
+    ]
+
+    asked = [{t.spec.key for t in plan.trials if t.state == "to run"} for plan in plans]
+
+    assert sum(map(len, asked)) == len(set.union(*asked)) == len(plans[0].trials)
+    assert min(map(len, asked)) > len(plans[0].trials) / 8
+    assert plans[1].changes == ("--shard 2/4",)

@@ -11,7 +11,7 @@ from ablations.errors import AblationError, InputError
 
 if TYPE_CHECKING:  # these load pydantic and more, which help and completion of options do without
     from ablations.config import Config
-    from ablations.reconcile.plans import Selection
+    from ablations.reconcile.plans import Selection, Shard
 
 
 def load_config(path: Path | None) -> "Config":
@@ -113,6 +113,14 @@ Exclude = Annotated[
         autocompletion=complete_variant,
     ),
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Run only the I-th of N equal parts of the trials, such as 2/8 in a job array.",
+    ),
+]
 ReuseResults = Annotated[
     bool,
     typer.Option(
@@ -150,21 +158,29 @@ def make_selection(
     exclude: list[str] | None,
     *,
     looks: str | None = None,
+    shard: str | None = None,
     until_decided: bool = False,
 ) -> "Selection":
     """What the options ask for.
 
     Raises:
-        InputError: If a text is not a setting, or not a list of seeds or looks.
+        InputError: If a text is not a setting, a list of seeds or looks, or a shard; or if options
+            exclude each other.
     """
     from ablations.reconcile.plans import Selection
 
     if looks is not None and seeds is not None:
         raise InputError("--looks and --seeds exclude each other, got both. Pass one of them.")
+    if shard is not None and until_decided:
+        raise InputError(
+            "--shard and --until-decided exclude each other, got both: a look needs the trials of "
+            "all shards. Merge them, then decide."
+        )
     planned = {} if looks is None else {"looks": f"[{looks}]"}
     return Selection(
         recipe_name=recipe,
         settings={**_parse_settings(settings or []), **planned},
+        shard=None if shard is None else parse_shard(shard),
         until_decided=until_decided,
         seeds=None if seeds is None else parse_seeds(seeds),
         only=tuple(only or ()),
@@ -200,6 +216,23 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds must name each seed once, got {text!r}.")
     return tuple(seeds)
+
+
+def parse_shard(text: str) -> "Shard":
+    """Reads a part of all trials.
+
+    >>> str(parse_shard("2/8"))
+    '2/8'
+
+    Raises:
+        InputError: If the text is not such a part.
+    """
+    from ablations.reconcile.plans import Shard
+
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise InputError(f"--shard must be I/N, such as 2/8, got {text!r}.")
+    return Shard(number=int(number), count=int(count))
 
 
 def parse_share(text: str) -> float:

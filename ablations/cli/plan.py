@@ -21,6 +21,7 @@ from ablations.cli.options import (
     RunsDir,
     Seeds,
     Settings,
+    ShardOption,
     UntilDecided,
     load_config,
     make_selection,
@@ -40,6 +41,7 @@ def plan(
     settings: Settings = None,
     seeds: Seeds = None,
     looks: Looks = None,
+    shard: ShardOption = None,
     until_decided: UntilDecided = False,
     reuse_results: ReuseResults = False,
     only: Only = None,
@@ -59,7 +61,14 @@ def plan(
         load_config(config),
         names,
         make_selection(
-            recipe, settings, seeds, only, exclude, looks=looks, until_decided=until_decided
+            recipe,
+            settings,
+            seeds,
+            only,
+            exclude,
+            looks=looks,
+            shard=shard,
+            until_decided=until_decided,
         ),
         settings=survey.Settings(
             workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),

@@ -34,6 +34,7 @@ from ablations.cli.options import (
     RunsDir,
     Seeds,
     Settings,
+    ShardOption,
     TrackingUri,
     UntilDecided,
     find_uri,
@@ -56,6 +57,7 @@ def run(
     settings: Settings = None,
     seeds: Seeds = None,
     looks: Looks = None,
+    shard: ShardOption = None,
     until_decided: UntilDecided = False,
     reuse_results: ReuseResults = False,
     only: Only = None,
@@ -99,7 +101,14 @@ def run(
 
     experiments = load_config(config)
     selection = make_selection(
-        recipe, settings, seeds, only, exclude, looks=looks, until_decided=until_decided
+        recipe,
+        settings,
+        seeds,
+        only,
+        exclude,
+        looks=looks,
+        shard=shard,
+        until_decided=until_decided,
     )
     chosen = RunSettings(
         workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),

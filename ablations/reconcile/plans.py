@@ -11,10 +11,42 @@ from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe
 from ablations.errors import InputError, MisfitError
 from ablations.ledger import Findings, Ledger
 from ablations.matrix import Variant, build_matrix
-from ablations.plans import PROCEDURE, Plan, PlannedTrial, State, build_specs
+from ablations.plans import PROCEDURE, Plan, PlannedTrial, State, TrialSpec, build_specs
 from ablations.reconcile.datasets import choose_dataset, recall_dataset
 from ablations.study import StudiedDataset
 from ablations.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One of several equal parts of all trials, for machines that do not know of each other.
+
+    A trial's identity decides its part, so parts do not overlap, whatever has been trained.
+
+    Examples:
+        >>> [Shard(number=number, count=2).holds("00000000000f") for number in (1, 2)]
+        [False, True]
+    """
+
+    number: int
+    """Which part, from 1."""
+
+    count: int
+    """Number of parts."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise InputError(
+                f"--shard must be I/N with 1 <= I <= N, such as 2/8, got {self}. Number the parts "
+                "from 1."
+            )
+
+    def holds(self, key: str) -> bool:
+        """Whether a trial belongs to this part."""
+        return int(key, 16) % self.count == self.number - 1
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +68,9 @@ class Selection:
     exclude: tuple[str, ...] = ()
     """Patterns of the variants to leave out."""
 
+    shard: Shard | None = None
+    """Part of the trials to run; all if None."""
+
     until_decided: bool = False
     """Whether to ask for look after look until every row and claim is decided."""
 
@@ -45,6 +80,8 @@ class Selection:
         options = [f"--set {key}={value}" for key, value in self.settings.items()]
         if self.seeds is not None:
             options.append(f"--seeds {','.join(map(str, self.seeds))}")
+        if self.shard is not None:
+            options.append(f"--shard {self.shard}")
         options += [f"--only '{pattern}'" for pattern in self.only]
         return (*options, *(f"--exclude '{pattern}'" for pattern in self.exclude))
 
@@ -101,12 +138,7 @@ def draw_plan(
     matrix = build_matrix(config, experiment, body_name=recipe.body, dataset=dataset)
     skipped = _choose_skipped(matrix.variants, selection)
     trials = tuple(
-        PlannedTrial(
-            variant=variant,
-            spec=spec,
-            state="skipped" if variant.name in skipped else "to run",
-            reason=skipped.get(variant.name, ""),
-        )
+        _plan_trial(variant, spec, skipped.get(variant.name), selection.shard)
         for variant, spec in build_specs(matrix.variants, recipe, dataset, procedure=procedure)
     )
     return Plan(
@@ -117,8 +149,18 @@ def draw_plan(
         matrix=matrix,
         trials=trials,
         changes=selection.changes,
-        is_narrowed=bool(selection.seeds or selection.only or selection.exclude),
+        is_narrowed=bool(selection.seeds or selection.only or selection.exclude or selection.shard),
     )
+
+
+def _plan_trial(
+    variant: Variant, spec: TrialSpec, skipped: str | None, shard: Shard | None
+) -> PlannedTrial:
+    """A trial that is to run, or skipped with the reason."""
+    if skipped is None and shard is not None and not shard.holds(spec.key):
+        skipped = f"not in shard {shard}"
+    state: State = "to run" if skipped is None else "skipped"
+    return PlannedTrial(variant=variant, spec=spec, state=state, reason=skipped or "")
 
 
 def mark_plan(plan: Plan, findings: Findings) -> Plan:

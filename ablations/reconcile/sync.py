@@ -8,7 +8,13 @@ from ablations.errors import InputError, MachineError
 from ablations.ledger import Ledger
 from ablations.plans import Plan
 from ablations.reconcile.looks import count_seeds, record_look
-from ablations.reconcile.plans import limit_plan, list_keys, list_marked_plans
+from ablations.reconcile.plans import (
+    Selection,
+    draw_plan,
+    limit_plan,
+    list_keys,
+    list_marked_plans,
+)
 from ablations.reconcile.studies import gather_study, read_earlier, recall_benchmark
 from ablations.report import render_report
 from ablations.tables import build_table
@@ -63,7 +69,12 @@ def sync_experiments(
 def _upload(
     config: Config, plan: Plan, ledger: Ledger, workspace: Workspace, mirror: Mirror
 ) -> None:
-    """Queues a plan's records and table; whoever opens MLflow looks at the table."""
+    """Queues a plan's records, also those in the results, and its table.
+
+    Whoever opens MLflow looks at the table.
+    """
+    selection = Selection(recipe_name=plan.recipe_name)
+    plan = draw_plan(config, plan.experiment, selection, workspace=workspace)  # with all looks
     findings = ledger.examine(list_keys([plan]))
     earlier = read_earlier(plan, workspace, findings)
     study = gather_study(

@@ -416,6 +416,23 @@ def test_lists_of_seeds(text: str, seeds: tuple[int, ...]) -> None:
     assert parse_seeds(text) == seeds
 
 
+@pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "1/0", "a/b", "-1/2", "1/2/3"])
+def test_impossible_shards(command: Callable[..., Answer], text: str) -> None:
+    """One message, and nothing is trained."""
+    answer = command("run-ablation", "attention", f"--shard={text}")
+
+    assert answer.code == 2
+    assert "--shard must be I/N" in answer.err
+
+
+def test_a_shard_cannot_decide(command: Callable[..., Answer]) -> None:
+    """A look needs the trials of all shards."""
+    answer = command("run-ablation", "attention", "--shard", "1/2", "--until-decided")
+
+    assert answer.code == 2
+    assert "Merge them, then decide." in answer.err
+
+
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "0,0", "2-1", "1;2"])
 def test_impossible_lists_of_seeds(text: str) -> None:
     """None of them is read as something else."""
