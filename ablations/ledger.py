@@ -230,9 +230,8 @@ class Ledger:
         """Writes the record's folder under a temporary name, then renames it."""
         import torch
 
-        from ablations.trial.run import (
-            read_final_weights,  # loads torch, which reading does not need
-        )
+        # Loads torch, which reading does not need.
+        from ablations.trial.checkpoints import read_final_weights
 
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self._trials))
         torch.save(read_final_weights(self.checkpoint_of(record.key)), staging / WEIGHTS)

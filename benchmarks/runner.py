@@ -1,6 +1,5 @@
 """The runner: overhead per trial, and trials on several cores, measured as whole processes."""
 
-import io
 import os
 import shutil
 import subprocess
@@ -281,27 +280,23 @@ def write_finished() -> None:
     A process of its own calls this, since it loads torch: the peak memory of a child is at least
     that of its parent.
     """
-    import torch
-
     from ablations.config import read_config
     from ablations.ledger import Ledger
     from ablations.reconcile.plans import Selection, draw_plan
     from ablations.reconcile.survey import Settings
+    from ablations.trial.checkpoints import write_checkpoint
     from sknet import build_network
 
     workspace = Settings().workspace
     config = read_config(Path("experiments.yaml"))
     plan = draw_plan(config, "kernels", Selection(), workspace=workspace)
     ledger = Ledger(workspace.runs_dir)
-    weights: dict[str, bytes] = {}
-    for variant in plan.variants:
-        buffer = io.BytesIO()
-        torch.save({"network": build_network(variant.network).state_dict()}, buffer)
-        weights[variant.name] = buffer.getvalue()
+    weights = {v.name: build_network(v.network).state_dict() for v in plan.variants}
     workspace.checkpoint_dir.mkdir(parents=True)
     ledger.prepare()
     for trial in plan.trials:
-        ledger.checkpoint_of(trial.spec.key).write_bytes(weights[trial.variant.name])
+        checkpoint = ledger.checkpoint_of(trial.spec.key)
+        write_checkpoint({"network": weights[trial.variant.name]}, checkpoint)
         ledger.add(make_record(trial.spec))
 
 

@@ -20,8 +20,8 @@ from ablations.config import Recipe
 from ablations.data import arrays, catalogue
 from ablations.data.catalogue import Dataset
 from ablations.plans import TrialSpec
+from ablations.trial.checkpoints import read_final_weights
 from ablations.trial.environment import Commit
-from ablations.trial.run import read_final_weights
 from ablations.workspace import Workspace
 from sknet.zoo import NETWORKS
 

@@ -7,7 +7,6 @@ import ctypes
 import hashlib
 import logging
 import math
-import os
 import resource
 import sys
 import time
@@ -24,6 +23,7 @@ from torch import nn
 from ablations.data.arrays import load_data
 from ablations.data.batches import Data
 from ablations.plans import TrialSpec
+from ablations.trial.checkpoints import read_checkpoint, write_checkpoint
 from ablations.trial.evaluation import evaluate
 from ablations.trial.records import EPOCH_CODEC, EpochRecord
 from ablations.trial.training import build_augmentation, build_optimiser, train_epoch
@@ -140,13 +140,6 @@ def make_generator(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def read_final_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The network's weights and buffers in a checkpoint, on the CPU."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    weights: dict[str, torch.Tensor] = content["network"]
-    return weights
-
-
 def _resume_or_start(spec: TrialSpec, checkpoint: Path, *, device: torch.device) -> _State:
     if checkpoint.is_file():
         try:
@@ -157,7 +150,7 @@ def _resume_or_start(spec: TrialSpec, checkpoint: Path, *, device: torch.device)
 
 
 def _resume(spec: TrialSpec, checkpoint: Path, *, device: torch.device) -> _State:
-    content = torch.load(checkpoint, map_location=device, weights_only=True)
+    content = read_checkpoint(checkpoint, device=device)
     if content["key"] != spec.key:
         raise ValueError(f"it belongs to trial {content['key']}")
     state = _start(spec, device=device)
@@ -235,16 +228,13 @@ def _measure_peak_memory(device: torch.device) -> int:
 
 
 def _write_checkpoint(state: _State, checkpoint: Path, *, key: str) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    staging = checkpoint.with_suffix(f".{os.getpid()}.tmp")
     content = {
         "key": key,
         "network": state.network.state_dict(),
         "optimiser": state.optimiser.state_dict(),
         "records": [_pack(record) for record in state.records],
     }
-    torch.save(content, staging)
-    staging.replace(checkpoint)
+    write_checkpoint(content, checkpoint)
 
 
 def _pack(record: EpochRecord) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from conftest import ROOT, assert_same_weights
 from ablations.errors import MachineError
 from ablations.plans import PROCEDURE, TrialSpec
 from ablations.trial import run as run_module
+from ablations.trial.checkpoints import read_final_weights, write_checkpoint
 from ablations.trial.records import EpochRecord
-from ablations.trial.run import make_generator, read_final_weights, run_trial
+from ablations.trial.run import make_generator, run_trial
 
 CPU = torch.device("cpu")
 GOLDEN = ROOT / "tests" / "golden" / "trial.json"
@@ -73,7 +74,7 @@ def test_the_records_of_a_finished_trial_are_repeated(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not a checkpoint", [], {"key": "KEY"}, {"key": "KEY", "network": {}}]
+    "content", [b"", b"not a checkpoint", {}, {"key": "KEY"}, {"key": "KEY", "network": {}}]
 )
 def test_an_unusable_checkpoint_is_ignored(
     spec: TrialSpec, cache_dir: Path, tmp_path: Path, content: Any
@@ -83,9 +84,28 @@ def test_an_unusable_checkpoint_is_ignored(
     if isinstance(content, bytes):
         checkpoint.write_bytes(content)
     else:
-        torch.save({**content, "key": spec.key} if content else content, checkpoint)
+        write_checkpoint({**content, "key": spec.key} if content else content, checkpoint)
 
     assert run(spec, cache_dir, checkpoint) == run(spec, cache_dir, tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize("place", [0, 40, 0.5, -1])
+def test_a_changed_byte_of_a_checkpoint_is_noticed(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path, place: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PyTorch would load the weights as they are, and the trial would go on from them."""
+    checkpoint = tmp_path / "a.pt"
+    trial = run_trial(spec, cache_dir=cache_dir, checkpoint=checkpoint, device=CPU)
+    next(trial)
+    trial.close()
+    content = bytearray(checkpoint.read_bytes())
+    content[int(place * len(content)) if isinstance(place, float) else place] ^= 1
+    checkpoint.write_bytes(content)
+
+    resumed = run(spec, cache_dir, checkpoint)
+
+    assert "its checksum differs" in caplog.text
+    assert resumed == run(spec, cache_dir, tmp_path / "b.pt")
 
 
 def test_a_checkpoint_of_another_trial_is_ignored(

@@ -1,0 +1,58 @@
+"""Checkpoints: files of a trial's state that are either whole or noticed to be damaged."""
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+DIGEST_BYTES = hashlib.sha256().digest_size
+"""Length of the checksum at the beginning of a file; PyTorch does not notice changed bytes."""
+
+
+def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Writes a checkpoint atomically, with its checksum.
+
+    Raises:
+        OSError: If it cannot be written; the earlier one is kept.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    payload = buffer.getbuffer()
+    staging = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with staging.open("wb") as file:
+            file.write(hashlib.sha256(payload).digest())
+            file.write(payload)
+        staging.replace(path)
+    except OSError:
+        staging.unlink(missing_ok=True)
+        raise
+
+
+def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Reads a checkpoint that `write_checkpoint` wrote.
+
+    Raises:
+        OSError: If it cannot be read, or its bytes have changed.
+    """
+    file = path.read_bytes()
+    if hashlib.sha256(memoryview(file)[DIGEST_BYTES:]).digest() != file[:DIGEST_BYTES]:
+        raise OSError(f"{path} is damaged: its checksum differs")
+    payload = io.BytesIO(file[DIGEST_BYTES:])
+    content: dict[str, Any] = torch.load(payload, map_location=device, weights_only=True)
+    return content
+
+
+def read_final_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The network's weights and buffers in a checkpoint, on the CPU.
+
+    Raises:
+        OSError: If the checkpoint cannot be read, or is damaged.
+    """
+    weights: dict[str, torch.Tensor] = read_checkpoint(path)["network"]
+    return weights
