@@ -21,7 +21,13 @@ from ablations.reconcile.plans import (
     list_targets,
     mark_plan,
 )
-from ablations.reconcile.studies import find_scales, gather_study, read_earlier, recall_benchmark
+from ablations.reconcile.studies import (
+    find_scales,
+    gather_study,
+    read_earlier,
+    read_records,
+    recall_benchmark,
+)
 from ablations.report import (
     check_blocks,
     check_index,
@@ -56,6 +62,7 @@ def regenerate_results(
         if is_exported(target.folder) or ledger.has_records
     ]
     plans = dict(iterate_plans(config, targets, workspace=workspace))
+    ledger.recall(read_records(plans.values(), workspace))  # experiments share trials
     findings = ledger.examine(list_keys(plans.values()))
     return [
         _regenerate(config, target, plan, findings, ledger, workspace)

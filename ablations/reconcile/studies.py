@@ -1,6 +1,6 @@
 """Ledger and earlier results -> studies: everything known of an experiment on a recipe."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ablations.complexity import Scales, count_scales
@@ -95,7 +95,7 @@ def read_earlier(plan: Plan, workspace: Workspace, findings: Findings) -> Study 
     return study if study.definition.procedure == PROCEDURE else None
 
 
-def read_records(plans: Sequence[Plan], workspace: Workspace) -> Mapping[str, TrialRecord]:
+def read_records(plans: Collection[Plan], workspace: Workspace) -> Mapping[str, TrialRecord]:
     """The records that the results hold of the plans' trials, by key.
 
     Experiments share trials, so those of any experiment on the plans' recipes count.
