@@ -1,9 +1,11 @@
 """Atomic writes, hashes of values and files, validated JSON, and JSON caches."""
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,6 +75,27 @@ def write_changed(contents: Mapping[str, bytes], folder: Path) -> list[str]:
             f"{folder} must be a writable folder, got {error.strerror}. Pass another --results-dir."
         ) from error
     return changed
+
+
+def read_regular(path: Path, *, most: int | None = None) -> bytes:
+    """Reads a regular file: not a pipe or device, which could block or never end.
+
+    Args:
+        path: The file.
+        most: Most bytes that it may have.
+
+    Raises:
+        OSError: If it cannot be read, or is no regular file.
+        ValueError: If it is larger; nothing is read then.
+    """
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "a pipe or device, not a regular file", str(path))
+    if most is not None and found.st_size > most:
+        raise ValueError(f"the file may have {most:,} bytes, got {found.st_size:,}")
+    return path.read_bytes()
 
 
 def hash_value(value: Any) -> str:
