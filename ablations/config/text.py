@@ -1,7 +1,6 @@
 """YAML without surprises: plain values only, bounded, and with the line of every key."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from ablations.errors import InputError, MachineError
+from ablations.escapes import is_control, shorten
 from ablations.files import read_regular
 
 Keys = tuple[str, ...]
@@ -47,7 +47,7 @@ class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoa
             raise
         except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise many types
             kind = node.tag.rpartition(":")[2]
-            problem = f"{_shorten(str(node.value))} is not a value of the type {kind}"
+            problem = f"{shorten(str(node.value), 40)!r} is not a value of the type {kind}"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
 
 
@@ -115,15 +115,6 @@ def parse_value(text: str) -> Any:
         yaml.YAMLError: If it is not YAML, or more than experiments.yaml may hold.
     """
     return _parse(text, _Loader)[0]
-
-
-def is_control(character: str) -> bool:
-    """Whether a character is invisible and acts on what is around it, such as an escape.
-
-    >>> [is_control(character) for character in "a \\u00a0\\u202e\\x1b"]
-    [False, False, False, True, True]
-    """
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")
 
 
 def _parse(text: str, loader_class: type[_Loader]) -> tuple[Any, list[tuple[Keys, int]]]:
@@ -205,7 +196,3 @@ def _walk(node: yaml.Node, prefix: Keys) -> Iterator[tuple[Keys, int]]:
             path = (*prefix, str(index))
             yield path, value.start_mark.line + 1
             yield from _walk(value, path)
-
-
-def _shorten(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:40]}...")

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe
+from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe, replace_seeds
 from ablations.data import DATASETS, Dataset, identify_dataset
 from ablations.errors import InputError, MisfitError
 from ablations.ledger import Findings, Ledger
@@ -15,6 +15,9 @@ from ablations.matrix import Variant, build_matrix
 from ablations.plans import PROCEDURE, Plan, PlannedTrial, State, build_specs
 from ablations.study import StudiedDataset
 from ablations.workspace import Workspace
+
+MOST_TRIALS = 100_000
+"""Most trials of a plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,11 @@ def draw_plan(
     recipe = _choose_recipe(config, selection)
     dataset = _choose_dataset(DATASETS[recipe.dataset], data_dir, known)
     matrix = build_matrix(config, experiment, body_name=recipe.body, dataset=dataset)
+    if (number := len(matrix.variants) * len(recipe.seeds)) > MOST_TRIALS:
+        raise InputError(
+            f"{config.place('experiments', experiment)}: a plan may have {MOST_TRIALS:,} trials, "
+            f"got {len(matrix.variants)} variants x {len(recipe.seeds)} seeds = {number:,}"
+        )
     skipped = _choose_skipped(matrix.variants, selection)
     trials = tuple(
         PlannedTrial(
@@ -223,7 +231,7 @@ def _choose_recipe(config: Config, selection: Selection) -> Recipe:
             f"--set body: must be one of {', '.join(sorted(config.bodies))}, got {recipe.body!r}"
         )
     if selection.seeds is not None:
-        recipe = recipe.model_copy(update={"seeds": selection.seeds})
+        recipe = replace_seeds(recipe, selection.seeds)
     return recipe
 
 
