@@ -56,7 +56,9 @@ class Workspace:
             return self.results_dir / experiment / recipe_name
         label = re.sub(r"[^\w.=,+-]+", "_", recipe_name, flags=re.ASCII)
         if len(label) > LONGEST_LABEL:
-            label = f"{label[:LONGEST_LABEL]}-{hashlib.sha256(recipe_name.encode()).hexdigest()[:12]}"
+            label = (
+                f"{label[:LONGEST_LABEL]}-{hashlib.sha256(recipe_name.encode()).hexdigest()[:12]}"
+            )
         return self.runs_dir / "tables" / experiment / label
 
     def list_results(self, recipe_name: str) -> list[Path]:

@@ -34,11 +34,20 @@ TEXTS = (
     "{{ 7 * 7 }} {% raw %}",
     "%s %d {0} ${HOME} `id`",
     "../../evil",
-    "é 漢字 🙂 ß",
+    "é Ω ß ±",
     "rtl \u05d0",
     "x" * 110,
 )
 """Printable texts, valid as names of variants and claims, and as questions."""
 
-CONTROLS = ("a\0b", "a\x07b", "a\x1b[2Jb", "a\x1b]0;title\x07", "a\u202eb", "a\u200bb", "a\rb", "a\x85b")
+CONTROLS = (
+    "a\0b",
+    "a\x07b",
+    "a\x1b[2Jb",
+    "a\x1b]0;title\x07",
+    "a\u202eb",
+    "a\u200bb",
+    "a\rb",
+    "a\x85b",
+)
 """Texts with characters that act on a terminal or hide something."""

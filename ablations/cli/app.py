@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import typer
 
 from ablations.cli.bench import bench
-from ablations.cli.display import stderr
+from ablations.cli.display import print_message
 from ablations.cli.list import list_experiments
 from ablations.cli.match import match
 from ablations.cli.plan import plan
@@ -67,7 +67,7 @@ class _Printer(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a record."""
-        stderr.print(self.format(record), soft_wrap=True)
+        print_message(self.format(record))
 
 
 def _start(program: Callable[[], Any]) -> NoReturn:
@@ -80,9 +80,9 @@ def _start(program: Callable[[], Any]) -> NoReturn:
     try:
         program()
     except AblationError as error:
-        stderr.print(str(error), markup=False, soft_wrap=True)
+        print_message(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        stderr.print("interrupted")
+        print_message("interrupted")
         sys.exit(InterruptedRunError.exit_code)
     sys.exit(0)

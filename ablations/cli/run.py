@@ -16,6 +16,7 @@ from ablations.cli.display import (
     print_heading,
     print_json,
     print_line,
+    print_message,
     stderr,
     stdout,
 )
@@ -147,7 +148,7 @@ def _print_outcomes(
         print_json([describe_outcome(outcome) for outcome in outcomes])
     for outcome in outcomes:
         changed = f"written: {', '.join(outcome.written)}" if outcome.written else "unchanged"
-        stderr.print(f"{outcome.folder}: {changed}", soft_wrap=True)
+        print_message(f"{outcome.folder}: {changed}")
         if not as_json:
             _print_table(outcome.comparison, wide=wide, notes=notes)
             for line in _suggest_next(outcome):

@@ -45,7 +45,7 @@ class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoa
             return super().construct_object(node, deep=deep)
         except yaml.YAMLError:
             raise
-        except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise many types
+        except Exception as error:
             kind = node.tag.rpartition(":")[2]
             problem = f"{shorten(str(node.value), 40)!r} is not a value of the type {kind}"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error

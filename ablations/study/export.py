@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ablations.complexity.scales import Scales
 from ablations.errors import IncompleteError, MachineError
+from ablations.escapes import escape_formula, unescape_formula
 from ablations.plans import make_key
 from ablations.speed import Benchmark
 from ablations.study.study import Definition, Row, StudiedTrial, Study
@@ -235,18 +236,20 @@ def _list_shared_facts(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _render_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """Renders numbers with all digits, and unknown values as empty cells."""
+    """Renders numbers with all digits, unknown values as empty cells, and no formulas."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows(
+        [escape_formula(cell) if isinstance(cell, str) else cell for cell in row] for row in rows
+    )
     return buffer.getvalue().encode()
 
 
 def _parse_csv(content: bytes) -> Iterator[dict[str, str]]:
     """One mapping per row; `csv.DictReader` takes several times longer."""
     columns, *rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
-    return (dict(zip(columns, row, strict=True)) for row in rows)
+    return (dict(zip(columns, map(unescape_formula, row), strict=True)) for row in rows)
 
 
 def _parse_provenance(content: bytes) -> _Provenance:

@@ -13,7 +13,8 @@ from ablations.config.text import DEEPEST, LARGEST_FILE, parse_value, read_yaml
 from ablations.errors import InputError
 
 LAUGHS = "\n".join(
-    f"{name}: &{name} [{', '.join(9 * ['*' + above])}]" for above, name in zip("abcdefgh", "bcdefghi", strict=True)
+    f"{name}: &{name} [{', '.join(9 * ['*' + above])}]"
+    for above, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
 """Aliases of aliases: 9**8 values in 9 lines."""
 
@@ -28,10 +29,16 @@ def write(tmp_path: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        *((value, "is not a value of the type int") for value in ("0x_", "0b_", "!!int a", "!!int ''")),
+        *(
+            (value, "is not a value of the type int")
+            for value in ("0x_", "0b_", "!!int a", "!!int ''")
+        ),
         *((value, "is not a value of the type") for value in ("!!bool x", "!!float a", "5" * 5000)),
         ("0x" + "f" * 5000, "is not a value of the type int"),
-        *((value, "constructor for the tag") for value in ("!!set {a}", "!!timestamp x", "!!omap []")),
+        *(
+            (value, "constructor for the tag")
+            for value in ("!!set {a}", "!!timestamp x", "!!omap []")
+        ),
         ("!!python/object/apply:os.system [id]", "constructor for the tag"),
         ("&a {x: *a}", "a contains itself"),
         ("&a [*a]", "a contains itself"),
@@ -103,7 +110,9 @@ def test_a_question_of_several_lines_becomes_one(tmp_path: Path) -> None:
     """Tables and indexes show it on one line."""
     changed = EXPERIMENTS.replace("Does attention help?", "|\n      Does it\n      help?")
 
-    assert read_config(write(tmp_path, changed)).experiments["attention"].question == "Does it help?"
+    assert (
+        read_config(write(tmp_path, changed)).experiments["attention"].question == "Does it help?"
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,8 +145,10 @@ def test_numbers_have_bounds(tmp_path: Path, old: str, new: str, message: str) -
 def test_a_grid_is_counted_before_it_is_expanded(tmp_path: Path) -> None:
     """Four axes of 100 values are a hundred million variants."""
     values = list(range(1, 101))
-    grid = {key: values for key in ("reduction", "min_width", "a", "b")}
-    text = EXPERIMENTS.replace("    baseline: sum", f"    baseline: sum\n    grid: {json.dumps(grid)}")
+    grid = dict.fromkeys(("reduction", "min_width", "a", "b"), values)
+    text = EXPERIMENTS.replace(
+        "    baseline: sum", f"    baseline: sum\n    grid: {json.dumps(grid)}"
+    )
     started = time.process_time()
 
     with pytest.raises(InputError, match="may have 2000 variants, got 100000002"):
