@@ -88,14 +88,24 @@ def read_regular(path: Path, *, most: int | None = None) -> bytes:
         OSError: If it cannot be read, or is no regular file.
         ValueError: If it is larger; nothing is read then.
     """
+    size = measure_regular(path)
+    if most is not None and size > most:
+        raise ValueError(f"the file may have {most:,} bytes, got {size:,}")
+    return path.read_bytes()
+
+
+def measure_regular(path: Path) -> int:
+    """The size of a regular file in bytes.
+
+    Raises:
+        OSError: If it cannot be found, or is no regular file.
+    """
     found = path.stat()
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "a pipe or device, not a regular file", str(path))
-    if most is not None and found.st_size > most:
-        raise ValueError(f"the file may have {most:,} bytes, got {found.st_size:,}")
-    return path.read_bytes()
+    return found.st_size
 
 
 def hash_value(value: Any) -> str:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field, NonNegativeInt, TypeAdapter
 
 from ablations.errors import MachineError
-from ablations.files import hash_file, parse_json, read_regular, write_atomically
+from ablations.files import hash_file, measure_regular, parse_json, read_regular, write_atomically
 from ablations.plans import make_key
 from ablations.trial.records import Environment, EpochRecord, TrialRecord, check_curve
 
@@ -345,9 +345,7 @@ def _check_digest(path: Path, file: bytes) -> None:
 
 
 def _check_weights(path: Path, content: _Content, *, deep: bool) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name} must be a file, got none")
-    size = path.stat().st_size
+    size = measure_regular(path)
     if content.weights_bytes not in (None, size):
         raise ValueError(f"{path.name} must have {content.weights_bytes} bytes, got {size}")
     if deep and hash_file(path) != content.sha256.weights:

@@ -2,7 +2,9 @@
 
 import gc
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -80,6 +82,8 @@ def _start(program: Callable[[], Any]) -> NoReturn:
     try:
         program()
     except AblationError as error:
+        if os.environ.get("ABLATIONS_DEBUG"):
+            print_message("".join(traceback.format_exception(error)))
         print_message(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -23,6 +23,7 @@ from ablations.matrix.inheritance import (
     scale_operator,
 )
 from ablations.matrix.user_operators import check_shapes
+from ablations.user_code import UserCodeError
 from sknet.spec import AnyBody, NetworkSpec, UserOperator
 from sknet.zoo import NETWORKS
 
@@ -122,7 +123,7 @@ def build_matrix(
             variants.append(_build_variant(target, name, settings))
         except _ImageSizeError as error:
             misfits[str(error)] = None  # a fault of the recipe, the same for many variants
-        except ValueError as error:
+        except (ValueError, UserCodeError) as error:
             faults.append(f"{target.place(name)}: {error}")
     duplicates = _find_duplicates(target.experiment, variants)
     kept = [variant for variant in variants if variant.name not in duplicates]
