@@ -28,11 +28,29 @@ def check_writable(folder: Path, *, flag: str) -> None:
     Raises:
         MachineError: If it is not writable.
     """
-    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    existing = check_folder(folder, flag=flag)
+    if not os.access(existing, os.W_OK | os.X_OK):
         raise MachineError(
             f"{folder} must be a writable folder, but {existing} is not one. Pass another {flag}."
         )
+
+
+def check_folder(folder: Path, *, flag: str) -> Path:
+    """Makes sure that `folder` is one or could be one; returns what exists of its path.
+
+    Args:
+        folder: The folder.
+        flag: Command line option that chooses it, for the message.
+
+    Raises:
+        MachineError: If a file is in its place.
+    """
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not existing.is_dir():
+        raise MachineError(
+            f"{folder} must be a writable folder, but {existing} is not one. Pass another {flag}."
+        )
+    return existing
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -1,5 +1,6 @@
 """The programs `ablations` and `run-ablation`; expected failures become a message and a code."""
 
+import errno
 import gc
 import logging
 import os
@@ -21,7 +22,8 @@ from ablations.cli.status import status
 from ablations.cli.sync import sync
 from ablations.cli.ui import ui
 from ablations.cli.verify import verify
-from ablations.errors import AblationError, InterruptedRunError
+from ablations.errors import AblationError, InputError, InterruptedRunError
+from ablations.escapes import shorten
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_experiments,
@@ -86,6 +88,11 @@ def _start(program: Callable[[], Any]) -> NoReturn:
             print_message("".join(traceback.format_exception(error)))
         print_message(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        print_message(f"{shorten(str(error.filename), 80)}: {error.strerror}. Pass another path.")
+        sys.exit(InputError.exit_code)
     except KeyboardInterrupt:
         print_message("interrupted")
         sys.exit(InterruptedRunError.exit_code)

@@ -146,27 +146,27 @@ def _check_events(text: str) -> None:
     opened: list[tuple[str | None, int]] = []
     size = 0
     for event in yaml.parse(text, Loader=_Loader):
-        problem = ""
         if isinstance(event, yaml.CollectionEndEvent):
             anchor, before = opened.pop()
             sizes |= {anchor: size - before} if anchor else {}
-            continue
-        if isinstance(event, yaml.AliasEvent):
-            if any(anchor == event.anchor for anchor, _ in opened):
-                problem = f"*{event.anchor} contains itself"
-            size += sizes.get(event.anchor, 0)
         elif isinstance(event, yaml.NodeEvent):
-            size += 1
             if isinstance(event, yaml.CollectionStartEvent):
                 opened.append((event.anchor, size))
-            elif any(is_control(c) and c not in "\n\t" for c in event.value):
-                problem = "control characters are not allowed"
-        if len(opened) > DEEPEST:
-            problem = f"values may be nested {DEEPEST} levels deep"
-        if size > MOST_VALUES:
-            problem = f"the file may hold {MOST_VALUES} keys and values"
-        if problem:
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            size += sizes.get(event.anchor, 1) if isinstance(event, yaml.AliasEvent) else 1
+            if problem := _find_problem(event, [anchor for anchor, _ in opened], size):
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+
+
+def _find_problem(event: yaml.NodeEvent, anchors: list[str | None], size: int) -> str:
+    """What is wrong with a value inside of `anchors`; empty if nothing is."""
+    if isinstance(event, yaml.AliasEvent) and event.anchor in anchors:
+        return f"*{event.anchor} contains itself"
+    if isinstance(event, yaml.ScalarEvent):
+        if any(is_control(c) and c not in "\n\t" for c in event.value):
+            return "control characters are not allowed"
+    if len(anchors) > DEEPEST:
+        return f"values may be nested {DEEPEST} levels deep"
+    return f"the file may hold {MOST_VALUES} keys and values" if size > MOST_VALUES else ""
 
 
 def _find_lines(places: Iterable[tuple[Keys, int]], path: Path) -> dict[Keys, int]:

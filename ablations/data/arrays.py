@@ -19,6 +19,7 @@ from ablations.data.files import Bytes, download_dataset
 from ablations.data.identification import describe_folder, inspect_dataset, scan_images
 from ablations.data.image_folder import build_splits, list_arrays
 from ablations.errors import MachineError
+from ablations.files import measure_regular
 
 GPU_SHARE = 0.25
 """Largest share of a GPU's free memory that a dataset may occupy."""
@@ -45,7 +46,7 @@ def prepare_data(
     if folder.is_dir():
         if compute_checksum(_map_arrays(folder)) == _expect_checksum(dataset, folder):
             return folder
-        shutil.rmtree(folder)  # damaged
+    _remove(folder)  # damaged
     arrays = _read_arrays(dataset, data_dir, download=download)
     found = compute_checksum(arrays)
     _check_content(dataset, arrays, data_dir, checksum=found)
@@ -112,7 +113,7 @@ def _prepare_list(dataset: Dataset, root: Path, folder: Path) -> None:
             np.array_equal(cached[name], array) for name, array in arrays.items()
         ):
             return
-        shutil.rmtree(folder)
+    _remove(folder)
     _write_arrays(arrays, folder)
 
 
@@ -186,9 +187,18 @@ def _write_arrays(
 def _map_arrays(folder: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a folder, mapped from disk; empty if one of them is damaged."""
     try:
-        return {path.stem: open_memmap(path, mode="r") for path in folder.glob("*.npy")}
-    except (OSError, ValueError):
+        paths = [path for path in folder.glob("*.npy") if measure_regular(path)]
+        return {path.stem: open_memmap(path, mode="r") for path in paths}
+    except Exception:  # noqa: BLE001 - a damaged header makes NumPy raise many types
         return {}
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder, or what is in its place, if there is any."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _map_tensor(path: Path) -> torch.Tensor:

@@ -166,7 +166,7 @@ def list_targets(
     Raises:
         InputError: If there is no such experiment or recipe.
     """
-    recipes = [recipe] if recipe else list(config.recipes)
+    recipes = list(config.recipes) if recipe is None else [recipe]
     for name in recipes:
         config.recipe(name)
     return [
