@@ -279,9 +279,7 @@ class Ledger:
 
     def _read_failure(self, key: str) -> Failure:
         try:
-            return parse_json(
-                _FAILURE, read_regular(self._failure_file(key), most=LARGEST_RECORD)
-            )
+            return parse_json(_FAILURE, read_regular(self._failure_file(key), most=LARGEST_RECORD))
         except (OSError, ValueError) as error:
             return Failure(key=key, reason=f"its report is unreadable: {error}", details="")
 

@@ -66,7 +66,8 @@ def run(
         typer.Option(help="Run trials concurrently with Ray, or one by one in this process."),
     ] = "ray",
     gpus_per_trial: Annotated[
-        float | None, typer.Option(min=0, max=1024, help="GPUs per trial (default: one if available).")
+        float | None,
+        typer.Option(min=0, max=1024, help="GPUs per trial (default: one if available)."),
     ] = None,
     retries: Annotated[
         int, typer.Option(min=0, max=100, help="Attempts after a trial's first failure.")
@@ -75,7 +76,8 @@ def run(
         bool, typer.Option("--download", help="Download a missing dataset.")
     ] = False,
     loader_workers: Annotated[
-        int, typer.Option(min=0, max=1024, help="Processes per trial that decode a folder of images.")
+        int,
+        typer.Option(min=0, max=1024, help="Processes per trial that decode a folder of images."),
     ] = min(4, os.cpu_count() or 1),
     max_hours: MaxHours = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,

@@ -207,10 +207,7 @@ def _list_entries(
     """All studies in the results with their tables, in the order of the configuration."""
     built = {outcome.folder: (outcome.study, outcome.comparison) for outcome in outcomes}
     folders = [t.folder for t in list_targets(config, workspace) if is_exported(t.folder)]
-    return [
-        built[folder] if folder in built else read_study(folder)
-        for folder in folders
-    ]
+    return [built[folder] if folder in built else read_study(folder) for folder in folders]
 
 
 def _check_target(config: Config, target: Target, workspace: Workspace) -> Iterator[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ablations.errors import AblationError, IncompleteError
-from ablations.files import read_regular
 from ablations.figures import Chart, check_svg, list_charts, render_svg
+from ablations.files import read_regular
 from ablations.report.html import Page, render_html
 from ablations.study import EXPORTED, PROVENANCE, Study, is_exported, read_export, render_export
 from ablations.tables import (
@@ -91,7 +91,7 @@ def _blaming(folder: Path) -> Iterator[None]:
         yield
     except AblationError:
         raise
-    except Exception as error:  # noqa: BLE001 - edited values may break any derivation
+    except Exception as error:
         raise IncompleteError(
             f"{folder}: nothing can be derived from its files, which contradict each other: "
             f"{type(error).__name__}: {error}. Restore them from version control."

@@ -348,7 +348,7 @@ def _parse(path: Path, parse: Callable[[bytes], T]) -> T:
         raise _complain(path, f"{place}: {fault['msg']}") from error
     except (IncompleteError, MachineError):
         raise
-    except Exception as error:  # noqa: BLE001 - what an edited file makes its parser raise
+    except Exception as error:
         raise _complain(path, f"{type(error).__name__}: {error}") from error
 
 

@@ -78,7 +78,11 @@ def run_trial(
         state = _resume_or_start(spec, checkpoint, device=device)
     yield from state.records
     while not (state.records and state.records[-1].is_last):
-        with one_thread(), full_precision(), _refusing_exit():  # not while suspended: callers keep their settings
+        with (
+            one_thread(),
+            full_precision(),
+            _refusing_exit(),
+        ):  # not while suspended: callers keep their settings
             record = _run_epoch(spec, state, data, device=device)
         state.records.append(record)
         _write_checkpoint(state, checkpoint, key=spec.key)

@@ -26,8 +26,12 @@ SECONDS = 10
 """More than any file may take, of this process's own time: most take a hundredth of a second."""
 
 SCALARS = st.one_of(
-    st.sampled_from(["0x_", "!!int x", "!!set {a}", "2024-13-45", ".nan", ".inf", "-1", "0", "1e400"]),
-    st.sampled_from(["~", "true", "K3", "sum", "sk", "paper", "[1, 1]", "{}", "[]", "*quick", "&a [*a]"]),
+    st.sampled_from(
+        ["0x_", "!!int x", "!!set {a}", "2024-13-45", ".nan", ".inf", "-1", "0", "1e400"]
+    ),
+    st.sampled_from(
+        ["~", "true", "K3", "sum", "sk", "paper", "[1, 1]", "{}", "[]", "*quick", "&a [*a]"]
+    ),
     st.sampled_from(["9" * 30, "9" * 5000, "-9999999999", "65537", "1000000007", "0.5", '"\\x07"']),
     st.integers().map(str),
     st.floats().map(str),
@@ -38,8 +42,10 @@ SCALARS = st.one_of(
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from([*KEYS, *TEXTS]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(KEYS) | st.integers(), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(KEYS) | st.integers(), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 """Structures of known keys with values that they rarely expect."""

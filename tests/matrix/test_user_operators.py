@@ -106,7 +106,9 @@ def test_output_shapes_are_tested(folder: Path) -> None:
 
     with pytest.raises(ValueError, match=r"must map \(2, 16, 8, 8\) to \(2, 16, 8, 8\) with stri"):
         check_shapes(describe(folder, "Shrinking"), [16])
-    with pytest.raises(UserCodeError, match=r"their_modules.py:\d+: Runtime.* for 16 channels with"):
+    with pytest.raises(
+        UserCodeError, match=r"their_modules.py:\d+: Runtime.* for 16 channels with"
+    ):
         check_shapes(describe(folder, kernel=-1), [16])
 
 

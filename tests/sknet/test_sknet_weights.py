@@ -332,7 +332,10 @@ def test_what_is_no_file_is_one_error(tmp_path: Path, make: Callable[[Path], Non
     [
         (lambda t: t.to("meta"), "dense tensors with values, got another in classifier.weight"),
         (lambda t: t.to_sparse(), "dense tensors with values"),
-        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "dense tensors|must be a che"),
+        (
+            lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+            "dense tensors|must be a che",
+        ),
         (lambda t: t.to(torch.complex64), "of another type: classifier.weight torch.complex64"),
         (lambda t: t.to(torch.int32), "of another type: classifier.weight torch.int32 for torch.f"),
     ],
@@ -344,7 +347,9 @@ def test_odd_tensors_change_nothing(
     network = create_model("resnext_tiny")
     before = {key: value.clone() for key, value in network.state_dict().items()}
     other = {key: torch.zeros_like(value) for key, value in before.items()}
-    torch.save({**other, "classifier.weight": change(other["classifier.weight"])}, tmp_path / "w.pt")
+    torch.save(
+        {**other, "classifier.weight": change(other["classifier.weight"])}, tmp_path / "w.pt"
+    )
 
     with pytest.raises(ValueError, match=message):
         load_weights(network, tmp_path / "w.pt")
