@@ -1,8 +1,8 @@
 """The ledger: what is known of each trial, on disk and crash-safe. It is the one truth.
 
 A finished trial is a folder `trials/<key>` with `record.json`, `record.sha256` (its checksum),
-`correct.npy` (one bit per test image) and `weights.pt`. It is created by one atomic rename, contains everything that a table needs,
-and is valid in any `runs/` directory.
+`correct.npy` (one bit per test image) and `weights.pt`. It is created by one atomic rename,
+contains everything that a table needs, and is valid in any `runs/` directory.
 """
 
 import hashlib

@@ -142,7 +142,7 @@ def _check_events(text: str) -> None:
         yaml.YAMLError: If it nests too deeply, holds too much once its aliases are expanded, an
             alias that contains itself, or control characters.
     """
-    sizes: dict[str, int] = {}  # of what each anchor stands for
+    sizes: dict[str | None, int] = {}  # of what each anchor stands for
     opened: list[tuple[str | None, int]] = []
     size = 0
     for event in yaml.parse(text, Loader=_Loader):
@@ -154,16 +154,17 @@ def _check_events(text: str) -> None:
                 opened.append((event.anchor, size))
             size += sizes.get(event.anchor, 1) if isinstance(event, yaml.AliasEvent) else 1
             if problem := _find_problem(event, [anchor for anchor, _ in opened], size):
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+                mark: Any = event.start_mark  # libyaml's, which the types of PyYAML do not know
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def _find_problem(event: yaml.NodeEvent, anchors: list[str | None], size: int) -> str:
     """What is wrong with a value inside of `anchors`; empty if nothing is."""
     if isinstance(event, yaml.AliasEvent) and event.anchor in anchors:
         return f"*{event.anchor} contains itself"
-    if isinstance(event, yaml.ScalarEvent):
-        if any(is_control(c) and c not in "\n\t" for c in event.value):
-            return "control characters are not allowed"
+    text = event.value if isinstance(event, yaml.ScalarEvent) else ""
+    if any(is_control(character) and character not in "\n\t" for character in text):
+        return "control characters are not allowed"
     if len(anchors) > DEEPEST:
         return f"values may be nested {DEEPEST} levels deep"
     return f"the file may hold {MOST_VALUES} keys and values" if size > MOST_VALUES else ""

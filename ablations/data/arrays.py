@@ -43,9 +43,10 @@ def prepare_data(
     if dataset.is_folder:
         _prepare_list(dataset, data_dir / dataset.name, folder)
         return folder
-    if folder.is_dir():
-        if compute_checksum(_map_arrays(folder)) == _expect_checksum(dataset, folder):
-            return folder
+    if folder.is_dir() and compute_checksum(_map_arrays(folder)) == _expect_checksum(
+        dataset, folder
+    ):
+        return folder
     _remove(folder)  # damaged
     arrays = _read_arrays(dataset, data_dir, download=download)
     found = compute_checksum(arrays)
@@ -197,8 +198,8 @@ def _remove(path: Path) -> None:
     """Removes a folder, or what is in its place, if there is any."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif path.is_symlink() or path.exists():
+        path.unlink()
 
 
 def _map_tensor(path: Path) -> torch.Tensor:

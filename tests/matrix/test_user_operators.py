@@ -106,9 +106,7 @@ def test_output_shapes_are_tested(folder: Path) -> None:
 
     with pytest.raises(ValueError, match=r"must map \(2, 16, 8, 8\) to \(2, 16, 8, 8\) with stri"):
         check_shapes(describe(folder, "Shrinking"), [16])
-    with pytest.raises(
-        UserCodeError, match=r"their_modules.py:\d+: Runtime.* for 16 channels with"
-    ):
+    with pytest.raises(UserCodeError, match=r"their_modules.py:\d+: Runtime.* for 16 channels"):
         check_shapes(describe(folder, kernel=-1), [16])
 
 
@@ -120,7 +118,7 @@ FAULTS = {
     "import sys\nsys.exit('bye')": r"their_faults.py:2: SystemExit: bye",
     "raise MemoryError": r"their_faults.py:1: MemoryError",
     "def f(): f()\nf()": r"their_faults.py:1: RecursionError",
-    "raise RuntimeError('a\\x1b[2J' + 9999 * 'b')": r"their_faults.py:1: RuntimeError: a\\x1b\[2Jb+\.",
+    "raise RuntimeError('a\\x1b[2J' + 9999 * 'b')": r"faults.py:1: RuntimeError: a\\x1b\[2Jb+\.",
     "def __getattr__(name): raise KeyError(name)": r"their_faults.py:1: KeyError: '",
     """class E(Exception):
     def __str__(self): raise ValueError
@@ -128,7 +126,7 @@ raise E""": r"their_faults.py:3: .*E: <exception str\(\) failed>",
     "while True: pass": r"their_faults.py:1: TimeoutError: no end after 3 s",
     """from torch import nn
 class Own(nn.Module):
-    def __init__(self, channels, stride, act: "Missing" = None): ...""": "NameError: name 'Missing'",
+    def __init__(self, channels, stride, x: "Missing" = None): ...""": "NameError: name 'Missing'",
     """from torch import nn
 class Own(nn.Module):
     def __init__(self, channels, stride, a: float = float("nan")): ...""": "finite number, got nan",

@@ -144,7 +144,7 @@ ALTERED: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("name", ALTERED)
 def test_an_alteration_is_a_finding(folder: Path, name: str) -> None:
-    """The check says which folder is wrong: no stack trace, no hang, nothing read from elsewhere."""
+    """The check says which folder is wrong: no stack trace, and no hang."""
     ALTERED[name](folder)
 
     findings = check_report(folder)
