@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from conftest import EXPERIMENTS, ROOT
 from hypothesis import HealthCheck, given, settings
@@ -118,22 +117,12 @@ def check(text: str, folder: Path) -> None:
     assert set(folder.rglob("*")) == before
 
 
-FUZZ = settings(
+@given(text=mutate() | build() | st.text())
+@settings(
+    max_examples=2000,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-
-
-@given(text=mutate() | build())
-@settings(FUZZ, max_examples=300)
 def test_any_file_is_accepted_or_refused(text: str, tmp_path: Path) -> None:
     """Never a stack trace, a hang, or a file written."""
-    check(text, tmp_path)
-
-
-@pytest.mark.slow
-@given(text=mutate() | build() | st.text())
-@settings(FUZZ, max_examples=2000)
-def test_many_files_are_accepted_or_refused(text: str, tmp_path: Path) -> None:
-    """The same with more of them."""
     check(text, tmp_path)
