@@ -239,10 +239,11 @@ def _find_duplicates(experiment: Experiment, variants: Sequence[Variant]) -> dic
     """Generated variants that are the same network as an earlier variant, with its name."""
     first: dict[str, str] = {}
     duplicates = {}
+    generated = experiment.expansion.generated
     for variant in variants:
         networks = (variant.paper_network.architecture(), variant.network.architecture())
         twin = first.setdefault(str(networks), variant.name)
-        if twin != variant.name and variant.name in experiment.expansion.generated:
+        if twin != variant.name and variant.name in generated:
             duplicates[variant.name] = twin
     return duplicates
 
