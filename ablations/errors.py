@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_NAME = 200
+"""Longest name that is compared with known ones, which takes quadratic time."""
+
 
 class AblationError(Exception):
     """A failure that the user can act on; shown without a stack trace."""
@@ -42,5 +45,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     >>> suggest("epohcs", ["epochs", "seeds"])
     '; did you mean epochs?'
     """
+    if len(name) > LONGEST_NAME:
+        return ""
     similar = get_close_matches(name, list(known), n=1)
     return f"; did you mean {similar[0]}?" if similar else ""

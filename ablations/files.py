@@ -1,9 +1,11 @@
 """Atomic writes, hashes of values and files, validated JSON, and JSON caches."""
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,11 +28,29 @@ def check_writable(folder: Path, *, flag: str) -> None:
     Raises:
         MachineError: If it is not writable.
     """
-    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    existing = check_folder(folder, flag=flag)
+    if not os.access(existing, os.W_OK | os.X_OK):
         raise MachineError(
             f"{folder} must be a writable folder, but {existing} is not one. Pass another {flag}."
         )
+
+
+def check_folder(folder: Path, *, flag: str) -> Path:
+    """Makes sure that `folder` is one or could be one; returns what exists of its path.
+
+    Args:
+        folder: The folder.
+        flag: Command line option that chooses it, for the message.
+
+    Raises:
+        MachineError: If a file is in its place.
+    """
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not existing.is_dir():
+        raise MachineError(
+            f"{folder} must be a writable folder, but {existing} is not one. Pass another {flag}."
+        )
+    return existing
 
 
 def write_atomically(path: Path, content: str | bytes, *, is_durable: bool = True) -> None:
@@ -79,6 +99,37 @@ def write_changed(contents: Mapping[str, bytes], folder: Path) -> list[str]:
             f"{folder} must be a writable folder, got {error.strerror}. Pass another --results-dir."
         ) from error
     return changed
+
+
+def read_regular(path: Path, *, most: int | None = None) -> bytes:
+    """Reads a regular file: not a pipe or device, which could block or never end.
+
+    Args:
+        path: The file.
+        most: Most bytes that it may have.
+
+    Raises:
+        OSError: If it cannot be read, or is no regular file.
+        ValueError: If it is larger; nothing is read then.
+    """
+    size = measure_regular(path)
+    if most is not None and size > most:
+        raise ValueError(f"the file may have {most:,} bytes, got {size:,}")
+    return path.read_bytes()
+
+
+def measure_regular(path: Path) -> int:
+    """The size of a regular file in bytes.
+
+    Raises:
+        OSError: If it cannot be found, or is no regular file.
+    """
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "a pipe or device, not a regular file", str(path))
+    return found.st_size
 
 
 def hash_value(value: Any) -> str:

@@ -1,8 +1,8 @@
 """The ledger: what is known of each trial, on disk and crash-safe. It is the one truth.
 
-A finished trial is a folder `trials/<key>` with `record.json`, `correct.npy` (one bit per test
-image) and `weights.pt`. It is created by one atomic rename, contains everything that a table needs,
-and is valid in any `runs/` directory.
+A finished trial is a folder `trials/<key>` with `record.json`, `record.sha256` (its checksum),
+`correct.npy` (one bit per test image) and `weights.pt`. It is created by one atomic rename,
+contains everything that a table needs, and is valid in any `runs/` directory.
 """
 
 import hashlib
@@ -20,15 +20,21 @@ from filelock import FileLock, Timeout
 from pydantic import Field, NonNegativeInt, TypeAdapter
 
 from ablations.errors import MachineError
-from ablations.files import hash_file, parse_json, write_atomically
+from ablations.files import hash_file, measure_regular, parse_json, read_regular, write_atomically
 from ablations.plans import make_key
-from ablations.trial.records import Environment, EpochRecord, TrialRecord
+from ablations.trial.records import Environment, EpochRecord, TrialRecord, check_curve
 
 RECORD, OUTCOMES, WEIGHTS = "record.json", "correct.npy", "weights.pt"
 """Names of the files of a trial's folder."""
 
 LOCK_SECONDS = 60
 """How long to wait for another process that writes to the same directory."""
+DIGEST = "record.sha256"
+"""Name of the file with the checksum of the record, as `sha256sum` writes and checks it; absent in
+records of earlier versions."""
+
+LARGEST_RECORD = 2**26
+"""Most bytes of a record: ten times those of 100,000 epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +254,9 @@ class Ledger:
             "sha256": {name: hash_file(staging / name) for name in (OUTCOMES, WEIGHTS)},
             "weights_bytes": (staging / WEIGHTS).stat().st_size,
         }
-        write_atomically(staging / RECORD, json.dumps(content, indent=1) + "\n")
+        text = json.dumps(content, indent=1) + "\n"
+        write_atomically(staging / DIGEST, _render_digest(text.encode()))
+        write_atomically(staging / RECORD, text)
         staging.chmod(0o755)  # mkdtemp makes it readable by the owner only
         staging.rename(self._trials / record.key)
 
@@ -285,7 +293,7 @@ class Ledger:
 
     def _read_looks(self) -> dict[str, list[list[int]]]:
         try:
-            return parse_json(_LOOKS, self._looks_file.read_bytes())
+            return parse_json(_LOOKS, read_regular(self._looks_file, most=LARGEST_RECORD))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -299,7 +307,7 @@ class Ledger:
 
     def _read_failure(self, key: str) -> Failure:
         try:
-            return parse_json(_FAILURE, self._failure_file(key).read_bytes())
+            return parse_json(_FAILURE, read_regular(self._failure_file(key), most=LARGEST_RECORD))
         except (OSError, ValueError) as error:
             return Failure(key=key, reason=f"its report is unreadable: {error}", details="")
 
@@ -310,7 +318,7 @@ class Ledger:
 
 
 def read_record(folder: Path, *, deep: bool = False) -> TrialRecord:
-    """Reads a trial's folder, and checks its checksums, identity and outcomes.
+    """Reads a trial's folder, and checks its checksums, identity, curve and outcomes.
 
     Args:
         folder: The folder.
@@ -320,30 +328,50 @@ def read_record(folder: Path, *, deep: bool = False) -> TrialRecord:
         OSError: If a file is missing or unreadable.
         ValueError: If a value has the wrong type, or a checksum, a size or the identity differs.
     """
-    content = _read_content(folder / RECORD)
+    file = read_regular(folder / RECORD, most=LARGEST_RECORD)
+    content = _parse_content(file)
     if (key := make_key(content.facts)) != folder.name:
         raise ValueError(f"{RECORD}: the facts must have the key {folder.name}, got {key}")
     _check_weights(folder / WEIGHTS, content, deep=deep)
     *earlier, last = content.epochs
-    outcomes = _unpack_outcomes((folder / OUTCOMES).read_bytes(), content)
-    return TrialRecord(
+    outcomes = _unpack_outcomes(read_regular(folder / OUTCOMES, most=LARGEST_RECORD), content)
+    record = TrialRecord(
         key=folder.name,
         facts=content.facts,
         epochs=(*earlier, replace(last, correct=outcomes)),
         environment=content.environment,
         finished_at=content.finished_at,
     )
-
-
-def _read_content(path: Path) -> _Content:
     try:
-        return parse_json(_CONTENT, path.read_bytes())
+        check_curve(record)
     except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
+        raise ValueError(f"{RECORD}: {error}") from None
+    _check_digest(folder / DIGEST, file)
+    return record
+
+
+def _parse_content(file: bytes) -> _Content:
+    try:
+        return parse_json(_CONTENT, file)
+    except ValueError as error:
+        raise ValueError(f"{RECORD}: {error}") from None
+
+
+def _render_digest(file: bytes) -> str:
+    return f"{hashlib.sha256(file).hexdigest()}  {RECORD}\n"
+
+
+def _check_digest(path: Path, file: bytes) -> None:
+    try:
+        expected = read_regular(path, most=LARGEST_RECORD)
+    except FileNotFoundError:
+        return  # a record of an earlier version
+    if expected != (found := _render_digest(file)).encode():
+        raise ValueError(f"{RECORD} must have the checksum in {path.name}, got {found.split()[0]}")
 
 
 def _check_weights(path: Path, content: _Content, *, deep: bool) -> None:
-    size = path.stat().st_size
+    size = measure_regular(path)
     if content.weights_bytes not in (None, size):
         raise ValueError(f"{path.name} must have {content.weights_bytes} bytes, got {size}")
     if deep and hash_file(path) != content.sha256.weights:

@@ -1,9 +1,13 @@
 """Every path below runs/, results/ and data/."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+LONGEST_LABEL = 100
+"""Most characters that the name of a folder shows of a recipe and the changes to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,11 @@ class Workspace:
         """The folder of a study; a narrowed or altered one leaves `results_dir` alone."""
         if not changes:
             return self.results_dir / experiment / recipe_name
-        label = re.sub(r"[^\w.=,+-]+", "_", recipe_name)
+        label = re.sub(r"[^\w.=,+-]+", "_", recipe_name, flags=re.ASCII)
+        if len(label) > LONGEST_LABEL:
+            label = (
+                f"{label[:LONGEST_LABEL]}-{hashlib.sha256(recipe_name.encode()).hexdigest()[:12]}"
+            )
         return self.runs_dir / "tables" / experiment / label
 
     def list_results(self, recipe_name: str) -> list[Path]:

@@ -1,6 +1,5 @@
 """Loads checkpoints of torchvision, timm, the authors' PyTorch release, and this package."""
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -210,6 +209,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         ImportError: If it is a safetensors file, and safetensors is not installed.
         ValueError: If the file does not hold a mapping of names to tensors.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: must be a checkpoint of tensors, got no regular file")
     values = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     for wrapper in ("state_dict", "model"):
         if isinstance(values, Mapping) and isinstance(values.get(wrapper), Mapping):
@@ -223,7 +224,22 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path}: must hold tensors only, got {strange[0]}: {_describe(values[strange[0]])}"
         )
-    return {str(key).removeprefix("module."): value for key, value in values.items()}
+    if odd := [key for key, value in values.items() if not _is_plain(value)]:
+        raise ValueError(f"{path}: must hold dense tensors with values, got another in {odd[0]}")
+    tensors = {str(key).removeprefix("module."): value for key, value in values.items()}
+    if len(tensors) < len(values):
+        raise ValueError(f"{path}: must hold each tensor once, got some also as module.NAME")
+    return tensors
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor's values can be copied: not sparse, nested, quantised, or without any."""
+    return (
+        tensor.layout == torch.strided
+        and not (tensor.is_nested or tensor.is_quantized)
+        and tensor.device.type != "meta"
+        and (tensor.element_size() > 1 or not tensor.is_floating_point())
+    )
 
 
 def find_faults(
@@ -251,10 +267,17 @@ def find_faults(
         if theirs in tensors
         and _drop_kernel(tensors[theirs].shape) != _drop_kernel(ours[key].shape)
     ]
+    mistyped = [
+        f"{theirs} {tensors[theirs].dtype} for {ours[key].dtype}"
+        for theirs, key in keys.items()
+        if theirs in tensors
+        and tensors[theirs].is_floating_point() != ours[key].is_floating_point()
+    ]
     kinds = {
         "missing": missing,
         "unexpected": [theirs for theirs in tensors if theirs not in keys],
         "of another shape": misshapen,
+        "of another type": mistyped,
     }
     return [f"{kind}: {_shorten(found)}" for kind, found in kinds.items() if found]
 
@@ -270,19 +293,22 @@ def _replace_beginning(key: str, replacements: Mapping[str, str]) -> str:
 def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).partition("\n")[0]
         raise ValueError(f"{path}: must be a checkpoint of tensors, got {reason!r}") from error
 
 
 def _read_safetensors(path: Path) -> Any:
     # Imported late, since safetensors is optional: only files of this format need it.
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:
         raise ValueError(f"{path}: must be a safetensors file, got {str(error)!r}") from error
 
 

@@ -7,7 +7,8 @@ import pytest
 from conftest import ROOT
 
 ORDER = (
-    *("choices", "errors", "files", "workspace", "formatting", "data", "config", "matrix", "plans"),
+    *("choices", "errors", "escapes", "files", "workspace", "formatting", "user_code", "data"),
+    *("config", "matrix", "plans"),
     *("complexity", "trial", "backends", "ledger", "speed", "estimate", "study", "statistics"),
     *("tables", "figures", "tracking", "report", "reconcile", "cli", "door", "__init__"),
 )

@@ -1,6 +1,8 @@
 """The ledger writes records atomically, reports damaged ones, and has one writer."""
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from ablations.errors import MachineError
+from ablations.files import hash_file
 from ablations.ledger import Failure, Ledger
 from ablations.plans import TrialSpec
 from ablations.trial.records import Environment, TrialRecord
@@ -63,6 +66,11 @@ def set_value(*keys: Any) -> Callable[[Path], None]:
     return change
 
 
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())
+
+
 def keep(ledger: Ledger, record: TrialRecord) -> Path:
     """Adds the record and returns its folder."""
     ledger.prepare()
@@ -88,6 +96,70 @@ def test_weights_are_kept_and_the_checkpoint_goes(ledger: Ledger, record: TrialR
     weights = torch.load(folder / "weights.pt", weights_only=True)
     assert sum(tensor.numel() for tensor in weights.values()) > 1000
     assert not ledger.checkpoint_of(record.key).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_value("epochs", 0, "epoch", -1), "epochs.0: the epochs must be numbered"),
+        (set_value("epochs", 0, "is_last", True), "epochs.0: the epochs must be numbered"),
+        (set_value("epochs", 1, "is_last", False), "epochs.1: the epochs must be numbered"),
+        (set_value("epochs", 0, "diverged", True), "epochs.0: the epochs must be numbered"),
+        (lambda path: set_value("epochs", read_json(path)["epochs"][1:])(path), "2 epochs, got 1"),
+        (set_value("epochs", 0, "top1_error", 100.5), "errors must be within 0 and 100"),
+        (set_value("epochs", 1, "top5_error", -1.0), "errors must be within 0 and 100"),
+        (set_value("epochs", 1, "top1_error", 0.0), "last top1_error must be .*of the outcomes"),
+        (set_value("epochs", 1, "train_loss", -1.0), "train_loss must be finite, got -1.0"),
+        (set_value("epochs", 1, "train_loss", 1e999), "epochs.1.train_loss|train_loss must be fin"),
+        (set_value("epochs", 1, "train_seconds", -1.0), "train_seconds must be a positive number"),
+        (set_value("epochs", 0, "train_loss", 0.5), "must have the checksum in record.sha256"),
+        (set_value("finished_at", 1.6e9), "must have the checksum in record.sha256"),
+    ],
+)
+def test_edited_values_are_found(
+    ledger: Ledger, record: TrialRecord, change: Callable[[Path], None], message: str
+) -> None:
+    """Not only what is no record: a flipped digit would change a table in silence."""
+    folder = keep(ledger, record)
+    change(folder / "record.json")
+
+    findings = ledger.examine([record.key])
+
+    assert findings.records == {}
+    assert re.search(message, findings.corrupt[record.key])
+
+
+def test_a_record_without_a_checksum_of_its_own_is_valid(
+    ledger: Ledger, record: TrialRecord
+) -> None:
+    """Earlier versions wrote none."""
+    folder = keep(ledger, record)
+    (folder / "record.sha256").unlink()
+
+    assert ledger.examine([record.key]).records == {record.key: record}
+
+
+def test_the_checksum_is_that_of_sha256sum(ledger: Ledger, record: TrialRecord) -> None:
+    """`sha256sum --check record.sha256` in the folder confirms it without this program."""
+    folder = keep(ledger, record)
+
+    digest, name = (folder / "record.sha256").read_text().split()
+
+    assert (digest, name) == (hash_file(folder / "record.json"), "record.json")
+
+
+@pytest.mark.parametrize("name", ["record.json", "record.sha256", "correct.npy", "weights.pt"])
+def test_a_pipe_in_place_of_a_file_does_not_block(
+    ledger: Ledger, record: TrialRecord, name: str
+) -> None:
+    """Reading it would wait for a writer for ever."""
+    folder = keep(ledger, record)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+
+    findings = ledger.examine([record.key], deep=True)
+
+    assert list(findings.corrupt) == [record.key]
 
 
 def test_a_copied_record_is_valid_in_any_directory(
@@ -168,6 +240,7 @@ def test_a_record_without_the_size_of_its_weights_is_valid(
     content = json.loads(file.read_text())
     del content["weights_bytes"]
     file.write_text(json.dumps(content))
+    (file.parent / "record.sha256").unlink()
 
     assert ledger.examine([record.key], deep=True).records == {record.key: record}
 
@@ -176,7 +249,7 @@ def test_records_of_outcomes_that_do_not_fill_bytes_are_read_back(
     ledger: Ledger, record: TrialRecord
 ) -> None:
     """Eight outcomes are packed into a byte."""
-    last = replace(record.last, correct=b"\x01\x00\x01")
+    last = replace(record.last, correct=b"\x01\x00\x01", top1_error=100 / 3)
 
     keep(ledger, replace(record, epochs=(*record.epochs[:-1], last)))
 

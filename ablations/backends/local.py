@@ -18,6 +18,7 @@ from ablations.backends.job import (
 from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
 from ablations.trial.run import run_trial
+from ablations.user_code import describe_error
 
 
 def run_locally(job: Job, observe: Observer) -> None:
@@ -50,6 +51,6 @@ def _run_one(job: Job, spec: TrialSpec, device: torch.device) -> Iterator[Event]
                 yield EpochDone(key=spec.key, record=record, environment=environment)
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the other trials continue
-            reason, details = f"{type(error).__name__}: {error}", traceback.format_exc()
+            reason, details = describe_error(error), traceback.format_exc()
             if attempt == job.backend.retries:
                 yield TrialFailed(key=spec.key, reason=reason, details=details)

@@ -1,16 +1,19 @@
 """The programs `ablations` and `run-ablation`; expected failures become a message and a code."""
 
+import errno
 import gc
 import logging
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
 
 from ablations.cli.bench import bench
-from ablations.cli.display import stderr
+from ablations.cli.display import print_message
 from ablations.cli.list import list_experiments
 from ablations.cli.match import match
 from ablations.cli.plan import plan
@@ -20,7 +23,8 @@ from ablations.cli.status import status
 from ablations.cli.sync import sync
 from ablations.cli.ui import ui
 from ablations.cli.verify import verify
-from ablations.errors import AblationError, InterruptedRunError
+from ablations.errors import AblationError, InputError, InterruptedRunError
+from ablations.escapes import shorten
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_experiments,
@@ -68,7 +72,7 @@ class _Printer(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a record."""
-        stderr.print(self.format(record), soft_wrap=True)
+        print_message(self.format(record))
 
 
 class _Termination:
@@ -105,9 +109,16 @@ def _call(program: Callable[[], Any]) -> int:
     try:
         program()
     except AblationError as error:
-        stderr.print(str(error), markup=False, soft_wrap=True)
+        if os.environ.get("ABLATIONS_DEBUG"):
+            print_message("".join(traceback.format_exception(error)))
+        print_message(str(error))
         return error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        print_message(f"{shorten(str(error.filename), 80)}: {error.strerror}. Pass another path.")
+        return InputError.exit_code
     except KeyboardInterrupt:
-        stderr.print("interrupted")
+        print_message("interrupted")
         return InterruptedRunError.exit_code
     return 0

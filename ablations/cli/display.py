@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ablations.escapes import escape_controls
+
 # Where the width is unknown (a file, a pipe), tables are not squeezed into 80 columns.
 WIDE = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 180
 stdout = Console(highlight=False, markup=False, emoji=False, width=WIDE)
@@ -29,7 +31,7 @@ def make_table(*headings: str) -> Table:
 
 def add_row(table: Table, *cells: str) -> None:
     """Adds a row of plain text: names and reasons come from users and may hold anything."""
-    table.add_row(*map(Text, cells))
+    table.add_row(*(Text(escape_controls(cell, keep="\n")) for cell in cells))
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -58,12 +60,18 @@ def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def print_heading(name: str, text: str) -> None:
     """A line that opens a section: a name in bold, then text."""
-    stdout.print(Text.assemble("\n", (name, "bold"), f"{text}\n"), soft_wrap=True)
+    line = Text.assemble("\n", (escape_controls(name), "bold"), f"{escape_controls(text)}\n")
+    stdout.print(line, soft_wrap=True)
 
 
 def print_line(text: str) -> None:
     """One line of results, not wrapped."""
-    stdout.print(text, soft_wrap=True)
+    stdout.print(escape_controls(text, keep="\n"), soft_wrap=True)
+
+
+def print_message(text: str) -> None:
+    """Prints a message on stderr, not wrapped."""
+    stderr.print(escape_controls(text, keep="\n\t"), soft_wrap=True)
 
 
 def print_json(content: Any) -> None:

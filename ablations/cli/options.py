@@ -1,6 +1,7 @@
 """Arguments and options: each declared once, the same in every command."""
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,10 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablations.errors import AblationError, InputError
+from ablations.escapes import shorten
 
 if TYPE_CHECKING:  # these load pydantic and more, which help and completion of options do without
     from ablations.config import Config
     from ablations.reconcile.plans import Selection, Shard
+
+
+_SEEDS = re.compile("([0-9]{1,10})(?:-([0-9]{1,10}))?")
+"""A seed or a range of seeds."""
 
 
 def load_config(path: Path | None) -> "Config":
@@ -205,16 +211,23 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     (0, 2, 3, 4)
 
     Raises:
-        InputError: If the text is not such a list, or a seed appears twice.
+        InputError: If the text is not such a list, or a seed appears twice, or there are too many.
     """
+    from ablations.config import MOST_SEEDS  # late: help and completion do without it
+
     seeds: list[int] = []
     for part in text.split(","):
-        first, sign, last = part.strip().partition("-")
-        if not first.isdecimal() or (sign and not last.isdecimal()):
-            raise InputError(f"--seeds must be a list like 0,2 or 0-4, got {text!r}.")
-        seeds += range(int(first), int(last if sign else first) + 1)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise InputError(f"--seeds must name each seed once, got {text!r}.")
+        found = _SEEDS.fullmatch(part.strip())
+        if found is None:
+            raise InputError(f"--seeds must be a list like 0,2 or 0-4, got {shorten(text, 80)!r}.")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise InputError(f"--seeds must be a list of rising ranges, got {part!r}.")
+        if last - first + len(seeds) >= MOST_SEEDS:
+            raise InputError(f"--seeds may name {MOST_SEEDS} seeds, got {shorten(text, 80)!r}.")
+        seeds += range(first, last + 1)
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds must name each seed once, got {shorten(text, 80)!r}.")
     return tuple(seeds)
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ablations.backends import EpochDone, Event, Observer, TrialFailed, TrialStarted, TrialTaken
+from ablations.escapes import escape_controls
 from ablations.formatting import format_duration
 from ablations.plans import PlannedTrial
 from ablations.trial import EpochRecord
@@ -104,12 +105,12 @@ class _RunProgress:
         self._total -= self._trials[key].spec.recipe.epochs - self._done[key]
         self._bars.update(self._running[key], visible=False)
         self._update_all()
-        self._bars.console.print(
+        line = (
             f"[{len(self._ended)}/{len(self._trials)}] {_name(self._trials[key])}: {result}; "
-            f"{self._describe_time_left()}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            f"{self._describe_time_left()}"
+        )
+        self._bars.console.print(
+            escape_controls(line), markup=False, highlight=False, emoji=False, soft_wrap=True
         )
 
     def _update_all(self) -> None:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ablations.cli.display import add_row, make_table, print_json, print_line, stderr, stdout
+from ablations.cli.display import (
+    add_row,
+    make_table,
+    print_json,
+    print_line,
+    print_message,
+    stdout,
+)
 from ablations.cli.options import (
     AsJson,
     ConfigPath,
@@ -60,7 +67,7 @@ def report(
     if outcomes or as_json:
         _print_outcomes(outcomes, others, as_json=as_json)
     for line in results.find_foreign(experiments, workspace):
-        stderr.print(line, soft_wrap=True)
+        print_message(line)
     known = {outcome.study.definition.experiment for outcome in outcomes}
     if unknown := [name for name in names or () if name not in known]:
         raise IncompleteError(

@@ -16,6 +16,7 @@ from ablations.cli.display import (
     print_heading,
     print_json,
     print_line,
+    print_message,
     stderr,
     stdout,
 )
@@ -67,16 +68,18 @@ def run(
         typer.Option(help="Run trials concurrently with Ray, or one by one in this process."),
     ] = "ray",
     gpus_per_trial: Annotated[
-        float | None, typer.Option(min=0, help="GPUs per trial (default: one if available).")
+        float | None,
+        typer.Option(min=0, max=1024, help="GPUs per trial (default: one if available)."),
     ] = None,
     retries: Annotated[
-        int, typer.Option(min=0, help="Attempts after a trial's first failure.")
+        int, typer.Option(min=0, max=100, help="Attempts after a trial's first failure.")
     ] = 1,
     download: Annotated[
         bool, typer.Option("--download", help="Download a missing dataset.")
     ] = False,
     loader_workers: Annotated[
-        int, typer.Option(min=0, help="Processes per trial that decode a folder of images.")
+        int,
+        typer.Option(min=0, max=1024, help="Processes per trial that decode a folder of images."),
     ] = min(4, os.cpu_count() or 1),
     max_hours: MaxHours = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -156,7 +159,7 @@ def _print_outcomes(
         print_json([describe_outcome(outcome) for outcome in outcomes])
     for outcome in outcomes:
         changed = f"written: {', '.join(outcome.written)}" if outcome.written else "unchanged"
-        stderr.print(f"{outcome.folder}: {changed}", soft_wrap=True)
+        print_message(f"{outcome.folder}: {changed}")
         if not as_json:
             _print_table(outcome.comparison, wide=wide, notes=notes)
             for line in _suggest_next(outcome):

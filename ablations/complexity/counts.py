@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import TypeAdapter, ValidationError
 
 from ablations.files import hash_value, read_cache, write_cache
+from ablations.user_code import calling_user_code
 from sknet.spec import NetworkSpec, UserOperator
 
 COUNTED = frozenset({"conv", "linear"})
@@ -95,13 +96,17 @@ class Sized:
 def count_complexities(
     networks: Iterable[Sized], *, cache_file: Path
 ) -> Mapping[Sized, Complexity]:
-    """The complexity of each network, from the cache where possible."""
+    """The complexity of each network, from the cache where possible.
+
+    Raises:
+        UserCodeError: If an operator of the user's own raises.
+    """
     source = _hash_source()
     keys = {network: _make_key(network, source) for network in networks}
     cache = read_cache(cache_file)
     known = {key: found for key in keys.values() if (found := _parse_complexity(cache.get(key)))}
     unknown = {key: network for network, key in keys.items() if key not in known}
-    known |= {key: count_complexity(network) for key, network in unknown.items()}
+    known |= {key: _count(network) for key, network in unknown.items()}
     if unknown:
         write_cache(cache_file, cache | {key: asdict(known[key]) for key in unknown})
     return {network: known[key] for network, key in keys.items()}
@@ -165,7 +170,17 @@ def count_rescaling(network: Any, image: Any) -> int:
         network(image)
     for hook in hooks:
         hook.remove()
+    if wrong := [count for count in counts if not isinstance(count, int) or count < 0]:
+        raise ValueError(f"count_rescaling must return a number of products, got {wrong[0]!r}")
     return sum(counts)
+
+
+def _count(sized: Sized) -> Complexity:
+    operator = getattr(sized.network, "operator", None)
+    if not isinstance(operator, UserOperator):
+        return count_complexity(sized)
+    with calling_user_code(f"counting the multiply-adds of {operator}"):
+        return count_complexity(sized)
 
 
 def _build(network: NetworkSpec | TorchvisionNetwork) -> Any:

@@ -8,6 +8,7 @@ from ablations.config.experiments import (
     alter_recipe,
     find_config,
     read_config,
+    replace_seeds,
 )
 from ablations.config.paper import (
     Cell,
@@ -21,6 +22,7 @@ from ablations.config.paper import (
 from ablations.config.schema import (
     FEWEST_SEEDS,
     FORMS,
+    MOST_SEEDS,
     Budget,
     Claim,
     Column,
@@ -41,6 +43,7 @@ __all__ = [
     "COLUMNS",
     "FEWEST_SEEDS",
     "FORMS",
+    "MOST_SEEDS",
     "PAPER_BODY",
     "AttentionSettings",
     "BodySettings",
@@ -67,4 +70,5 @@ __all__ = [
     "plan_looks",
     "read_config",
     "read_paper",
+    "replace_seeds",
 ]

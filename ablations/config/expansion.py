@@ -1,6 +1,7 @@
 """Expands axes into variants: a grid of combinations, zipped axes, inclusions, exclusions."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from pydantic import ValidationError
 
 from ablations.config.variants import VariantSettings
 from ablations.errors import suggest
+
+MOST_VARIANTS = 2000
+"""Most variants of an experiment, before exclusions."""
 
 SHORT_NAMES = {"reduction": "r", "min_width": "L"}
 """The papers' symbols for settings, used in the names of variants."""
@@ -61,7 +65,7 @@ def expand(
 
     Raises:
         ValueError: If the axes cannot be combined, a value is impossible, an exclusion matches
-            nothing, or two variants have the same name.
+            nothing, two variants have the same name, or there are too many.
 
     >>> grid = {"reduction": [8, 16], "attention": ["sum", "softmax"]}
     >>> less = [{"reduction": 8, "attention": "sum"}]
@@ -72,6 +76,7 @@ def expand(
     axes = {key: _label(key, values) for key, values in {**grid, **zipped}.items()}
     if both := grid.keys() & zipped.keys():
         raise ValueError(f"grid and zip must vary different settings, got {sorted(both)} in both")
+    _check_number(len(listed) + len(include), axes, zipped=list(zipped))
     combinations: list[Combination] = [
         (", ".join(point.values()), {key: axes[key][label] for key, label in point.items()})
         for point in _combine(axes, zipped=list(zipped))
@@ -93,6 +98,15 @@ def expand(
         raw=len(listed) + len(combinations),
         excluded=tuple(dropped),
     )
+
+
+def _check_number(others: int, axes: Mapping[str, Axis], *, zipped: Sequence[str]) -> None:
+    """Counts the variants before any is built, since a few axes give millions."""
+    free = [len(labels) for key, labels in axes.items() if key not in zipped]
+    steps = max((len(axes[key]) for key in zipped), default=1)
+    number = others + (math.prod(free) * steps if axes else 0)
+    if number > MOST_VARIANTS:
+        raise ValueError(f"an experiment may have {MOST_VARIANTS} variants, got {number}")
 
 
 def _label(key: str, values: Any) -> Axis:
@@ -160,7 +174,9 @@ def _build(name: str, values: Mapping[str, Any]) -> VariantSettings:
         *path, last = key.split(".")
         inner = nested
         for part in path:
-            inner = inner.setdefault(part, {})
+            inner = inner.setdefault(part, {}) if isinstance(inner, dict) else inner
+        if not isinstance(inner, dict) or last in inner:
+            raise ValueError(f"{name}: {key} and a part of it cannot both be set")
         inner[last] = value
     try:
         return VariantSettings.model_validate(nested)

@@ -1,6 +1,6 @@
 """Reads experiments.yaml, and changes recipes from the command line."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +9,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ablations.config.faults import (
+    NAME_LENGTH,
     Fault,
     describe_faults,
     find_bad_name,
@@ -18,13 +19,16 @@ from ablations.config.faults import (
     parse_fault,
 )
 from ablations.config.paper import read_paper
-from ablations.config.schema import Experiment, Recipe
+from ablations.config.schema import Experiment, Recipe, Seeds
 from ablations.config.text import Keys, parse_value, read_yaml
 from ablations.errors import InputError, suggest
+from ablations.escapes import shorten
 from sknet.spec import FAMILIES, AnyBody
 from sknet.zoo import BODIES, NETWORKS
 
 T = TypeVar("T")
+
+_SEEDS = TypeAdapter(Seeds)
 
 PAPER_BODY = "paper"
 """Body of a recipe that trains each experiment at the paper's scale."""
@@ -137,6 +141,11 @@ def alter_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         if key not in Recipe.model_fields:
             faults.append(find_unknown_key((key,), value, Recipe.model_fields))
             continue
+        label = str(value)  # part of the name of the recipe
+        if len(label) > NAME_LENGTH or not label.isprintable():
+            rule = f"must be at most {NAME_LENGTH} printable characters"
+            faults.append(Fault((key,), rule, label))
+            continue
         try:
             values[key] = parse_value(value) if isinstance(value, str) else value
         except yaml.YAMLError:
@@ -147,6 +156,22 @@ def alter_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         except ValidationError as error:
             faults = [parse_fault(fault, ()) for fault in error.errors()]
     raise InputError("\n".join(f"--set {fault.text()}" for fault in faults))
+
+
+def replace_seeds(recipe: Recipe, seeds: Sequence[int]) -> Recipe:
+    """The recipe with other seeds; its looks stay, but are not taken.
+
+    Raises:
+        InputError: If there are too many, or one is impossible or given twice.
+    """
+    try:
+        checked = _SEEDS.validate_python(seeds)
+    except ValidationError as error:
+        faults = [parse_fault(fault, ()) for fault in error.errors()]
+        raise InputError("\n".join(f"--seeds {fault.text()}" for fault in faults)) from None
+    if len(set(checked)) < len(checked):
+        raise InputError(f"--seeds must name each seed once, got {shorten(str(seeds), 80)}.")
+    return recipe.model_copy(update={"seeds": checked})
 
 
 def _drop_replaced(fields: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,20 +8,30 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ablations.config.schema import Budget, Claim, Experiment, Recipe, Statement
+from ablations.config.schema import LABEL_LENGTH, Budget, Claim, Experiment, Recipe, Statement
 from ablations.config.text import Keys
 from ablations.config.variants import AttentionSettings, BodySettings, VariantSettings
 from ablations.errors import suggest
+from ablations.escapes import escape_controls, shorten
 from sknet.spec import FAMILIES, Branch, Stem
+
+MOST_FAULTS = 100
+"""Most faults that a message lists."""
+
+LONGEST_RULE = 1000
+"""Most characters that a message shows of what must hold."""
 
 FEW_NAMES = 20
 """Most names that a message lists when it also suggests one of them."""
 
-NAME = re.compile(r"\w(?:[\w .,=+-]{0,78}[\w.,=+-])?", re.ASCII)
+NAME_LENGTH = 80
+"""Longest name of an experiment, recipe or body."""
+
+NAME = re.compile(rf"(?=.{{1,{NAME_LENGTH}}}$)\w(?:[\w .,=+-]*[\w.,=+-])?", re.ASCII)
 """Names of experiments, recipes and bodies; those of the first two also name folders."""
 
-RESERVED_NAME = "readme.md"
-"""Name of the index of results, in the folder that holds those of the experiments."""
+RESERVED_NAMES = ("readme.md", "benchmarks")
+"""Names of what else is in the folder of results: the index, and benchmarks."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +53,16 @@ class Fault:
     def text(self) -> str:
         """The fault on one line, with control characters escaped."""
         found = "" if self.found is None else f", got {str(self.found)[:60]!r}"
-        line = f"{'.'.join(self.keys)}: {self.rule}{found}{self.hint}"
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        place = ".".join(shorten(key, LABEL_LENGTH) for key in self.keys)
+        return escape_controls(f"{place}: {shorten(self.rule, LONGEST_RULE)}{found}{self.hint}")
 
 
 def describe_faults(path: Path, faults: Iterable[Fault], lines: Mapping[Keys, int]) -> str:
     """All faults, one per line, in the order of the file."""
     placed = sorted((find_line(lines, fault.keys), fault.text()) for fault in faults)
-    return "\n".join(f"{path}:{line}: {text}" for line, text in placed)
+    texts = [f"{path}:{line}: {text}" for line, text in placed[:MOST_FAULTS]]
+    more = len(placed) - len(texts)
+    return "\n".join([*texts, *([f"{path}: {more} more faults"] if more else [])])
 
 
 def find_line(lines: Mapping[Keys, int], keys: Keys) -> int:
@@ -78,11 +90,11 @@ def find_bad_name(keys: Keys, name: Any) -> list[Fault]:
     """The fault of a key that cannot name an experiment, recipe or body, if any."""
     if not isinstance(name, str):
         return [Fault(keys, "a name must be a string", str(name), "; quote it")]
-    if NAME.fullmatch(name) and name.lower() != RESERVED_NAME:
+    if NAME.fullmatch(name) and name.lower() not in RESERVED_NAMES:
         return []
     rule = (
         "a name must consist of 1 to 80 ASCII letters, digits, spaces or any of _.,=+- , start "
-        "with a letter, digit or _, not end with a space, and not be README.md"
+        "with a letter, digit or _, not end with a space, and not be README.md or benchmarks"
     )
     return [Fault(keys, rule, name)]
 

@@ -8,7 +8,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -16,10 +15,11 @@ from pydantic import (
 
 from ablations.choices import Match
 from ablations.config.columns import COLUMNS
-from ablations.config.expansion import Expansion, expand
+from ablations.config.expansion import MOST_VARIANTS, Expansion, expand
 from ablations.config.variants import Strict, VariantSettings, check_name, wrap_text
 from ablations.data import ARRAY_CROPS, CROP_SCALE, DATASETS, Crop, CropFill
 from ablations.errors import suggest
+from ablations.escapes import shorten
 
 LATER_FIELDS: tuple[str, ...] = ("crop_fill", "crop_scale", "rotation", "pixel_jitter")
 """Fields of a recipe that were added after results had been published. At their defaults they are
@@ -31,11 +31,26 @@ FEWEST_SEEDS = 3
 LARGEST_LOOK = 1000
 """Most seeds that a look may have."""
 
+MOST_SEEDS = 10_000
+"""Most seeds of a recipe."""
+
+LARGEST_SEED = 2**32 - 1
+"""Largest seed."""
+
 LABEL_LENGTH = 120
 """Longest name of a variant or a claim."""
 
+TEXT_LENGTH = 2000
+"""Longest question or expectation."""
+
 Column = Annotated[str, AfterValidator(lambda name: check_name(name, COLUMNS))]
 """A setting that a table shows."""
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...],
+    Field(min_length=1, max_length=MOST_SEEDS),
+]
+"""The seeds of a recipe."""
 
 Form = Literal["better", "equivalent", "for_every", "at_least_one", "best"]
 """Forms of a claim."""
@@ -59,16 +74,14 @@ def plan_looks(looks: tuple[int, ...], seeds: tuple[int, ...]) -> tuple[int, ...
     return looks if looks and seeds == tuple(range(looks[-1])) else (len(seeds),)
 
 
-def check_label(label: str) -> str:
-    """Returns a name that fits on one line of tables, figures and terminals.
+def check_label(label: str, *, most: int = LABEL_LENGTH) -> str:
+    """Returns a text that fits on one line of tables, figures and terminals.
 
     Raises:
         ValueError: If it is empty, too long, or has a control character or a line break.
     """
-    if not (0 < len(label) <= LABEL_LENGTH and label.isprintable()):
-        raise ValueError(
-            f"a name must be 1 to {LABEL_LENGTH} printable characters, got {label[:LABEL_LENGTH]!r}"
-        )
+    if not (0 < len(label) <= most and label.isprintable()):
+        raise ValueError(f"must be 1 to {most} printable characters, got {label[:most]!r}")
     return label
 
 
@@ -87,6 +100,12 @@ def check_dataset(name: str) -> str:
         f"must be one of {', '.join(DATASETS)}, or package.module:function of your own, got "
         f"{name!r}{suggest(name, DATASETS)}"
     )
+
+
+Text = Annotated[
+    str, AfterValidator(lambda text: check_label(" ".join(text.split()), most=TEXT_LENGTH))
+]
+"""A text of one line; line breaks become spaces."""
 
 
 class _Sides(Strict):
@@ -203,10 +222,10 @@ class Budget(Strict):
 class Experiment(Strict):
     """One question, and the variants that answer it."""
 
-    question: str
+    question: Text
     """Question that the table answers."""
 
-    expect: str
+    expect: Text
     """Expected result, written before the experiment is run."""
 
     paper_table: Annotated[tuple[str, ...], BeforeValidator(wrap_text)] = ()
@@ -236,10 +255,10 @@ class Experiment(Strict):
     zip: dict[str, Any] = Field(default_factory=dict)
     """Settings with equally long lists of values that vary together; crossed with `grid`."""
 
-    include: tuple[dict[str, Any], ...] = ()
+    include: Annotated[tuple[dict[str, Any], ...], Field(max_length=MOST_VARIANTS)] = ()
     """Additional combinations of settings."""
 
-    exclude: tuple[dict[str, Any], ...] = ()
+    exclude: Annotated[tuple[dict[str, Any], ...], Field(max_length=MOST_VARIANTS)] = ()
     """Combinations of `grid`, `zip` and `include` to leave out."""
 
     margin: PositiveFloat = 0.5
@@ -293,10 +312,10 @@ class Recipe(Strict):
     body: str
     """Body that variants are built on, by name; `paper` is each experiment's `paper_body`."""
 
-    epochs: PositiveInt
+    epochs: Annotated[int, Field(gt=0, le=100_000)]
     """Passes over the training images."""
 
-    batch_size: PositiveInt
+    batch_size: Annotated[int, Field(gt=0, le=1_000_000)]
     """Images per step."""
 
     learning_rate: PositiveFloat
@@ -332,7 +351,7 @@ class Recipe(Strict):
     crop: Crop = "none"
     """Random crop of the training images."""
 
-    crop_padding: NonNegativeInt = 0
+    crop_padding: Annotated[int, Field(ge=0, le=256)] = 0
     """Pixels of padding for `crop: pad`."""
 
     crop_fill: CropFill = "black"
@@ -353,7 +372,7 @@ class Recipe(Strict):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the forward pass: fp32, or bf16 with autocast."""
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    seeds: Seeds
     """Seeds; every variant is trained once with each."""
 
     looks: tuple[Annotated[int, Field(ge=1, le=LARGEST_LOOK)], ...] = ()
@@ -399,7 +418,7 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
+            raise ValueError(f"seeds must differ, got {shorten(str(list(self.seeds)), 80)}")
         if (self.schedule == "step") != bool(self.step_epochs):
             raise ValueError("step_epochs must be given if and only if schedule is step")
         if list(self.step_epochs) != sorted(set(self.step_epochs)):

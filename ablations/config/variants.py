@@ -32,9 +32,9 @@ Plain = StrictBool | StrictInt | StrictFloat | StrictStr | None
 
 
 class Strict(BaseModel):
-    """Immutable; a misspelt key is an error."""
+    """Immutable; a misspelt key is an error, and so are NaN and infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def check_name(name: str, known: Iterable[str]) -> str:

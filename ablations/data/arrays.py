@@ -1,6 +1,5 @@
 """Prepares a dataset once as verified uint8 arrays on disk, and maps them into memory."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
@@ -13,7 +12,13 @@ from ablations.data.catalogue import Dataset
 from ablations.data.files import Bytes, download_dataset
 from ablations.data.identification import describe_folder, inspect_dataset, scan_images
 from ablations.data.image_folder import build_splits, list_arrays
-from ablations.data.prepared import CHECKSUM_FILE, compute_checksum, map_arrays, write_arrays
+from ablations.data.prepared import (
+    CHECKSUM_FILE,
+    compute_checksum,
+    map_arrays,
+    remove_path,
+    write_arrays,
+)
 from ablations.errors import MachineError
 
 GPU_SHARE = 0.25
@@ -36,10 +41,11 @@ def prepare_data(
     if dataset.is_folder:
         _prepare_list(dataset, data_dir / dataset.name, folder)
         return folder
-    if folder.is_dir():
-        if compute_checksum(map_arrays(folder)) == _expect_checksum(dataset, folder):
-            return folder
-        shutil.rmtree(folder)  # damaged
+    if folder.is_dir() and compute_checksum(map_arrays(folder)) == _expect_checksum(
+        dataset, folder
+    ):
+        return folder
+    remove_path(folder)  # damaged
     if dataset.is_own:
         raise MachineError(
             f"{folder} must hold the images of {dataset.name}, but they were damaged or removed "
@@ -102,7 +108,7 @@ def _prepare_list(dataset: Dataset, root: Path, folder: Path) -> None:
             np.array_equal(cached[name], array) for name, array in arrays.items()
         ):
             return
-        shutil.rmtree(folder)
+    remove_path(folder)
     write_arrays(arrays, folder)
 
 

@@ -28,6 +28,12 @@ A crop of 320 is taken at the same scale, from 366 pixels, since it does not fit
 CROP_RATIO = (3 / 4, 4 / 3)
 """Range of the width of a `resized` crop relative to its height; its logarithm is uniform."""
 
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
+"""Formats that are read, whatever the file is called; others may start external programs."""
+
+LARGEST_RATIO = 100
+"""Largest ratio of an image's sides: the shorter one is resized to hundreds of pixels."""
+
 Key = tuple[list[int], Sequence[int | None]]
 """A batch to decode: indices, and one seed per image; None for images that are not augmented."""
 
@@ -153,7 +159,9 @@ def read_image(path: Path) -> Image.Image:
         MachineError: If it cannot be read.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
+            if max(file.size) > LARGEST_RATIO * min(file.size):  # before it is decoded
+                raise ValueError(f"sides of {file.width} and {file.height} pixels")
             file.load()
             return file if file.mode == "RGB" else file.convert("RGB")  # which would copy it
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -15,6 +15,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from ablations.errors import MachineError
+from ablations.files import measure_regular
 
 CHECKSUM_FILE = "checksum.txt"
 """File beside the prepared arrays that holds their checksum; it is used where none is pinned."""
@@ -60,6 +61,15 @@ def write_arrays(
 def map_arrays(folder: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a folder, mapped from disk; empty if one of them is damaged."""
     try:
-        return {path.stem: open_memmap(path, mode="r") for path in folder.glob("*.npy")}
-    except (OSError, ValueError):
+        paths = [path for path in folder.glob("*.npy") if measure_regular(path)]
+        return {path.stem: open_memmap(path, mode="r") for path in paths}
+    except Exception:  # noqa: BLE001 - a damaged header makes NumPy raise many types
         return {}
+
+
+def remove_path(path: Path) -> None:
+    """Removes a folder, or what is in its place, if there is any."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif path.is_symlink() or path.exists():
+        path.unlink()

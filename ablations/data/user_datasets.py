@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from ablations.data.catalogue import Dataset
 from ablations.data.prepared import compute_checksum, write_arrays
 from ablations.data.user_arrays import FILES, Arrays, check_arrays, describe_arrays
-from ablations.data.user_code import Loader, call_loader, find_loader
+from ablations.data.user_loaders import Loader, call_loader, find_loader
 from ablations.files import hash_value, read_cache, write_cache
 
 INDEX_FILE = "own.json"

@@ -1,17 +1,17 @@
-"""Operators that users wrote: imported, settings validated, source files hashed, shapes tested.
-
-Faults of the user's code become messages.
-"""
+"""Operators that users wrote: imported, settings validated, source files hashed, shapes tested."""
 
 import inspect
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ablations.files import hash_file
+from ablations.user_code import calling_user_code
 from sknet.spec import Setting, UserOperator
 
 if TYPE_CHECKING:
@@ -36,16 +36,21 @@ def describe_operator(
         folder: Folder of experiments.yaml.
 
     Raises:
-        ValueError: If it cannot be imported, a setting does not match the annotations of the class,
-            or a file is missing.
+        ValueError: If it is no module, a setting does not match the annotations of the class, or a
+            file is missing.
+        UserCodeError: If the module raises.
     """
     from sknet.operators import load_class  # loads torch
 
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     plain = UserOperator(path=path)
+    with calling_user_code(f"importing {path}"):
+        _import(*path.split(":"))
     found = load_class(plain)
-    module = sys.modules[found.__module__]
+    module = sys.modules.get(str(found.__module__))
+    if module is None or getattr(module, "__file__", None) is None:
+        raise ValueError(f"{path} must be defined in a file, got the module {found.__module__!r}")
     return UserOperator(
         path=path,
         settings=tuple(sorted(check_settings(found, settings).items())),
@@ -56,12 +61,37 @@ def describe_operator(
     )
 
 
+def _import(module: str, name: str) -> None:
+    """Imports a class; whether there is such a module and class is checked later."""
+    try:
+        getattr(import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # it imports another module, which is missing
+
+
 def check_settings(found: "type[nn.Module]", settings: Mapping[str, Any]) -> dict[str, Setting]:
     """Validates settings by the annotations of the class's `__init__`, and adds the defaults.
 
     Raises:
         ValueError: With every setting that is missing, unknown, or of the wrong type.
+        UserCodeError: If the annotations cannot be understood.
     """
+    with calling_user_code(f"reading the annotations of {found.__name__}.__init__"):
+        model, names = _build_model(found)
+    try:
+        checked = model.model_validate(dict(settings))
+    except ValidationError as error:
+        reasons = "; ".join(
+            f"settings.{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
+            for fault in error.errors()
+        )
+        raise ValueError(f"{found.__name__} does not accept these settings: {reasons}") from None
+    return {name: _freeze(getattr(checked, name)) for name in names}
+
+
+def _build_model(found: "type[nn.Module]") -> tuple[type[BaseModel], list[str]]:
+    """The arguments of a class as a model that validates them, and their names."""
     hints = get_type_hints(found.__init__)
     parameters = [
         parameter
@@ -76,23 +106,16 @@ def check_settings(found: "type[nn.Module]", settings: Mapping[str, Any]) -> dic
         )
         for parameter in parameters
     }
-    model = create_model("Settings", __config__=ConfigDict(extra="forbid"), **wanted)
-    try:
-        checked = model.model_validate(dict(settings))
-    except ValidationError as error:
-        reasons = "; ".join(
-            f"settings.{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
-            for fault in error.errors()
-        )
-        raise ValueError(f"{found.__name__} does not accept these settings: {reasons}") from None
-    return {name: _freeze(getattr(checked, name)) for name in wanted}
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+    return create_model("Settings", __config__=config, **wanted), list(wanted)
 
 
 def check_shapes(operator: UserOperator, widths: Iterable[int]) -> None:
     """Builds the operator for each width and both strides, and tests its output shape.
 
     Raises:
-        ValueError: If it cannot be built, or its output has the wrong shape.
+        ValueError: If its output is no tensor of floats, or has the wrong shape.
+        UserCodeError: If it cannot be built or called.
     """
     import torch
 
@@ -102,15 +125,13 @@ def check_shapes(operator: UserOperator, widths: Iterable[int]) -> None:
         for stride in (1, 2):
             expected = (2, channels, PROBE_SIZE // stride, PROBE_SIZE // stride)
             image = torch.zeros(2, channels, PROBE_SIZE, PROBE_SIZE)
-            try:
-                with torch.random.fork_rng(devices=[]):
-                    shape = tuple(build_operator(operator, channels, stride=stride)(image).shape)
-            except Exception as error:  # the user's code may raise anything
-                raise ValueError(
-                    f"{operator} cannot be built for {channels} channels with stride {stride}: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-            if shape != expected:
+            what = f"building {operator} for {channels} channels with stride {stride}"
+            with calling_user_code(what), torch.random.fork_rng(devices=[]):
+                output = build_operator(operator, channels, stride=stride)(image)
+            if not isinstance(output, torch.Tensor) or output.dtype != image.dtype:
+                found = getattr(output, "dtype", type(output).__name__)
+                raise ValueError(f"{operator} must return a tensor of {image.dtype}, got {found}")
+            if (shape := tuple(output.shape)) != expected:
                 raise ValueError(
                     f"{operator} must map {tuple(image.shape)} to {expected} with stride {stride}, "
                     f"got {shape}"
@@ -120,6 +141,8 @@ def check_shapes(operator: UserOperator, widths: Iterable[int]) -> None:
 def _freeze(value: Any) -> Setting:
     if isinstance(value, list | tuple):
         return tuple(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a setting must be a finite number, got {value}")
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise ValueError(f"a setting must be a string, number, boolean, null or list, got {value!r}")

@@ -23,6 +23,7 @@ from ablations.matrix.inheritance import (
     scale_operator,
 )
 from ablations.matrix.user_operators import check_shapes
+from ablations.user_code import UserCodeError
 from sknet.spec import AnyBody, NetworkSpec, UserOperator
 from sknet.zoo import NETWORKS
 
@@ -122,7 +123,7 @@ def build_matrix(
             variants.append(_build_variant(target, name, settings))
         except _ImageSizeError as error:
             misfits[str(error)] = None  # a fault of the recipe, the same for many variants
-        except ValueError as error:
+        except (ValueError, UserCodeError) as error:
             faults.append(f"{target.place(name)}: {error}")
     duplicates = _find_duplicates(target.experiment, variants)
     kept = [variant for variant in variants if variant.name not in duplicates]
@@ -241,10 +242,11 @@ def _find_duplicates(experiment: Experiment, variants: Sequence[Variant]) -> dic
     """Generated variants that are the same network as an earlier variant, with its name."""
     first: dict[str, str] = {}
     duplicates = {}
+    generated = experiment.expansion.generated
     for variant in variants:
         networks = (variant.paper_network.architecture(), variant.network.architecture())
         twin = first.setdefault(str(networks), variant.name)
-        if twin != variant.name and variant.name in experiment.expansion.generated:
+        if twin != variant.name and variant.name in generated:
             duplicates[variant.name] = twin
     return duplicates
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe
+from ablations.config import PAPER_BODY, Config, Recipe, alter_recipe, replace_seeds
 from ablations.errors import InputError, MisfitError
 from ablations.ledger import Findings, Ledger
 from ablations.matrix import Variant, build_matrix
@@ -15,6 +15,9 @@ from ablations.plans import PROCEDURE, Plan, PlannedTrial, State, TrialSpec, bui
 from ablations.reconcile.datasets import choose_dataset, recall_dataset
 from ablations.study import StudiedDataset
 from ablations.workspace import Workspace
+
+MOST_TRIALS = 100_000
+"""Most trials of a plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,11 @@ def draw_plan(
         place="--set dataset" if "dataset" in selection.settings else place,
     )
     matrix = build_matrix(config, experiment, body_name=recipe.body, dataset=dataset)
+    if (number := len(matrix.variants) * len(recipe.seeds)) > MOST_TRIALS:
+        raise InputError(
+            f"{config.place('experiments', experiment)}: a plan may have {MOST_TRIALS:,} trials, "
+            f"got {len(matrix.variants)} variants x {len(recipe.seeds)} seeds = {number:,}"
+        )
     skipped = _choose_skipped(matrix.variants, selection)
     trials = tuple(
         _plan_trial(variant, spec, skipped.get(variant.name), selection.shard)
@@ -210,7 +218,7 @@ def list_targets(
     Raises:
         InputError: If there is no such experiment or recipe.
     """
-    recipes = [recipe] if recipe else list(config.recipes)
+    recipes = list(config.recipes) if recipe is None else [recipe]
     for name in recipes:
         config.recipe(name)
     return [
@@ -290,7 +298,7 @@ def _choose_recipe(config: Config, selection: Selection) -> Recipe:
             f"--set body: must be one of {', '.join(sorted(config.bodies))}, got {recipe.body!r}"
         )
     if selection.seeds is not None:
-        recipe = recipe.model_copy(update={"seeds": selection.seeds})
+        recipe = replace_seeds(recipe, selection.seeds)
     return recipe
 
 

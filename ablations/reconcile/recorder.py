@@ -5,11 +5,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from ablations.backends import EpochDone, Event, TrialFailed, TrialTaken
+from ablations.escapes import escape_controls, shorten
 from ablations.ledger import Failure, Ledger
 from ablations.plans import PlannedTrial
 from ablations.trial import EpochRecord, TrialRecord
 
 logger = logging.getLogger(__name__)
+
+LONGEST_REASON = 1000
+"""Most characters of the reason of a failure that are kept."""
+
+LONGEST_DETAILS = 100_000
+"""Most characters of a stack trace that are kept."""
 
 
 class Recorder:
@@ -50,9 +57,7 @@ class Recorder:
         if event.key in self._ended:
             return  # a worker that died after its last epoch reports it again
         if isinstance(event, TrialFailed):
-            self._ledger.add_failure(
-                Failure(key=event.key, reason=event.reason, details=event.details)
-            )
+            self._ledger.add_failure(_describe_failure(event))
         elif isinstance(event, TrialTaken):
             self.taken.add(event.key)
         elif isinstance(event, EpochDone):
@@ -72,6 +77,15 @@ class Recorder:
         self._ledger.add(record)
         self._ended.add(event.key)
         self._on_end(record)
+
+
+def _describe_failure(event: TrialFailed) -> Failure:
+    """The failure as text that any reader can show: a user's module may raise anything."""
+    return Failure(
+        key=event.key,
+        reason=shorten(escape_controls(" ".join(event.reason.split())), LONGEST_REASON),
+        details=shorten(escape_controls(event.details, keep="\n\t"), LONGEST_DETAILS),
+    )
 
 
 def set_aside_damaged(ledger: Ledger, damaged: Mapping[str, str]) -> None:

@@ -33,6 +33,7 @@ from ablations.report import (
     check_index,
     check_report,
     list_foreign,
+    read_study,
     render_report,
     write_blocks,
     write_index,
@@ -213,10 +214,7 @@ def _list_entries(
     """All studies in the results with their tables, in the order of the configuration."""
     built = {outcome.folder: (outcome.study, outcome.comparison) for outcome in outcomes}
     folders = [t.folder for t in list_targets(config, workspace) if is_exported(t.folder)]
-    return [
-        built[folder] if folder in built else (study := read_export(folder), build_table(study))
-        for folder in folders
-    ]
+    return [built[folder] if folder in built else read_study(folder) for folder in folders]
 
 
 def _check_target(config: Config, target: Target, workspace: Workspace) -> Iterator[str]:

@@ -13,7 +13,7 @@ from ablations.complexity import Scales
 from ablations.config import Config
 from ablations.errors import InterruptedRunError
 from ablations.estimate import merge_estimates
-from ablations.files import check_writable, write_changed
+from ablations.files import check_folder, check_writable, write_changed
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan, PlannedTrial
 from ablations.reconcile.looks import count_seeds, record_look
@@ -81,6 +81,7 @@ def run_experiments(
     if settings.max_hours is not None:
         forecast_survey(config, surveyed, settings)
     run = _Run(config, surveyed.drawn, ledger, settings=settings, findings=surveyed.findings)
+    check_folder(workspace.results_dir, flag="--results-dir")
     if missing := find_missing(surveyed.plans):
         _check_machine(missing.values(), settings)
     ledger.prepare()

@@ -1,6 +1,6 @@
 """Studies -> results/: their folders, the index, README blocks; and whether they are up to date."""
 
-from ablations.report.files import check_report, derive, render_report
+from ablations.report.files import check_report, derive, read_study, render_report
 from ablations.report.index import count_words, render_index
 from ablations.report.results import (
     check_blocks,
@@ -17,6 +17,7 @@ __all__ = [
     "count_words",
     "derive",
     "list_foreign",
+    "read_study",
     "render_index",
     "render_report",
     "write_blocks",

@@ -4,11 +4,13 @@ A further kind of file is added in `derive`, and only there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from ablations.errors import IncompleteError
+from ablations.errors import AblationError, IncompleteError
 from ablations.figures import Chart, check_svg, list_charts, render_svg
+from ablations.files import read_regular
 from ablations.report.html import Page, render_html
 from ablations.study import EXPORTED, PROVENANCE, Study, is_exported, read_export, render_export
 from ablations.tables import (
@@ -22,10 +24,13 @@ from ablations.tables import (
     render_summary,
 )
 
+LARGEST_DRAWING = 2**24
+"""Most bytes of a drawing."""
+
 
 def render_report(study: Study, table: Table, folder: Path) -> dict[str, bytes]:
     """Renders all files of a study by name; drawings in `folder` that show its data are kept."""
-    drawn = {path.name: path.read_text("utf-8", "replace") for path in folder.glob("*.svg")}
+    drawn = {path.name: _read_drawing(path) for path in folder.glob("*.svg")}
     derived = {name: text.encode() for name, text in derive(study, table, drawn).items()}
     return {**render_export(study), **derived}
 
@@ -62,10 +67,45 @@ def check_report(folder: Path) -> list[str]:
     if not is_exported(folder):
         return [f"{folder / PROVENANCE}: missing, nothing can be derived without it; run again"]
     try:
-        study = read_export(folder)
+        study, table = read_study(folder)
+        with _blaming(folder):
+            return list(_compare(folder, render_report(study, table, folder)))
     except IncompleteError as error:
         return [str(error)]
-    return list(_compare(folder, render_report(study, build_table(study), folder)))
+
+
+def read_study(folder: Path) -> tuple[Study, Table]:
+    """Reads a study, and derives its table.
+
+    Raises:
+        IncompleteError: If its files were edited or damaged, or contradict each other.
+        MachineError: If a file cannot be read.
+    """
+    study = read_export(folder)
+    with _blaming(folder):
+        return study, build_table(study)
+
+
+@contextmanager
+def _blaming(folder: Path) -> Iterator[None]:
+    """Says of whatever is raised that the files of a folder are the cause."""
+    try:
+        yield
+    except AblationError:
+        raise
+    except Exception as error:
+        raise IncompleteError(
+            f"{folder}: nothing can be derived from its files, which contradict each other: "
+            f"{type(error).__name__}: {error}. Restore them from version control."
+        ) from error
+
+
+def _read_drawing(path: Path) -> str:
+    """A drawing; empty if it is none, so that it is drawn again."""
+    try:
+        return read_regular(path, most=LARGEST_DRAWING).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
 
 
 def _compare(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:

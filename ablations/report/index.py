@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
+from ablations.escapes import escape_markdown
 from ablations.statistics import Agreement
 from ablations.study import Study
-from ablations.tables import PRINTED_ERRORS, Table, list_claims, render_grid
+from ablations.tables import PRINTED_ERRORS, Table, list_claims, list_items, render_grid
 
 HEAD = """# Results
 
@@ -38,8 +39,9 @@ def render_index(entries: Sequence[tuple[Study, Table]]) -> str:
         lines += ["", "## Claims"]
     for study, table in entries:
         if table.claims:
-            lines += ["", f"{_link_table(study)}, {study.definition.recipe_name}:", ""]
-            lines += [f"- {claim}" for claim in list_claims(table)]
+            recipe = escape_markdown(study.definition.recipe_name)
+            lines += ["", f"{_link_table(study)}, {recipe}:", ""]
+            lines += list_items(list_claims(table))
     return "\n".join(lines) + "\n"
 
 
@@ -47,8 +49,8 @@ def _describe(study: Study, table: Table) -> list[str]:
     states = ", ".join(f"{number} {state}" for state, number in study.count().items() if number)
     return [
         _link_table(study),
-        study.definition.question,
-        study.definition.recipe_name,
+        escape_markdown(study.definition.question),
+        escape_markdown(study.definition.recipe_name),
         _describe_seeds(study, table),
         states,
         count_words(verdict for verdict in table.rows["verdict"] if isinstance(verdict, str)),
@@ -60,7 +62,7 @@ def _describe(study: Study, table: Table) -> list[str]:
 def _describe_agreement(study: Study, agreement: Agreement) -> list[str]:
     return [
         _link_table(study),
-        study.definition.recipe_name,
+        escape_markdown(study.definition.recipe_name),
         PRINTED_ERRORS[agreement.cell],
         str(agreement.rows),
         f"{agreement.tau:z.2f}",
@@ -94,5 +96,5 @@ def _link(study: Study, file: str, text: str) -> str:
     """A Markdown link to a file of a study, whatever characters its names contain."""
     definition = study.definition
     path = quote(f"{definition.experiment}/{definition.recipe_name}/{file}")
-    label = re.sub(r"([\\\[\]])", r"\\\1", text)
+    label = re.sub(r"([\\\[\]<|&])", r"\\\1", " ".join(text.split()))
     return f"[{label}]({path})"

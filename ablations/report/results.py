@@ -46,12 +46,16 @@ def write_blocks(results_dir: Path) -> list[Path]:
     """Updates the tables in the README beside the results; returns it if it changed.
 
     Raises:
+        InputError: If it is not UTF-8 text.
         MachineError: If it cannot be written.
     """
     page = results_dir.parent / INDEX
     if not page.is_file():
         return []
-    text = fill_blocks(page.read_text(encoding="utf-8"), lambda path: _find_body(page, path))
+    try:
+        text = fill_blocks(page.read_text(encoding="utf-8"), lambda path: _find_body(page, path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{page} must be UTF-8 text, got {error}.") from error
     return [page.parent / name for name in write_changed({page.name: text.encode()}, page.parent)]
 
 
@@ -60,7 +64,12 @@ def check_blocks(results_dir: Path) -> Iterator[str]:
     page = results_dir.parent / INDEX
     if not page.is_file():
         return
-    for path, body in list_blocks(page.read_text(encoding="utf-8")).items():
+    try:
+        blocks = list_blocks(page.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        yield f"{page}: must be UTF-8 text"
+        return
+    for path, body in blocks.items():
         expected = _find_body(page, path)
         if expected is None:
             yield f"{page}: shows {path}, which is missing"
@@ -91,4 +100,6 @@ def list_foreign(results_dir: Path, known: Mapping[str, Collection[str]]) -> Ite
 def _find_body(page: Path, path: str) -> str | None:
     """The block for the table at `path`, relative to the page; None if there is no such file."""
     file = page.parent / path
-    return render_block(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not (file.is_file() and file.resolve().is_relative_to(page.parent.resolve())):
+        return None  # a block shows no other file of the machine
+    return render_block(file.read_text(encoding="utf-8", errors="replace"))

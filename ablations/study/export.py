@@ -21,6 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ablations.complexity.scales import Scales
 from ablations.errors import IncompleteError, MachineError
+from ablations.escapes import escape_formula, unescape_formula
+from ablations.files import read_regular
 from ablations.plans import make_key
 from ablations.speed import Benchmark
 from ablations.study.study import Definition, Row, StudiedTrial, Study
@@ -35,6 +37,9 @@ T = TypeVar("T")
 
 FORMAT = 1
 """Version of the files' layout."""
+
+LARGEST_FILE = 2**28
+"""Most bytes of a file."""
 
 TRIALS, CURVES, OUTCOMES, PROVENANCE = EXPORTED = (
     "trials.csv",
@@ -158,11 +163,8 @@ def read_export(folder: Path, *, with_trials: bool = True) -> Study:
     for name, expected in provenance.sha256.items():
         if hashlib.sha256(_read(folder / name)).hexdigest() != expected:
             raise _complain(folder / name, f"another checksum than in {PROVENANCE}")
-    facts = {row.name: {**provenance.facts, **row.facts} for row in provenance.definition.rows}
-    rows = tuple(replace(row, facts=facts[row.name]) for row in provenance.definition.rows)
-    definition = replace(provenance.definition, rows=rows)
-    if definition.matrix_hash != provenance.matrix_hash:
-        raise _complain(folder / PROVENANCE, "another matrix hash than that of its definition")
+    definition = provenance.definition
+    facts = {row.name: row.facts for row in definition.rows}
     return Study(
         definition=definition,
         scales=provenance.scales,
@@ -235,22 +237,24 @@ def _list_shared_facts(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _render_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """Renders numbers with all digits, and unknown values as empty cells."""
+    """Renders numbers with all digits, unknown values as empty cells, and no formulas."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows(
+        [escape_formula(cell) if isinstance(cell, str) else cell for cell in row] for row in rows
+    )
     return buffer.getvalue().encode()
 
 
 def _parse_csv(content: bytes) -> Iterator[dict[str, str]]:
     """One mapping per row; `csv.DictReader` takes several times longer."""
     columns, *rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
-    return (dict(zip(columns, row, strict=True)) for row in rows)
+    return (dict(zip(columns, map(unescape_formula, row), strict=True)) for row in rows)
 
 
 def _parse_provenance(content: bytes) -> _Provenance:
-    plain = json.loads(content)
+    plain = json.loads(content, parse_constant=_refuse_constant)
     if plain["format"] != FORMAT:
         raise ValueError(f"format {plain['format']} instead of {FORMAT}")
     provenance = _PROVENANCE.validate_python(plain)
@@ -258,10 +262,31 @@ def _parse_provenance(content: bytes) -> _Provenance:
         raise ValueError(f"checksums of {', '.join(sorted(provenance.sha256))}")
     columns = provenance.definition.columns  # keys are sorted in JSON, but ordered in the table
     rows = tuple(
-        replace(row, settings={key: row.settings[key] for key in columns})
+        replace(
+            row,
+            settings={key: row.settings[key] for key in columns},
+            facts={**provenance.facts, **row.facts},
+        )
         for row in provenance.definition.rows
     )
-    return replace(provenance, definition=replace(provenance.definition, rows=rows))
+    definition = replace(provenance.definition, rows=rows)
+    _check_definition(definition, provenance)
+    return replace(provenance, definition=definition)
+
+
+def _check_definition(definition: Definition, provenance: _Provenance) -> None:
+    """Makes sure that the parts of a definition agree with each other."""
+    names = [row.name for row in definition.rows]
+    if len(set(names)) < len(names) or definition.baseline not in names:
+        raise ValueError("rows with the same name, or no row of the baseline")
+    if provenance.scales.keys() != set(names):
+        raise ValueError("complexities of other variants than its rows")
+    if definition.procedure < 1 or definition.matrix_hash != provenance.matrix_hash:
+        raise ValueError("another matrix hash than that of its definition")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"the number {name}")
 
 
 def _parse_curves(content: bytes) -> dict[str, list[EpochRecord]]:
@@ -321,17 +346,21 @@ def _parse(path: Path, parse: Callable[[bytes], T]) -> T:
         fault = error.errors()[0]
         place = ".".join(str(key) for key in fault["loc"])
         raise _complain(path, f"{place}: {fault['msg']}") from error
-    except (ValueError, KeyError, TypeError, csv.Error, zipfile.BadZipFile, EOFError) as error:
+    except (IncompleteError, MachineError):
+        raise
+    except Exception as error:
         raise _complain(path, f"{type(error).__name__}: {error}") from error
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, most=LARGEST_FILE)
     except FileNotFoundError:
         raise _complain(path, "no such file") from None
-    except OSError as error:
+    except PermissionError as error:
         raise MachineError(f"{path} must be readable, got {error.strerror}.") from error
+    except (OSError, ValueError) as error:
+        raise _complain(path, getattr(error, "strerror", None) or str(error)) from error
 
 
 def _complain(path: Path, found: str) -> IncompleteError:

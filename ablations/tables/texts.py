@@ -1,12 +1,13 @@
 """A table as texts: cells, compact cells, Markdown and CSV."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
+from ablations.escapes import escape_formula, escape_markdown
 from ablations.tables.columns import NAN, UNKNOWN, Column
 from ablations.tables.table import Table
 
@@ -52,45 +53,49 @@ def list_claims(table: Table) -> list[str]:
 
 def render_markdown(table: Table) -> str:
     """Renders the table as Markdown, below its question and above its claims and notes."""
-    lines = [f"# {table.title}", "", table.question, ""]
-    lines += render_grid(table.headings.values(), format_cells(table))
+    lines = [f"# {escape_markdown(table.title)}", "", escape_markdown(table.question), ""]
+    rows = (map(escape_markdown, cells) for cells in format_cells(table))
+    lines += render_grid(table.headings.values(), rows)
     if table.claims:
-        lines += ["", "Claims:", "", *(f"- {claim}" for claim in list_claims(table))]
+        lines += ["", "Claims:", "", *list_items(list_claims(table))]
         lines += ["", "Notes:"]
-    lines += ["", *(f"- {note}" for note in table.notes)]
+    lines += ["", *list_items(table.notes)]
     return "\n".join(lines) + "\n"
 
 
 def render_summary(table: Table) -> str:
     """Renders the compact columns, claims and notes as Markdown, for pages that quote results."""
     compact = format_compact(table)
-    lines = [
-        f"# {table.title}",
-        "",
-        table.question,
-        "",
-        *render_grid(compact.headings, compact.rows),
-    ]
+    cells = [map(escape_markdown, row) for row in compact.rows]
+    grid = render_grid(compact.headings, cells)
+    lines = [f"# {escape_markdown(table.title)}", "", escape_markdown(table.question), "", *grid]
     if table.claims:
-        lines += ["", *(f"- {claim}" for claim in list_claims(table))]
-    return "\n".join([*lines, "", " ".join(table.brief_notes)]) + "\n"
+        lines += ["", *list_items(list_claims(table))]
+    return "\n".join([*lines, "", escape_markdown(" ".join(table.brief_notes))]) + "\n"
 
 
-def render_grid(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Renders the lines of a Markdown table."""
+def list_items(texts: Iterable[str]) -> list[str]:
+    """Renders the lines of a Markdown list."""
+    return [f"- {escape_markdown(text)}" for text in texts]
+
+
+def render_grid(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Renders the lines of a Markdown table, whose cells are Markdown."""
     first = list(headings)
     return [_join(cells) for cells in (first, ["---"] * len(first), *rows)]
 
 
 def render_csv(table: Table) -> str:
     """Renders all columns as CSV, with the digits that are the same on every machine."""
-    return str(table.rows.to_csv(lineterminator="\n", float_format=f"%.{DIGITS}g"))
+    rows = table.rows.rename(index=escape_formula)
+    for key, column in rows.items():
+        if not is_numeric_dtype(column):
+            rows[key] = [escape_formula(v) if isinstance(v, str) else v for v in column]
+    return str(rows.to_csv(lineterminator="\n", float_format=f"%.{DIGITS}g"))
 
 
 def _join(cells: Iterable[str]) -> str:
-    """A line of a Markdown table; no text of a cell ends the cell or the line."""
-    escaped = (re.sub(r"\s+", " ", cell).replace("|", r"\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def _format(table: Table, columns: Sequence[Column]) -> list[list[str]]:

@@ -205,7 +205,7 @@ class Tracker:
         return self._known
 
     def _search(self, tags: Mapping[str, str]) -> list[Run]:
-        condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        condition = " and ".join(f"tags.`{key}` = {_quote(value)}" for key, value in tags.items())
         page = self._client.search_runs([self._experiment], condition)
         runs = list(page)
         while page.token:
@@ -239,6 +239,11 @@ class Tracker:
         )
         tags = [InputTag("mlflow.data.context", "training and test")]
         self._client.log_inputs(run_id, [DatasetInput(entity, tags)])
+
+
+def _quote(value: str) -> str:
+    """A text in a condition of MLflow, which has two kinds of quotes but no escapes."""
+    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 def read_experiments(uri: str) -> list[Experiment]:

@@ -1,5 +1,6 @@
 """Records of a trial: measurements and environment as plain values, without torch."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -86,6 +87,10 @@ class Environment:
     of older versions."""
 
 
+_AMOUNTS = ("learning_rate", "train_seconds", "test_seconds", "images_per_second", "peak_memory_mb")
+"""Measurements that are positive numbers whatever happens."""
+
+
 ENVIRONMENT_CODEC = TypeAdapter(Environment)
 """The same for environments."""
 
@@ -132,3 +137,40 @@ class TrialRecord:
     def curve(self) -> list[dict[str, Any]]:
         """The epochs as plain values, without the outcomes of individual images."""
         return [EPOCH_CODEC.dump_python(epoch, exclude={"correct"}) for epoch in self.epochs]
+
+
+def check_curve(record: TrialRecord) -> None:
+    """Makes sure that the epochs are those of one whole trial, and agree with its outcomes.
+
+    Raises:
+        ValueError: If an epoch is missing, a value is out of range, or the error is not that of
+            the outcomes.
+    """
+    planned = record.facts.get("recipe", {}).get("epochs")
+    if not record.last.diverged and len(record.epochs) != planned:
+        raise ValueError(f"there must be {planned} epochs, got {len(record.epochs)}")
+    for number, epoch in enumerate(record.epochs):
+        _check_epoch(epoch, number=number, is_last=number == len(record.epochs) - 1)
+    outcomes = record.last.correct
+    if outcomes:
+        error = 100 * (1 - sum(outcomes) / len(outcomes))
+        if not math.isclose(error, record.last.top1_error, abs_tol=1e-3):
+            raise ValueError(
+                f"the last top1_error must be {error:.4f}, that of the outcomes, got "
+                f"{record.last.top1_error}"
+            )
+
+
+def _check_epoch(epoch: EpochRecord, *, number: int, is_last: bool) -> None:
+    if epoch.epoch != number or epoch.is_last != is_last or (epoch.diverged and not is_last):
+        raise ValueError(f"epochs.{number}: the epochs must be numbered from 0 to the last one")
+    measured = [epoch.top1_error, epoch.top5_error, epoch.top1_error_320 or 0.0]
+    if not all(0 <= error <= 100 for error in measured):
+        raise ValueError(f"epochs.{number}: errors must be within 0 and 100, got {measured}")
+    amounts = {name: getattr(epoch, name) for name in _AMOUNTS}
+    if wrong := [name for name, amount in amounts.items() if not 0 <= amount < math.inf]:
+        raise ValueError(
+            f"epochs.{number}: {wrong[0]} must be a positive number, got {amounts[wrong[0]]}"
+        )
+    if not (epoch.diverged or 0 <= epoch.train_loss < math.inf):
+        raise ValueError(f"epochs.{number}: train_loss must be finite, got {epoch.train_loss}")

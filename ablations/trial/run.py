@@ -73,16 +73,29 @@ def run_trial(
         MachineError: If the dataset is not prepared, or an image of a folder is unreadable.
     """
     keep_freed_memory()
-    with one_thread():
+    with one_thread(), _refusing_exit():
         data = load_data(spec.dataset, cache_dir=cache_dir, device=device, workers=loader_workers)
         state = _resume_or_start(spec, checkpoint, device=device)
     yield from state.records
     while not (state.records and state.records[-1].is_last):
-        with one_thread(), full_precision():  # not while suspended: callers keep their settings
+        with (
+            one_thread(),
+            full_precision(),
+            _refusing_exit(),
+        ):  # not while suspended: callers keep their settings
             record = _run_epoch(spec, state, data, device=device)
         state.records.append(record)
         _write_checkpoint(state, checkpoint, key=spec.key)
         yield record
+
+
+@contextmanager
+def _refusing_exit() -> Iterator[None]:
+    """Makes a user's module that calls `sys.exit` fail its trial rather than end the process."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"the network called sys.exit({error.code!r})") from error
 
 
 def one_thread() -> AbstractContextManager[None]:

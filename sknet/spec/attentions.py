@@ -118,6 +118,7 @@ class BottleneckAttention:
 
     def __post_init__(self) -> None:
         check_positive(reduction=self.reduction, dilation=self.dilation)
+        check_kernel(3, dilation=self.dilation)
 
 
 BlockAttention = SqueezeExcitation | ConvolutionalAttention | BottleneckAttention

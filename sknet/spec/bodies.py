@@ -32,6 +32,9 @@ class Block:
         return {"pre": self.in_width, "inside": self.mid_width}.get(position, self.out_width)
 
 
+MOST_BLOCKS = 1000
+"""Most blocks of a body."""
+
 Stages = tuple[tuple[Block, ...], ...]
 """The blocks of each stage."""
 
@@ -276,7 +279,10 @@ def _check_sizes(body: AnyBody) -> None:
             f"{', '.join(by_stage)} must have one entry per stage, "
             f"got {', '.join(map(str, lengths))}"
         )
-    check_positive(**sizes, **{name: min(values) for name, values in by_stage.items()})
+    for values in ({name: pick(v) for name, v in by_stage.items()} for pick in (min, max)):
+        check_positive(**sizes, **values)
+    if (blocks := sum(body.depths)) > MOST_BLOCKS:
+        raise ValueError(f"depths must add up to at most {MOST_BLOCKS} blocks, got {blocks}")
 
 
 def _chain_blocks(

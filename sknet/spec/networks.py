@@ -8,6 +8,12 @@ from sknet.spec.attentions import BlockAttention, SqueezeExcitation
 from sknet.spec.bodies import AnyBody, Body
 from sknet.spec.operators import Branch, Operator, SelectiveKernel, UserOperator, check_positive
 
+MOST_WEIGHTS = 10**9
+"""Most weights of a network, by `estimate_weights`; the published ones have up to 1.2e8."""
+
+LARGEST_MAP = 2**30
+"""Most values of a map of a block, were it as large as the image."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
@@ -40,6 +46,7 @@ class NetworkSpec:
 
     def __post_init__(self) -> None:
         check_positive(in_channels=self.in_channels, num_classes=self.num_classes)
+        check_size(self)
         faults = list(find_impossible(self.body, self.operator, self.attention))
         if faults:
             raise ValueError("; ".join(faults))
@@ -63,6 +70,50 @@ class NetworkSpec:
     def __str__(self) -> str:
         parts = [str(part) for part in (self.body, self.operator, self.attention) if part]
         return "; ".join([*parts, f"{self.in_channels} channels to {self.num_classes} classes"])
+
+
+def check_size(spec: NetworkSpec) -> None:
+    """Raises ValueError if a network is too large to be built on any machine that we know."""
+    if (weights := estimate_weights(spec)) > MOST_WEIGHTS:
+        raise ValueError(f"a network may have {MOST_WEIGHTS:.0e} weights, got about {weights:.1e}")
+    blocks = [block for stage in spec.body.stages() for block in stage]
+    width = max(max(block.in_width, block.mid_width, block.out_width) for block in blocks)
+    if (size := width * spec.body.input_size**2) > LARGEST_MAP:
+        raise ValueError(
+            f"a map may have {LARGEST_MAP:.1e} values, got {width} channels of images of "
+            f"{spec.body.input_size} pixels, {size:.1e} values"
+        )
+
+
+def estimate_weights(spec: NetworkSpec) -> int:
+    """About the number of weights of a network, from its spec alone; exact numbers need torch.
+
+    Users' operators count as nothing, since they are not known before they are built.
+    """
+    body, operator = spec.body, spec.operator
+    stages = body.stages()
+    units = [width for widths in attended_widths(body, spec.attention) for width in widths]
+    total = sum(2 * width**2 // spec.attention.reduction for width in units if spec.attention)
+    for blocks in stages:
+        total += blocks[0].in_width * blocks[0].out_width  # the shortcut
+        for block in blocks:
+            total += block.mid_width * (block.in_width + block.out_width)
+            if isinstance(operator, SelectiveKernel):
+                total += _estimate_operator(operator, block.mid_width)
+    width = stages[-1][-1].out_width
+    last_width = width if isinstance(body, Body) else body.last_width
+    head = 0 if isinstance(body, Body) else width * last_width
+    return total + head + last_width * spec.num_classes
+
+
+def _estimate_operator(operator: SelectiveKernel, width: int) -> int:
+    kernels = sum(
+        width * b.kernel**2 * (1 if b.groups is None else -(-width // b.groups))
+        for b in operator.branches
+    )
+    if operator.attention == "sum":
+        return kernels
+    return kernels + width * operator.descriptor_width(width) * (1 + len(operator.branches))
 
 
 def find_impossible(

@@ -15,6 +15,13 @@ Setting = Scalar | tuple[Scalar, ...]
 """Value of an argument of a user's operator."""
 
 
+LARGEST_SIZE = 2**16
+"""Largest width, reduction, number of groups or other size of a part of a network."""
+
+LARGEST_EXTENT = 255
+"""Largest side of the square that a kernel covers."""
+
+
 # Defined first: the default values below are checked on import.
 
 
@@ -25,16 +32,22 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_positive(**sizes: int) -> None:
-    """Raises ValueError unless every size is at least 1."""
+    """Raises ValueError unless every size is within 1 and the largest one."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
+        if size > LARGEST_SIZE:
+            raise ValueError(f"{name} must be at most {LARGEST_SIZE}, got {size}")
 
 
-def check_kernel(kernel: int) -> None:
-    """Raises ValueError unless a kernel of this side has a centre."""
+def check_kernel(kernel: int, *, dilation: int = 1) -> None:
+    """Raises ValueError unless a kernel of this side has a centre and a sensible extent."""
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"kernel must be odd and positive, got {kernel}")
+    if (extent := dilation * (kernel - 1) + 1) > LARGEST_EXTENT:
+        raise ValueError(
+            f"kernel and dilation must cover at most {LARGEST_EXTENT} pixels, got {extent}"
+        )
 
 
 @dataclass(frozen=True)
@@ -56,8 +69,8 @@ class Branch:
     """Groups of the convolution (the paper's G); None for depthwise (one group per channel)."""
 
     def __post_init__(self) -> None:
-        check_kernel(self.kernel)
         check_positive(dilation=self.dilation)
+        check_kernel(self.kernel, dilation=self.dilation)
         if self.groups is not None:
             check_positive(groups=self.groups)
 

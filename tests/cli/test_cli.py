@@ -433,11 +433,90 @@ def test_a_shard_cannot_decide(command: Callable[..., Answer]) -> None:
     assert "Merge them, then decide." in answer.err
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "0,0", "2-1", "1;2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "a",
+            "1-",
+            "-1",
+            "0,0",
+            "2-1",
+            "1;2",
+            "1,5-1",
+            "0,",
+            "0x1",
+            "\u0663",
+            "0-\u0669",
+            "\u00b2",
+        ),
+        *("0-99999999999999", "0-100000000", "0-10000", "9" * 5000, "0-9999,20000", "0-9999,5"),
+    ],
+)
 def test_impossible_lists_of_seeds(text: str) -> None:
     """None of them is read as something else."""
     with pytest.raises(InputError, match="--seeds"):
         parse_seeds(text)
+
+
+@pytest.mark.parametrize("arguments", [("--seeds", "0-9999"), ("--set", "seeds=[4294967296]")])
+def test_seeds_of_the_command_line_have_the_bounds_of_the_file(
+    command: Callable[..., Answer], arguments: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan of millions of trials would take minutes to refuse."""
+    monkeypatch.setattr("ablations.reconcile.plans.MOST_TRIALS", 100)
+
+    answer = command("ablations", "plan", "attention", *arguments)
+
+    assert answer.code == 2
+    assert "a plan may have 100 trials" in answer.err or "less than or equal to 429" in answer.err
+
+
+@pytest.mark.parametrize("value", ["a" * 81, "\x1b[2J", "a\nb", "\ud800"])
+def test_settings_of_the_command_line_are_short_printable_labels(
+    command: Callable[..., Answer], value: str
+) -> None:
+    """They are part of the name of the recipe, in tables, files and MLflow."""
+    answer = command("ablations", "plan", "attention", "--set", f"body={value}")
+
+    assert answer.code == 2
+    assert "--set body: must be at most 80 printable characters" in answer.err
+    assert answer.err.replace("\n", "").isprintable()
+
+
+def test_a_file_in_place_of_the_results_is_reported_with_nothing_to_train(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """Otherwise the table would be printed, and written nowhere."""
+    local = ("run-ablation", "attention", "--backend", "local", "--tracking-uri", "off")
+    command(*local)
+
+    answer = command(*local, "--results-dir", "experiments.yaml/x")
+
+    assert answer.code == 3
+    assert "experiments.yaml/x must be a writable folder, but" in answer.err
+    assert (tmp_path / "experiments.yaml").is_file()
+
+
+def test_a_path_that_is_too_long_is_reported(command: Callable[..., Answer]) -> None:
+    """The system refuses it wherever it is first used."""
+    answer = command("ablations", "status", "--runs-dir", "a" * 300)
+
+    assert answer.code == 2
+    assert "File name too long. Pass another path." in answer.err
+
+
+def test_the_whole_stack_trace_is_shown_on_demand(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Authors of modules may need it."""
+    monkeypatch.setenv("ABLATIONS_DEBUG", "1")
+
+    answer = command("ablations", "plan", "absent")
+
+    assert answer.code == 2
+    assert "Traceback" in answer.err
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def test_faults_are_reported(tmp_path: Path, old: str, new: str, message: str) -
     "name",
     [
         *("", " ", ".", "..", ".hidden", "../evil", "/abs/path", "a/b", "a\\b", "-x", " a", "a "),
-        *("a\0b", "a\nb", "a\x1b[2J", "a\u202eb", "b" * 81, "README.md", "readme.MD"),
+        *("a\nb", "a\n", "b" * 81, "b" * 80 + " ", "README.md", "readme.MD", "Benchmarks"),
     ],
 )
 def test_names_that_are_not_valid_folder_names_are_refused(
@@ -126,7 +126,7 @@ def test_plain_names_are_accepted(tmp_path: Path, name: str) -> None:
     assert name in read_config(write(tmp_path, text)).experiments
 
 
-@pytest.mark.parametrize("name", ["1", "0x1", "true", "null", "2024-01-01", "1.5"])
+@pytest.mark.parametrize("name", ["1", "0x1", "true", "null", "1.5"])
 def test_names_must_be_strings(tmp_path: Path, name: str) -> None:
     """1 and 0x1 would be the same experiment, and the first would be lost."""
     text = EXPERIMENTS.replace("  attention:\n", f"  {name}:\n")
@@ -137,7 +137,7 @@ def test_names_must_be_strings(tmp_path: Path, name: str) -> None:
         read_config(write(tmp_path, text))
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "a\x07b", "a\rb", "a\nb", "a\x1b[2J", "a" * 121])
+@pytest.mark.parametrize("name", ["", "a\tb", "a\nb", "a" * 121])
 def test_names_of_variants_and_claims_must_be_printable(tmp_path: Path, name: str) -> None:
     """They appear on one line in files, figures and terminals."""
     quoted = json.dumps(name)

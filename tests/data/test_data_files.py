@@ -1,6 +1,7 @@
 """Fashion-MNIST and CIFAR-100: every published layout, and faults in it."""
 
 import gzip
+import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import torch
 from conftest import compute_md5, pickle_as_published
 
+from ablations.data import files
 from ablations.data.arrays import load_data, prepare_data
 from ablations.data.catalogue import DATASETS, Dataset
 from ablations.data.cifar import read_cifar
@@ -116,6 +118,41 @@ def test_damaged_files_of_fashion_mnist_are_reported(
     path.write_bytes(damage(path.read_bytes()))
 
     with pytest.raises(MachineError, match=f"train-images-idx3-ubyte.* {message}"):
+        read_fashion_mnist(DATASETS["fashion_mnist"], tmp_path)
+
+
+def test_a_compressed_file_is_not_unpacked_without_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 MB may stand for 10 GB, which would take the memory of the machine."""
+    folder = write_fashion(tmp_path, ".gz")
+    monkeypatch.setattr(files, "LARGEST_FILE", 100_000)
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(10**7)))
+
+    with pytest.raises(MachineError, match=r"ubyte.gz must be .* more than 100,000 bytes once dec"):
+        read_fashion_mnist(DATASETS["fashion_mnist"], tmp_path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda p: p.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_reported(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Reading a pipe would block, and reading a device would never end."""
+    path = write_fashion(tmp_path) / "train-images-idx3-ubyte"
+    path.unlink()
+    make(path)
+
+    with pytest.raises(MachineError, match=r"must be a readable file of Fashion-MNIST, got a "):
+        read_fashion_mnist(DATASETS["fashion_mnist"], tmp_path)
+
+
+@pytest.mark.parametrize("sizes", [(2**22, 2**21, 2**21), (0, 2**32 - 1, 2**32 - 1), (1, 1, 1)])
+def test_sizes_whose_product_overflows_are_reported(
+    tmp_path: Path, sizes: tuple[int, int, int]
+) -> None:
+    """Modulo 2**64 the first is 0, which is the number of its values."""
+    path = write_fashion(tmp_path) / "train-images-idx3-ubyte"
+    path.write_bytes(struct.pack(">4I", 0x803, *sizes))
+
+    with pytest.raises(MachineError, match=r"must hold \d+ x \d+ x \d+ bytes"):
         read_fashion_mnist(DATASETS["fashion_mnist"], tmp_path)
 
 

@@ -220,6 +220,22 @@ def test_an_unreadable_image_is_reported(
     assert "\n" not in str(raised.value)
 
 
+def test_an_image_of_extreme_sides_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """A strip of 1x60000 pixels would be resized to 256x15360000."""
+    Image.new("L", (1, 20_000)).save(tmp_path / "strip.png")
+
+    with pytest.raises(MachineError, match="sides of 1 and 20000 pixels"):
+        read_image(tmp_path / "strip.png")
+
+
+def test_formats_that_start_programs_are_refused(tmp_path: Path) -> None:
+    """PIL would hand an EPS to Ghostscript, whatever the file is called."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", format="EPS")
+
+    with pytest.raises(MachineError, match=r"a.jpg must be a readable image"):
+        read_image(tmp_path / "a.jpg")
+
+
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGB", "1"])
 def test_images_of_any_mode_are_read_as_rgb(tmp_path: Path, mode: str) -> None:
     """ImageNet contains greyscale and CMYK images."""

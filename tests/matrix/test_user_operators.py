@@ -9,11 +9,13 @@ import pytest
 import torch
 from conftest import EXPERIMENTS, Answer
 
+from ablations import user_code
 from ablations.backends import BackendName, EpochDone, Event, Job, run_job
-from ablations.complexity.counts import Sized, count_complexity
+from ablations.complexity.counts import Sized, count_complexities, count_complexity
 from ablations.matrix.user_operators import check_shapes, describe_operator
 from ablations.plans import TrialSpec
 from ablations.trial.run import run_trial
+from ablations.user_code import UserCodeError
 from sknet.operators import build_operator
 from sknet.spec import UserOperator
 from sknet.zoo import NETWORKS
@@ -104,8 +106,107 @@ def test_output_shapes_are_tested(folder: Path) -> None:
 
     with pytest.raises(ValueError, match=r"must map \(2, 16, 8, 8\) to \(2, 16, 8, 8\) with stri"):
         check_shapes(describe(folder, "Shrinking"), [16])
-    with pytest.raises(ValueError, match="cannot be built for 16 channels with stride 1: Runtime"):
+    with pytest.raises(UserCodeError, match=r"their_modules.py:\d+: Runtime.* for 16 channels"):
         check_shapes(describe(folder, kernel=-1), [16])
+
+
+FAULTS = {
+    "x = (": r"their_faults.py:1: SyntaxError: '\(' was never closed",
+    "import torch\nundefined": r"their_faults.py:2: NameError: name 'undefined' is not defined",
+    "import missing_module": r"their_faults.py:1: ModuleNotFoundError: No module named 'missing_",
+    "raise SystemExit(0)": r"their_faults.py:1: SystemExit: 0",
+    "import sys\nsys.exit('bye')": r"their_faults.py:2: SystemExit: bye",
+    "raise MemoryError": r"their_faults.py:1: MemoryError",
+    "def f(): f()\nf()": r"their_faults.py:1: RecursionError",
+    "raise RuntimeError('a\\x1b[2J' + 9999 * 'b')": r"faults.py:1: RuntimeError: a\\x1b\[2Jb+\.",
+    "def __getattr__(name): raise KeyError(name)": r"their_faults.py:1: KeyError: '",
+    """class E(Exception):
+    def __str__(self): raise ValueError
+raise E""": r"their_faults.py:3: .*E: <exception str\(\) failed>",
+    "while True: pass": r"their_faults.py:1: TimeoutError: no end after 3 s",
+    """from torch import nn
+class Own(nn.Module):
+    def __init__(self, channels, stride, x: "Missing" = None): ...""": "NameError: name 'Missing'",
+    """from torch import nn
+class Own(nn.Module):
+    def __init__(self, channels, stride, a: float = float("nan")): ...""": "finite number, got nan",
+    """from torch import nn
+class Own(nn.Module):
+    def __init__(self, channels, stride): raise ValueError("no")""": r"faults.py:3: ValueError: no",
+    """from torch import nn
+class Own(nn.Module):
+    def __init__(self, channels, stride): super().__init__()
+    def forward(self, x): exit(0)""": r"their_faults.py:4: SystemExit: 0",
+    """from torch import nn
+class Own(nn.Module):
+    def __init__(self, channels, stride): super().__init__()
+    def forward(self, x): return x.double()""": r"tensor of torch.float32, got torch.float64",
+    """from torch import nn
+class Own(nn.Module):
+    def __init__(self, channels, stride): super().__init__()
+    def forward(self, x): return x.numpy()""": r"tensor of torch.float32, got float32",
+    """from torch import nn
+Own = type("Own", (nn.Module,), {"__module__": None})""": "must be defined in a file",
+}
+"""Modules that are somebody's half-finished code, with what must be said."""
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_whatever_a_module_does_is_one_message(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With file, line and the error, as running the module alone would show it."""
+    (tmp_path / "their_faults.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "their_faults", raising=False)
+    monkeypatch.setattr(user_code, "LIMIT_SECONDS", 3.0)
+    path = "their_faults:Own"
+
+    with pytest.raises((ValueError, UserCodeError), match=FAULTS[code]) as error:
+        check_shapes(describe_operator(path, {}, sources=[], folder=tmp_path), [8])
+
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1000
+    monkeypatch.delitem(sys.modules, "their_faults", raising=False)
+
+
+def test_annotations_may_be_any_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `nn.Module | None` for an activation, which experiments.yaml leaves at its default."""
+    code = """from torch import nn
+class Own(nn.Module):
+    def __init__(self, channels: int, *, stride: int, act: nn.Module | None = None): ..."""
+    (tmp_path / "their_hints.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    operator = describe_operator("their_hints:Own", {}, sources=[], folder=tmp_path)
+
+    assert dict(operator.settings) == {"act": None}
+
+
+@pytest.mark.parametrize("returned", ["'x'", "-1", "float('nan')", "1 / 0"])
+def test_odd_counts_are_reported(folder: Path, returned: str, tmp_path: Path) -> None:
+    """They are part of the complexity that tables show."""
+    code = f"{MODULE}\nMixed.count_rescaling = lambda self, output: {returned}\n"
+    (folder / "their_modules.py").write_text(code)
+    sys.modules.pop("their_modules", None)
+    network = replace(NETWORKS["resnext_tiny"], operator=describe(folder))
+
+    with pytest.raises(UserCodeError, match="counting the multiply-adds of Mixed"):
+        count_complexities([Sized(network, 32)], cache_file=tmp_path / "complexity.json")
+
+
+def test_a_module_that_exits_in_training_fails_its_trial(
+    folder: Path, spec: TrialSpec, cache_dir: Path, tmp_path: Path
+) -> None:
+    """Otherwise the run would end with exit code 0, as if all was well."""
+    own = make_spec(spec, describe(folder))
+    sys.modules["their_modules"].Mixed.forward = lambda _self, _x: exit(0)
+    records = run_trial(
+        own, cache_dir=cache_dir, checkpoint=tmp_path / "c.pt", device=torch.device("cpu")
+    )
+
+    with pytest.raises(RuntimeError, match=r"called sys.exit\(0\)"):
+        next(records)
 
 
 def make_spec(spec: TrialSpec, operator: UserOperator) -> TrialSpec:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -28,6 +29,7 @@ from sknet import (
     list_models,
 )
 from sknet.spec import ATTENTIONS, FAMILIES
+from sknet.spec.networks import MOST_WEIGHTS, estimate_weights
 from sknet.zoo import (
     BODIES,
     DEPTHWISE_CONVOLUTION,
@@ -383,3 +385,28 @@ def test_unknown_attributes_of_the_package_raise_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = sknet.nothing
+
+
+def test_weights_are_estimated_without_building_a_network() -> None:
+    """A network that fits no machine is refused by its spec; the others are far from the limit."""
+    golden = json.loads((ROOT / "tests" / "golden" / "complexity.json").read_text())
+    known = {name: NETWORKS[name] for name in golden.keys() & NETWORKS.keys()}
+
+    ratios = [estimate_weights(spec) / golden[name]["params"] for name, spec in known.items()]
+
+    assert len(ratios) > 50
+    assert 0.9 < min(ratios) <= max(ratios) < 1.35
+    assert max(estimate_weights(spec) for spec in known.values()) < MOST_WEIGHTS / 5
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Body(mid_widths=(65536,) * 4, out_widths=(65536,) * 4), r"1e\+09 weights, got ab"),
+        (lambda: Body(input_size=4096), "a map may have"),
+    ],
+)
+def test_a_network_that_fits_no_machine_is_refused(make: Callable[[], Body], message: str) -> None:
+    """Before anything of it is built, which would fill the memory."""
+    with pytest.raises(ValueError, match=message):
+        NetworkSpec(body=make())

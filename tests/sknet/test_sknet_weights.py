@@ -1,5 +1,7 @@
 """Checkpoints: outputs equal those of published implementations; misfits are refused."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +294,73 @@ def name_as_insight(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         is_layer = module.endswith(("conv_fc1", "conv_fc2"))
         renamed[f"{module}.{kind}"] = value[..., None, None] if is_layer else value
     return renamed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"hello world", b"a,b\n1,2\n", b"", b"\x80\x02}q\x00.", b"PK\x03\x04" + bytes(40)),
+        *(b"\x80\x02]q\x00(K\x01e.", b"cos\nsystem\n(S'id'\ntR.", bytes(range(256)), b"0" * 5000),
+        b"\x80\x02cbuiltins\nexit\n(K\x00tR.",
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_what_is_no_checkpoint_is_one_error(tmp_path: Path, content: bytes, suffix: str) -> None:
+    """PyTorch raises a dozen types of errors, most without the path."""
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match="must ") as error:
+        load_weights(create_model("resnext_tiny"), path)
+
+    assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+def test_what_is_no_file_is_one_error(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A folder, a pipe that would block, a link to itself."""
+    path = tmp_path / "weights.pt"
+    make(path)
+
+    with pytest.raises(ValueError, match=r"weights.pt: must be a checkpoint of tensors"):
+        load_weights(create_model("resnext_tiny"), path)
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own, about sparse and quantised tensors
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.to("meta"), "dense tensors with values, got another in classifier.weight"),
+        (lambda t: t.to_sparse(), "dense tensors with values"),
+        (
+            lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+            "dense tensors|must be a che",
+        ),
+        (lambda t: t.to(torch.complex64), "of another type: classifier.weight torch.complex64"),
+        (lambda t: t.to(torch.int32), "of another type: classifier.weight torch.int32 for torch.f"),
+    ],
+)
+def test_odd_tensors_change_nothing(
+    tmp_path: Path, change: Callable[[Tensor], Tensor], message: str
+) -> None:
+    """Everything is checked before anything is loaded."""
+    network = create_model("resnext_tiny")
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    other = {key: torch.zeros_like(value) for key, value in before.items()}
+    torch.save(
+        {**other, "classifier.weight": change(other["classifier.weight"])}, tmp_path / "w.pt"
+    )
+
+    with pytest.raises(ValueError, match=message):
+        load_weights(network, tmp_path / "w.pt")
+
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_a_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
+    """The later one would win in silence."""
+    tensors = create_model("resnext_tiny").state_dict()
+    torch.save({**tensors, "module.classifier.bias": tensors["classifier.bias"]}, tmp_path / "w.pt")
+
+    with pytest.raises(ValueError, match="must hold each tensor once"):
+        load_weights(create_model("resnext_tiny"), tmp_path / "w.pt")

@@ -6,7 +6,6 @@ Faults of the user's code become messages.
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ablations.errors import suggest
+from ablations.errors import InputError, suggest
 from ablations.files import hash_file
+from ablations.user_code import UserCodeError, calling_user_code, describe_error
 
-LONGEST_REASON = 200
-"""Most characters of the user's exception that a message repeats."""
+LIMIT_SECONDS = 3600.0
+"""Time that a dataset may take to load."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def find_loader(name: str, *, folder: Path) -> Loader:
     try:
         spec = local or importlib.util.find_spec(module_name)
     except Exception as error:  # a package around the module may raise anything
-        raise ValueError(f"{name} must be importable, got {_describe(error)}") from error
+        raise ValueError(f"{name} must be importable, got {describe_error(error)}") from error
     if spec is None or not spec.has_location:
         hint = suggest(module_name, (path.stem for path in folder.glob("*.py")))
         raise ValueError(
@@ -82,19 +82,15 @@ def call_loader(loader: Loader, data_dir: Path) -> Any:
         ValueError: If the function is missing, or anything raises.
     """
     try:
-        with redirect_stdout(sys.stderr):
+        with (
+            redirect_stdout(sys.stderr),
+            calling_user_code(f"loading {loader.name}", seconds=LIMIT_SECONDS),
+        ):
             return _get_function(loader)(data_dir.absolute())
-    except _FaultError as fault:
+    except UserCodeError as error:
+        raise ValueError(f"{loader.name} must return a dataset, got {error}") from error
+    except InputError as fault:
         raise ValueError(str(fault)) from None
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
-        place = _find_place(error, loader.file)
-        raise ValueError(
-            f"{loader.name} must return a dataset, got an error at {place}: {_describe(error)}"
-        ) from error
-
-
-class _FaultError(Exception):
-    """What is wrong with the user's function, found before it is called."""
 
 
 def _find_local(module_name: str, folder: Path) -> ModuleSpec | None:
@@ -113,14 +109,14 @@ def _get_function(loader: Loader) -> Callable[[Path], Any]:
     found = getattr(module, name, None)
     if found is None:
         hint = suggest(name, (key for key, value in vars(module).items() if callable(value)))
-        raise _FaultError(f"{loader.file} must define {name}, got no such function{hint}")
+        raise InputError(f"{loader.file} must define {name}, got no such function{hint}")
     if not callable(found):
-        raise _FaultError(f"{loader.name} must be a function, got {found!r:.60}")
+        raise InputError(f"{loader.name} must be a function, got {found!r:.60}")
     try:
         inspect.signature(found).bind(Path())
     except (TypeError, ValueError) as error:
-        raise _FaultError(
-            f"{loader.name} must take one argument, the data directory, got {_describe(error)}"
+        raise InputError(
+            f"{loader.name} must take one argument, the data directory, got {describe_error(error)}"
         ) from None
     function: Callable[[Path], Any] = found
     return function
@@ -143,18 +139,3 @@ def _import_module(loader: Loader) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-def _find_place(error: BaseException, file: Path) -> str:
-    """File and line where the user's code raised, as far as it is known."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame.lineno for frame in frames if Path(frame.filename) == file]
-    return f"{file}:{own[-1]}" if own else str(file)
-
-
-def _describe(error: BaseException) -> str:
-    """The exception on one line."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
