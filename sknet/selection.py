@@ -1,6 +1,6 @@
-"""Reads the selection weights of all SK units during a forward pass."""
+"""Reads the selection weights of all SK units during a forward pass, or replaces them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeGuard
 
@@ -78,6 +78,48 @@ def record_selection(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     ]
     try:
         yield weights
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def replace_selection(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Replaces the selection weights of units within the `with` block.
+
+    The mapping is read in every forward pass, so its tensors may be exchanged between passes. Units
+    that it does not name select as they were trained to.
+
+    Shapes:
+        each value: (M, C) for all images, or (N, M, C); at least 0, summing to 1 over M
+
+    >>> import torch
+    >>> from sknet import create_model
+    >>> network = create_model("sknet_tiny").eval()
+    >>> first = {"SK_2_1": torch.tensor([[1.0], [0.0]]).expand(2, 16)}
+    >>> with torch.inference_mode(), replace_selection(network, first):
+    ...     with record_selection(network) as weights:
+    ...         logits = network(torch.zeros(1, 3, 32, 32))
+    >>> weights["SK_2_1"][0].mean(dim=1)
+    tensor([1., 0.])
+    """
+
+    def choose_scores(name: str) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
+        def choose(_layer: nn.Module, _inputs: object, scores: Tensor) -> Tensor | None:
+            if name not in weights:
+                return None
+            logarithms = weights[name].log().to(scores)  # the softmax of logarithms: the weights
+            return logarithms.flatten(-2).expand_as(scores)
+
+        return choose
+
+    handles = [
+        unit.score.register_forward_hook(choose_scores(name))
+        for name, unit in find_selective_units(network).items()
+        if unit.score is not None
+    ]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()
