@@ -1,7 +1,15 @@
 """The figures of a study: what they plot, how they are drawn, and their forms as files."""
 
+from ablations.figures.attention import list_attention_charts
 from ablations.figures.charts import Chart, Source, build_charts, list_charts
-from ablations.figures.rendering import State, check_svg, draw, render_png, render_svg
+from ablations.figures.rendering import (
+    State,
+    check_svg,
+    draw,
+    keep_or_draw,
+    render_png,
+    render_svg,
+)
 from ablations.figures.svg import parse_svg
 
 __all__ = [
@@ -11,6 +19,8 @@ __all__ = [
     "build_charts",
     "check_svg",
     "draw",
+    "keep_or_draw",
+    "list_attention_charts",
     "list_charts",
     "parse_svg",
     "render_png",

@@ -7,7 +7,7 @@ from io import BytesIO
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
-from ablations.figures.charts import FIGURES, Chart
+from ablations.figures.charts import Chart
 from ablations.figures.svg import parse_svg
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def draw(chart: Chart) -> "Figure":
     """Draws a chart as a figure that is not part of any global state."""
     from ablations.figures.style import use_style  # loads matplotlib
 
-    function: Callable[[Chart], Figure] = resolve_name(FIGURES[chart.name].draw)
+    function: Callable[[Chart], Figure] = resolve_name(chart.draw)
     with use_style():
         return function(chart)
 
@@ -42,6 +42,14 @@ def render_svg(chart: Chart) -> str:
     drawing = "".join(line.rstrip() + "\n" for line in content.splitlines())
     stamp = f"<!-- data {chart.digest}, drawing {_seal(drawing, chart.digest)} -->\n"
     return drawing.replace("</svg>\n", f"{stamp}</svg>\n")
+
+
+def keep_or_draw(chart: Chart, drawing: str) -> str:
+    """Returns an existing drawing if it shows the chart's data, else a new one.
+
+    Another version of matplotlib would write other bytes.
+    """
+    return drawing if check_svg(drawing, chart) == "current" else render_svg(chart)
 
 
 def render_png(chart: Chart) -> bytes:

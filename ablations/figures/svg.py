@@ -17,23 +17,25 @@ MAX_DEPTH = 32
 """Maximum nesting of elements; matplotlib's is below 10."""
 
 ELEMENTS = frozenset(
-    {"svg", "defs", "style", "g", "path", "use", "text", "clipPath", "rect", "pattern"}
+    {"svg", "defs", "style", "g", "path", "use", "text", "clipPath", "rect", "pattern", "image"}
 )
 
 _ID = r"[\w.-]+"
 _PLAIN = re.compile(r"[\w#.,%\s+-]*")
+_PICTURE = r"data:image/png;base64,[\w+/=\s]+"
 _STYLE_VALUE = rf"(?:url\(#{_ID}\)|[\w#.,%' +-]+)"
 ATTRIBUTES: Mapping[str, re.Pattern[str]] = {
     **dict.fromkeys(("x", "y", "width", "height", "viewBox", "version"), _PLAIN),
     **dict.fromkeys(("d", "fill", "patternUnits"), _PLAIN),
     "type": re.compile("text/css"),
     "id": re.compile(_ID),
-    "{http://www.w3.org/1999/xlink}href": re.compile(f"#{_ID}"),
+    "{http://www.w3.org/1999/xlink}href": re.compile(rf"#{_ID}|{_PICTURE}"),
     "clip-path": re.compile(rf"url\(#{_ID}\)"),
     "transform": re.compile(r"(?:(?:translate|rotate|scale|matrix)\([\d.,e\s+-]*\)\s*)*"),
     "style": re.compile(rf"(?:[a-z-]+: {_STYLE_VALUE}(?:; |;?$))*"),
 }
-"""Pattern of each attribute. References stay within the file, and no value can run code."""
+"""Pattern of each attribute. References stay within the file, or are pictures themselves; no value
+can run code."""
 
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
 _DECLARATION = re.compile(r"<\?|<!(?!--)")

@@ -1,5 +1,6 @@
 """Studies -> results/: their folders, the index, README blocks; and whether they are up to date."""
 
+from ablations.report.attention import ATTENTION, render_attention
 from ablations.report.files import check_report, derive, render_report
 from ablations.report.index import count_words, render_index
 from ablations.report.results import (
@@ -11,12 +12,14 @@ from ablations.report.results import (
 )
 
 __all__ = [
+    "ATTENTION",
     "check_blocks",
     "check_index",
     "check_report",
     "count_words",
     "derive",
     "list_foreign",
+    "render_attention",
     "render_index",
     "render_report",
     "write_blocks",

@@ -7,8 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from ablations.attention import RECORDS
 from ablations.errors import IncompleteError
-from ablations.figures import Chart, check_svg, list_charts, render_svg
+from ablations.figures import Chart, keep_or_draw, list_charts
+from ablations.report.attention import (
+    ATTENTION,
+    AttentionFiles,
+    check_origin,
+    read_attention,
+    render_attention,
+)
 from ablations.report.html import Page, render_html
 from ablations.study import EXPORTED, PROVENANCE, Study, is_exported, read_export, render_export
 from ablations.tables import (
@@ -23,14 +31,38 @@ from ablations.tables import (
 
 
 def render_report(study: Study, table: Table, folder: Path) -> dict[str, bytes]:
-    """Renders all files of a study by name; drawings in `folder` that show its data are kept."""
+    """Renders all files of a study by name; drawings in `folder` that show its data are kept.
+
+    If the folder holds a recording of attention, its files are rendered with it.
+
+    Raises:
+        IncompleteError: If the recording was edited or damaged, or is of other trials.
+        MachineError: If it cannot be read.
+    """
     drawn = {path.name: path.read_text("utf-8", "replace") for path in folder.glob("*.svg")}
-    derived = {name: text.encode() for name, text in derive(study, table, drawn).items()}
-    return {**render_export(study), **derived}
+    attention = _render_attention(study, folder)
+    derived = {name: text.encode() for name, text in derive(study, table, drawn, attention).items()}
+    recorded = attention.contents if attention else {}
+    return {
+        **render_export(study),
+        **derived,
+        **{f"{ATTENTION}/{name}": content for name, content in recorded.items()},
+    }
+
+
+def _render_attention(study: Study, folder: Path) -> AttentionFiles | None:
+    recording = read_attention(folder)
+    if recording is None:
+        return None
+    check_origin(recording, study)
+    return render_attention(recording, folder / ATTENTION)
 
 
 def derive(
-    study: Study, table: Table, drawn: Mapping[str, str] = MappingProxyType({})
+    study: Study,
+    table: Table,
+    drawn: Mapping[str, str] = MappingProxyType({}),
+    attention: AttentionFiles | None = None,
 ) -> dict[str, str]:
     """Derives files by name; equal studies give equal texts on every machine.
 
@@ -39,15 +71,18 @@ def derive(
         table: Its table.
         drawn: Existing drawings by file name. One that shows the study's data is kept, since
             another version of matplotlib would write other bytes.
+        attention: The recording of the study's networks, which the report shows.
     """
     charts = list_charts(study, table)
-    drawings = {f"{c.name}.svg": _keep_or_draw(c, drawn.get(f"{c.name}.svg", "")) for c in charts}
+    drawings = {f"{c.name}.svg": keep_or_draw(c, drawn.get(f"{c.name}.svg", "")) for c in charts}
     return {
         "table.md": render_markdown(table),
         "table.csv": render_csv(table),
         "table.tex": render_latex(table),
         **drawings,
-        "report.html": _render_page(study, table, charts, list(drawings.values())),
+        "report.html": _render_page(
+            study, table, charts, list(drawings.values()), attention=attention
+        ),
     }
 
 
@@ -63,7 +98,11 @@ def check_report(folder: Path) -> list[str]:
         study = read_export(folder)
     except IncompleteError as error:
         return [str(error)]
-    return list(_compare(folder, render_report(study, build_table(study), folder)))
+    try:
+        expected = render_report(study, build_table(study), folder)
+    except IncompleteError as error:
+        return [str(error)]
+    return list(_compare(folder, expected))
 
 
 def _compare(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:
@@ -72,19 +111,30 @@ def _compare(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:
         if not path.is_file():
             yield f"{path}: missing"
         elif path.read_bytes() != content:
-            origin = "its own records" if name in EXPORTED else "the exported files"
+            is_record = name in (*EXPORTED, f"{ATTENTION}/{RECORDS}")
+            origin = "its own records" if is_record else "the exported files"
             yield f"{path}: edited or out of date, differs from what {origin} give"
+    for path in _list_foreign(folder, expected, prefix=""):
+        yield f"{path}: does not belong there; remove it"
+
+
+def _list_foreign(folder: Path, expected: Mapping[str, bytes], *, prefix: str) -> Iterator[Path]:
+    """Yields whatever lies in a folder, and in the folders that are expected there, but is not."""
     for path in sorted(folder.iterdir()):
-        if path.name not in expected:
-            yield f"{path}: does not belong there; remove it"
-
-
-def _keep_or_draw(chart: Chart, drawing: str) -> str:
-    return drawing if check_svg(drawing, chart) == "current" else render_svg(chart)
+        name = f"{prefix}{path.name}"
+        if path.is_dir() and any(other.startswith(f"{name}/") for other in expected):
+            yield from _list_foreign(path, expected, prefix=f"{name}/")
+        elif name not in expected:
+            yield path
 
 
 def _render_page(
-    study: Study, table: Table, charts: Sequence[Chart], drawings: Sequence[str]
+    study: Study,
+    table: Table,
+    charts: Sequence[Chart],
+    drawings: Sequence[str],
+    *,
+    attention: AttentionFiles | None,
 ) -> str:
     captions = [chart.caption for chart in charts]
     return render_html(
@@ -95,5 +145,6 @@ def _render_page(
             trials=list_trials(study),
             environments=list_environments(study),
             recipe=study.definition.recipe,
+            attention=attention,
         )
     )
