@@ -9,7 +9,17 @@ from conftest import ROOT
 ORDER = (
     *("choices", "errors", "files", "workspace", "formatting", "data", "config", "matrix", "plans"),
     *("complexity", "trial", "backends", "ledger", "speed", "estimate", "study", "statistics"),
-    *("attention", "tables", "figures", "tracking", "report", "reconcile", "cli", "door", "__init__"),
+    *(
+        "attention",
+        "tables",
+        "figures",
+        "tracking",
+        "report",
+        "reconcile",
+        "cli",
+        "door",
+        "__init__",
+    ),
 )
 """Modules and packages of `ablations`; each imports only what is listed before it."""
 

@@ -1,6 +1,4 @@
-"""Attention of trained networks to their kernels: records, and what they say (without torch);
-recording them, and replacing the selection weights.
-"""
+"""Attention of networks to their kernels: records and analysis (no torch); recording them."""
 
 from ablations.attention.analysis import (
     CHANGE_MARGIN,

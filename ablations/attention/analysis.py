@@ -1,4 +1,4 @@
-"""What a recording says, over seeds: attention by enlargement and object size, and interventions."""
+"""What a recording says over seeds: by enlargement and object size, and under interventions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -25,6 +25,9 @@ from sknet.selective_kernel import SKConv
 
 Array = NDArray[Any]
 
+DECIMALS = 8
+"""Decimals of recorded weights, which are computed in single precision."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -137,10 +140,10 @@ def rank_correlation(x: Array, y: Array) -> float | None:
     >>> rank_correlation(np.array([1, 2, 2, 3]), np.array([10, 20, 20, 90]))
     1.0
     """
-    ranks = [_rank(values) for values in (x, y)]
-    if min(np.ptp(own) for own in ranks) == 0:
+    x_ranks, y_ranks = _rank(x), _rank(y)
+    if np.ptp(x_ranks) == 0 or np.ptp(y_ranks) == 0:
         return None
-    return round(float(np.corrcoef(*ranks)[0, 1]), 12)
+    return round(float(np.corrcoef(x_ranks, y_ranks)[0, 1]), DECIMALS)
 
 
 def _rank(values: Array) -> Array:
@@ -212,7 +215,8 @@ class _Sums:
         changes = differences - differences[0]
         self.squares += [(differences**2).sum(axis=1), (changes**2).sum(axis=1)]
         self.class_counts += np.bincount(labels, minlength=len(self.class_counts))
-        np.add.at(self.class_sums, (slice(None), labels), differences)
+        for place, own in enumerate(differences):
+            self.class_sums[place] += np.bincount(labels, own, minlength=len(self.class_counts))
         if sizes is not None:
             self.pairs.append((differences[0], sizes))
             for size in np.unique(sizes).tolist():
@@ -246,12 +250,8 @@ class _Sums:
                 _to_tuples((total / count)[None])[0]
                 for _, (count, total) in sorted(self.by_size.items())
             ),
-            correlation=None if correlation is None else round(correlation, DECIMALS),
+            correlation=correlation,
         )
-
-
-DECIMALS = 8
-"""Decimals of recorded weights, which are computed in single precision."""
 
 
 def _to_tuples(values: Array) -> tuple[tuple[float, ...], ...]:

@@ -55,7 +55,7 @@ def attention(
     results_dir: ResultsDir = Path("results"),
     data_dir: DataDir = Path("data"),
 ) -> None:
-    """Record which kernels trained networks attend to, and what becomes of them without a choice."""
+    """Record which kernels networks attend to, and what becomes of them without a choice."""
     # Late: help and completion do without them.
     from ablations.reconcile.attention import (
         RecordSettings,

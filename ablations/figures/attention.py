@@ -91,7 +91,8 @@ def _select_sizes(analysis: Analysis) -> Selected | None:
         return None
     data = pd.concat(found, ignore_index=True)
     shown = {v: list_stage_ends(recording.list_units(v)) for v in recording.variants}
-    data = data[[row.unit in shown[row.variant] for row in data.itertuples()]]
+    is_shown = [unit in shown[v] for v, unit in zip(data["variant"], data["unit"], strict=True)]
+    data = data[is_shown]
     known = {
         (unit.variant, unit.unit, role): effect.mean
         for unit in analysis.units

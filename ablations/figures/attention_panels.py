@@ -1,6 +1,7 @@
-"""Drawings of attention: by depth, size of the object, class and kernel; interventions; examples."""
+"""Drawings of attention: by depth, object size, class and kernel; interventions; examples."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +17,14 @@ from ablations.figures.forests import draw_interval, find_mark
 
 _DIFFERENCE = "attention to the largest minus smallest kernel"
 
-_STEPS = (
+_STEPS: tuple[dict[str, Any], ...] = (
     {"color": style.BLACK, "ls": "-", "marker": "o"},
     {"color": style.BLUE, "ls": "--", "marker": "s"},
     {"color": style.ORANGE, "ls": ":", "marker": "^"},
 )
 """Styles of the enlargements."""
 
-_ROLES = {
+_ROLES: dict[str, dict[str, Any]] = {
     "trained": {"color": style.BLUE, "ls": "-"},
     "untrained": {"color": style.BLACK, "ls": "--"},
     "shuffled labels": {"color": style.ORANGE, "ls": ":"},
@@ -43,7 +44,7 @@ def draw_depth(chart: Chart) -> Figure:
     variants = list(dict.fromkeys(data["variant"]))
     rows = -(-len(variants) // _COLUMNS)
     columns = -(-len(variants) // rows)
-    figure = Figure((style.WIDTH, 2.6 * rows + 0.5), layout="constrained")
+    figure = Figure((style.WIDTH, 3.2 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes in grid.flat[len(variants) :]:
         axes.set_visible(False)

@@ -136,6 +136,11 @@ def bench_experiment(
 
 
 def choose_device(asked: DeviceKind | None) -> DeviceKind:
+    """The device that was asked for, else a GPU if there is one.
+
+    Raises:
+        MachineError: If a GPU was asked for and there is none.
+    """
     import torch
 
     if asked == "cuda" and not torch.cuda.is_available():

@@ -183,7 +183,7 @@ def _iterate_notes(analysis: Analysis) -> Iterator[str]:
         "Claims: every unit must pass a one-sided test at 2.5 %; contradicted, if any unit passes "
         f"the reverse test ({CORRECTION.name} over units); {CORRECTION.name} over claims. A rise "
         f"is none below {CHANGE_MARGIN:g} of attention or {CORRELATION_MARGIN:g} of rank "
-        "correlation; these margins were set before the networks were recorded."
+        "correlation."
     )
     for variant, reason in recording.skipped.items():
         yield f"{variant} is not recorded: {reason}."
