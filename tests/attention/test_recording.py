@@ -20,7 +20,7 @@ from ablations.attention.recording import (
 from ablations.data.batches import ArraySplit, Data
 from ablations.data.catalogue import Dataset
 from ablations.trial.run import one_thread
-from sknet import Branch, NetworkSpec, SelectiveKernel, build_network, record_selection
+from sknet import Branch, SelectiveKernel, build_network, record_selection
 from sknet.fused import readable_path
 from sknet.selection import find_selective_units, replace_selection
 from sknet.zoo import NETWORKS
@@ -170,9 +170,7 @@ def test_batches_change_nothing(batch_size: int) -> None:
     def measure(setting: Setting) -> tuple[list[float], dict[str, float]]:
         recorded = record_network(network, setting)
         generator = torch.Generator().manual_seed(0)
-        errors = measure_interventions(
-            network, setting, means=recorded.means, generator=generator
-        )
+        errors = measure_interventions(network, setting, means=recorded.means, generator=generator)
         values = [
             value
             for unit in recorded.units
@@ -270,7 +268,7 @@ def test_without_a_choice_per_image_freezing_changes_nothing() -> None:
 
 
 def test_shuffled_weights_come_from_another_image() -> None:
-    """A classifier that reads nothing but the gate is right about the donor, not about the image."""
+    """Drawn from all test images, not from those of the same batch."""
     network, setting = follow_size(make_network(seed=7)), make_setting(batch_size=7)
     order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode(), record_selection(network) as weights:
