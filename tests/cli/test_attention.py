@@ -1,6 +1,7 @@
 """`ablations attention`: what it prints, keeps and refuses, and that checks cover it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,54 +19,68 @@ DERIVED = {
 }
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what the first test records; the others copy it."""
+    return tmp_path_factory.mktemp("kept") / "work"
+
+
 @pytest.fixture
-def trained(command: Callable[..., Answer], tmp_path: Path) -> Path:
-    """A folder in which both variants are trained with three seeds."""
-    assert command("run-ablation", "attention", *LOCAL).code == 0
+def recorded(command: Callable[..., Answer], tmp_path: Path, kept: Path) -> Path:
+    """A folder in which both variants are trained with three seeds, and recorded."""
+    if not kept.is_dir():
+        assert command("run-ablation", "attention", *LOCAL).code == 0
+        assert command("ablations", "attention", "attention").code == 0
+        shutil.copytree(tmp_path, kept)
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
-def test_trained_networks_are_recorded(command: Callable[..., Answer], trained: Path) -> None:
-    """The table is printed and kept, the report shows it, and a check agrees without runs/."""
-    before = (trained / "results/attention/quick/table.md").read_text()
+def test_trained_networks_are_recorded(command: Callable[..., Answer], recorded: Path) -> None:
+    """The table is printed and kept, and the same again; the report shows it."""
+    table = (recorded / FOLDER / "table.md").read_text()
 
     answer = command("ablations", "attention", "attention")
-    again = command("ablations", "attention", "attention")
 
     assert answer.code == 0
     assert "| SK | SK_2_1 | 3x3 + 5x5 |" in answer.out
     assert "sum is not recorded: it adds its kernels up" in answer.out
-    assert again.out == answer.out
-    assert {path.name for path in (trained / FOLDER).iterdir()} == DERIVED
-    assert (trained / "results/attention/quick/table.md").read_text() == before
-    assert 'id="attention"' in (trained / "results/attention/quick/report.html").read_text()
-    (trained / "runs").rename(trained / "away")
-    assert command("ablations", "report", "--all").code == 0
+    assert answer.out == f"{table}\nKept in {FOLDER}.\n"
+    assert {path.name for path in (recorded / FOLDER).iterdir()} == DERIVED
+    assert 'id="attention"' in (recorded / "results/attention/quick/report.html").read_text()
+
+
+def test_results_follow_from_the_records(command: Callable[..., Answer], recorded: Path) -> None:
+    """On a machine that has no trials."""
+    shutil.rmtree(recorded / "runs")
+    table = recorded / FOLDER / "table.md"
+    before = table.read_text()
+    table.unlink()
+
+    answer = command("ablations", "report", "--all")
+
+    assert answer.code == 0
+    assert table.read_text() == before
     checked = command("ablations", "report", "--all", "--check")
     assert (checked.code, checked.err) == (0, "")
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "message"),
+    ("name", "old", "new", "message"),
     [
-        ("table.md", lambda text: text.replace("SK_2_1", "SK_9_9"), "edited or out of date"),
-        ("units.csv", lambda text: text + "\n", "edited or out of date"),
-        ("depth.svg", lambda text: text.replace("SK_2_1", "SK_9_9"), "edited or out of date"),
-        ("records.json", lambda text: text.replace("SK_2_1", "SK_9_9"), "another checksum"),
-        ("mine.txt", lambda _: "mine", "does not belong there"),
+        ("table.md", "SK_2_1", "SK_9_9", "edited or out of date"),
+        ("units.csv", "SK_2_1", "SK_9_9", "edited or out of date"),
+        ("depth.svg", "SK_2_1", "SK_9_9", "edited or out of date"),
+        ("records.json", "SK_2_1", "SK_9_9", "another checksum"),
+        ("mine.txt", "", "mine", "does not belong there"),
     ],
 )
 def test_checks_cover_the_recording(
-    command: Callable[..., Answer],
-    trained: Path,
-    name: str,
-    change: Callable[[str], str],
-    message: str,
+    command: Callable[..., Answer], recorded: Path, name: str, old: str, new: str, message: str
 ) -> None:
     """Whatever is edited or foreign is found."""
-    command("ablations", "attention", "attention")
-    path = trained / FOLDER / name
-    path.write_text(change(path.read_text() if path.exists() else ""))
+    path = recorded / FOLDER / name
+    path.write_text(path.read_text().replace(old, new) if path.exists() else new)
 
     checked = command("ablations", "report", "--all", "--check")
 
@@ -75,12 +90,11 @@ def test_checks_cover_the_recording(
 
 
 def test_a_recording_of_other_trials_is_found(
-    command: Callable[..., Answer], trained: Path
+    command: Callable[..., Answer], recorded: Path
 ) -> None:
     """It cannot be copied from one study to another."""
-    command("ablations", "attention", "attention")
     command("run-ablation", "kernels", *LOCAL)
-    (trained / FOLDER).rename(trained / "results/kernels/quick/attention")
+    (recorded / FOLDER).rename(recorded / "results/kernels/quick/attention")
 
     checked = command("ablations", "report", "--all", "--check")
 
@@ -90,8 +104,9 @@ def test_a_recording_of_other_trials_is_found(
     )
 
 
-def test_json_holds_the_numbers(command: Callable[..., Answer], trained: Path) -> None:
+def test_json_holds_the_numbers(command: Callable[..., Answer], recorded: Path) -> None:
     """For programs; a narrowed recording leaves results alone."""
+    shutil.rmtree(recorded / FOLDER)
     answer = command("ablations", "attention", "attention", "--seeds", "0,1", "--json")
 
     content = json.loads(answer.out)
@@ -100,11 +115,11 @@ def test_json_holds_the_numbers(command: Callable[..., Answer], trained: Path) -
         *("mean", "smallest", "largest", "shuffled")
     ]
     assert content["folder"].startswith("runs/tables/attention/quick")
-    assert not (trained / FOLDER).exists()
+    assert not (recorded / FOLDER).exists()
 
 
 def test_a_control_on_shuffled_labels_is_used(
-    command: Callable[..., Answer], trained: Path
+    command: Callable[..., Answer], recorded: Path
 ) -> None:
     """It is an ordinary trial of the ledger."""
     setting = ("--set", "shuffled_labels=true", "--only", "SK", "--seeds", "0,1")
@@ -112,7 +127,7 @@ def test_a_control_on_shuffled_labels_is_used(
 
     command("ablations", "attention", "attention")
 
-    records = json.loads((trained / FOLDER / "records.json").read_text())
+    records = json.loads((recorded / FOLDER / "records.json").read_text())
     roles = [network["role"] for network in records["networks"]]
     assert {role: roles.count(role) for role in roles} == {
         "trained": 3,
