@@ -29,15 +29,24 @@ def find_selective_units(network: nn.Module) -> dict[str, SKConv]:
     return {names.get(m, path): m for path, m in modules.items() if _is_selective(m)}
 
 
-def _name_units(network: ResNeXt) -> dict[nn.Module, str]:
-    """The paper's name of each unit that selects; stages and blocks may be wrapped."""
-    names: dict[nn.Module, str] = {}
+def find_operators(network: ResNeXt) -> dict[str, nn.Module]:
+    """Finds the spatial operators of all bottlenecks, by stage and position, in order.
+
+    The name 3_4 is that of the fourth bottleneck of stage 3, whether its operator selects or not.
+    Stages and blocks may be wrapped.
+    """
+    operators: dict[str, nn.Module] = {}
     for stage, blocks in enumerate(network.stages, start=2):
         bottlenecks = (module for module in blocks.modules() if isinstance(module, Bottleneck))
         for position, bottleneck in enumerate(bottlenecks, start=1):
-            if _is_selective(bottleneck.operator):
-                names[bottleneck.operator] = f"SK_{stage}_{position}"
-    return names
+            operators[f"{stage}_{position}"] = bottleneck.operator
+    return operators
+
+
+def _name_units(network: ResNeXt) -> dict[nn.Module, str]:
+    """The paper's name of each unit that selects."""
+    operators = find_operators(network)
+    return {unit: f"SK_{name}" for name, unit in operators.items() if _is_selective(unit)}
 
 
 def _is_selective(module: nn.Module) -> TypeGuard[SKConv]:

@@ -95,6 +95,23 @@ class InterventionResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FieldResult:
+    """The effective receptive field of one operator of a variant, over seeds."""
+
+    variant: str
+    """Name of the variant."""
+
+    unit: str
+    """Stage and position of the operator."""
+
+    radii: tuple[Difference, ...]
+    """Radius in pixels that holds half of the energy, at each enlargement."""
+
+    change: Difference
+    """How far the radius grows from the first enlargement to the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Analysis:
     """Everything that is derived from a recording."""
 
@@ -110,6 +127,9 @@ class Analysis:
     interventions: tuple[InterventionResult, ...]
     """By variant."""
 
+    fields: tuple[FieldResult, ...]
+    """Receptive fields by stage, then by variant."""
+
     claims: tuple[Judgement, ...]
     """The paper's statements, variant by variant."""
 
@@ -124,6 +144,7 @@ def analyse_recording(recording: Recording) -> Analysis:
         units=units,
         intact={variant: _summarise_errors(recording, variant) for variant in recording.variants},
         interventions=_judge_interventions(recording),
+        fields=tuple(_summarise_fields(recording)),
         claims=judge_evidence(dict(_list_claims(units)), scope=_describe_scope(recording)),
     )
 
@@ -228,6 +249,23 @@ def _judge_interventions(recording: Recording) -> tuple[InterventionResult, ...]
             known, differences, corrected, strict=True
         )
     )
+
+
+def _summarise_fields(recording: Recording) -> Iterator[FieldResult]:
+    radii: dict[tuple[str, str], dict[float, dict[int, float]]] = {}
+    for field in recording.fields:
+        place = radii.setdefault((field.unit, field.variant), {})
+        place.setdefault(field.enlargement, {})[field.seed] = field.radius
+    for unit in dict.fromkeys(unit for unit, _ in radii):
+        for (own, variant), found in radii.items():
+            if own == unit:
+                first, *_, last = found.values()
+                yield FieldResult(
+                    variant=variant,
+                    unit=unit,
+                    radii=tuple(measure_effect([*by_seed.values()]) for by_seed in found.values()),
+                    change=measure_effect([last[seed] - first[seed] for seed in first]),
+                )
 
 
 def _list_claims(units: Sequence[UnitResult]) -> Iterator[tuple[str, list[Evidence]]]:

@@ -9,8 +9,9 @@ from torch import nn
 
 from ablations.attention.examples import Attention, attend, choose_examples, describe_examples
 from ablations.attention.interventions import measure_interventions
+from ablations.attention.receptive_field import measure_fields
 from ablations.attention.recording import Setting, record_network
-from ablations.attention.records import Example, NetworkRecord, Role
+from ablations.attention.records import Example, FieldRecord, NetworkRecord, Role
 from ablations.errors import MachineError
 from ablations.trial.run import full_precision, keep_freed_memory, make_generator, one_thread
 
@@ -40,6 +41,10 @@ class Source:
     error: float | None = None
     """Top-1 error in percent as its record says; None if there is no record."""
 
+    has_choice: bool = True
+    """Whether it selects among kernels of different sizes; of others, only receptive fields are
+    measured."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -51,6 +56,9 @@ class Measured:
     examples: tuple[Example, ...]
     """A few test images."""
 
+    fields: tuple[FieldRecord, ...]
+    """Receptive fields of the trained networks."""
+
     sizes: Mapping[int, int]
     """Number of test images by the size of their object; empty if sizes are unknown."""
 
@@ -58,7 +66,7 @@ class Measured:
 def measure_sources(
     sources: Iterable[Source], setting: Setting, *, advance: Callable[[], object] = lambda: None
 ) -> Measured:
-    """Records networks one after the other; interventions and examples only of trained ones.
+    """Records networks one after the other; of controls, only their selection weights.
 
     Args:
         sources: The networks.
@@ -71,17 +79,28 @@ def measure_sources(
     keep_freed_memory()
     records: list[NetworkRecord] = []
     attention: dict[str, list[Attention]] = {}
+    fields: list[FieldRecord] = []
     indices = choose_examples(setting)
     with one_thread(), full_precision():
         for source in sources:
             network = source.load(device=setting.device).eval()
-            records.append(_record(source, network, setting))
-            if source.role == "trained" and source.variant not in attention:
-                attention[source.variant] = attend(network, setting, indices)
+            if source.role == "trained":
+                fields += measure_fields(
+                    network,
+                    setting,
+                    variant=source.variant,
+                    seed=source.seed,
+                    source=source.key,
+                )
+            if source.has_choice:
+                records.append(_record(source, network, setting))
+                if source.role == "trained" and source.variant not in attention:
+                    attention[source.variant] = attend(network, setting, indices)
             advance()
     return Measured(
         networks=tuple(records),
         examples=describe_examples(setting, indices, attention),
+        fields=tuple(fields),
         sizes=_count_sizes(setting),
     )
 

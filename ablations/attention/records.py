@@ -15,6 +15,9 @@ from ablations.trial.records import Environment
 ENLARGEMENTS = (1.0, 1.5, 2.0)
 """Enlargements of the test images: 2.0 shows the central half, resized to the whole image."""
 
+FIELD_ENLARGEMENTS = (1.0, 2.0)
+"""Enlargements at which receptive fields are measured."""
+
 Role = Literal["trained", "untrained", "shuffled labels"]
 """What a network is: trained, or a control. Untrained is the same network before its training,
 shuffled labels the same variant and seed trained on labels that say nothing about the images."""
@@ -117,6 +120,33 @@ class NetworkRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FieldRecord:
+    """The effective receptive field of one operator of one trained network."""
+
+    variant: str
+    """The variant; it need not select among its kernels."""
+
+    seed: int
+    """Seed of the trial; 0 for a checkpoint."""
+
+    source: str
+    """Key of the trial; SHA-256 of a checkpoint."""
+
+    unit: str
+    """Stage and position of the operator: 3_4 is where SK_3_4 is in networks that select."""
+
+    enlargement: float
+    """Enlargement of the test images."""
+
+    radius: float
+    """Radius in pixels of the image of the smallest disc that holds half of the energy."""
+
+    energy: str
+    """Size of the gradient at every pixel, relative to the largest: row by row, two hexadecimal
+    digits each, with the same number of rows and columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Example:
     """A test image at every enlargement, and what the first network of every variant made of it."""
 
@@ -176,6 +206,9 @@ class Recording:
 
     environment: Environment
     """Device, versions and commit of the recording."""
+
+    fields: tuple[FieldRecord, ...] = ()
+    """Receptive fields of trained networks, also of variants that do not select."""
 
     enlargements: tuple[float, ...] = ENLARGEMENTS
     """Enlargements of the test images, the first of which is none."""

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.attention import (
+    FIELD_ENLARGEMENTS,
     INTERVENTIONS,
     Analysis,
     Role,
@@ -187,6 +188,37 @@ def _select_shares(analysis: Analysis) -> Selected | None:
     return caption, pd.DataFrame(rows, columns=columns)
 
 
+def _select_fields(analysis: Analysis) -> Selected | None:
+    """Maps of the first seed of every variant."""
+    parts = []
+    radii = {(own.variant, own.unit): own.radii for own in analysis.fields}
+    seen: set[tuple[str, str, float]] = set()
+    for field in analysis.recording.fields:
+        key = (field.variant, field.unit, field.enlargement)
+        if key in seen:
+            continue
+        seen.add(key)
+        levels = bytes.fromhex(field.energy)
+        mean = radii[field.variant, field.unit][FIELD_ENLARGEMENTS.index(field.enlargement)].mean
+        frame = pd.DataFrame({"place": range(len(levels)), "value": list(levels)})
+        parts.append(
+            frame.assign(
+                variant=field.variant,
+                unit=field.unit,
+                enlargement=field.enlargement,
+                radius_pixels=mean,
+            )
+        )
+    if not parts:
+        return None
+    caption = (
+        "Effective receptive fields of the last operator of each stage: size of the gradient of "
+        "the centre of its output at every pixel, relative to the largest; one seed. Above each: "
+        "radius in pixels that holds half of the energy, mean over seeds."
+    )
+    return caption, pd.concat(parts, ignore_index=True)
+
+
 def _select_montage(analysis: Analysis) -> Selected | None:
     """Pictures, differences by unit and attention by channel, all in long form."""
     recording = analysis.recording
@@ -241,6 +273,7 @@ ATTENTION_FIGURES: Mapping[str, AttentionFigure] = {
     "interventions": AttentionFigure(select=_select_interventions, draw="draw_interventions"),
     "classes": AttentionFigure(select=_select_classes, draw="draw_classes"),
     "shares": AttentionFigure(select=_select_shares, draw="draw_shares"),
+    "fields": AttentionFigure(select=_select_fields, draw="draw_fields"),
     "montage": AttentionFigure(select=_select_montage, draw="draw_montage"),
 }
 """Every figure by the stem of its files, in the order of the report."""

@@ -165,6 +165,31 @@ def draw_shares(chart: Chart) -> Figure:
     return figure
 
 
+def draw_fields(chart: Chart) -> Figure:
+    """Draws one row per variant, and one map per stage and enlargement."""
+    data = chart.data
+    variants = list(dict.fromkeys(data["variant"]))
+    columns = list(dict.fromkeys(zip(data["unit"], data["enlargement"], strict=True)))
+    figure = Figure((style.WIDTH, 1.35 * len(variants) + 0.4), layout="constrained")
+    grid = figure.subplots(len(variants), len(columns), squeeze=False)
+    for row, variant in zip(grid, variants, strict=True):
+        for axes, (unit, enlargement) in zip(row, columns, strict=True):
+            is_own = (data["unit"] == unit) & (data["enlargement"] == enlargement)
+            own = data[is_own & (data["variant"] == variant)]
+            axes.set_axis_off()
+            if own.empty:
+                continue
+            _draw_picture(axes, own)
+            radius = own["radius_pixels"].iloc[0]
+            axes.set_title(f"{unit} at {enlargement:g}x: {radius:.1f}", loc="left", fontsize=7.5)
+        row[0].set_title(
+            f"{style.name_variant(variant, False, width=26)}\n{row[0].get_title(loc='left')}",
+            loc="left",
+            fontsize=7.5,
+        )
+    return figure
+
+
 def draw_montage(chart: Chart) -> Figure:
     """Draws one row per image: its pictures, the difference by unit, attention by channel."""
     data = chart.data

@@ -1,6 +1,6 @@
 """Attention of an experiment's trained networks, or of a checkpoint: recorded and kept."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -84,13 +84,13 @@ def record_experiment(
     findings = ledger.examine(list_keys([plan]))
     plan = mark_plan(plan, findings)
     unsuitable = _list_unsuitable(plan)
-    trials = [t for t in plan.trials if t.state == "finished" and t.variant.name not in unsuitable]
+    trials = [trial for trial in plan.trials if trial.state == "finished"]
     skipped = _list_skipped(plan, trials, unsuitable)
-    if not trials:
+    if all(trial.variant.name in unsuitable for trial in trials):
         raise _complain(experiment, skipped, unsuitable)
     folder = workspace.find_results(experiment, recipe_name=plan.recipe_name, changes=plan.changes)
     check_writable(folder, flag="--results-dir")
-    sources = list(_list_sources(trials, findings, ledger))
+    sources = list(_list_sources(trials, findings, ledger, unsuitable))
     measured, environment = _measure(sources, trials[0].spec.dataset, plan.recipe, settings)
     recording = Recording(
         experiment=experiment,
@@ -102,6 +102,7 @@ def record_experiment(
         sizes=measured.sizes,
         networks=measured.networks,
         examples=measured.examples,
+        fields=measured.fields,
         skipped=skipped,
         environment=environment,
     )
@@ -148,6 +149,7 @@ def record_checkpoint(
         sizes=measured.sizes,
         networks=measured.networks,
         examples=measured.examples,
+        fields=measured.fields,
         skipped={},
         environment=environment,
     )
@@ -196,13 +198,16 @@ def _list_skipped(
     plan: Plan, trials: Sequence[PlannedTrial], unsuitable: Mapping[str, str]
 ) -> dict[str, str]:
     """The variants that were asked for and are not recorded, and why."""
-    recorded = {trial.variant.name for trial in trials}
+    recorded = {trial.variant.name for trial in trials} - unsuitable.keys()
     asked = dict.fromkeys(t.variant.name for t in plan.trials if t.state != "skipped")
     return {n: unsuitable.get(n, "no finished trial") for n in asked if n not in recorded}
 
 
 def _list_sources(
-    trials: Sequence[PlannedTrial], findings: Findings, ledger: Ledger
+    trials: Sequence[PlannedTrial],
+    findings: Findings,
+    ledger: Ledger,
+    unsuitable: Collection[str],
 ) -> "Iterator[Source]":
     """The networks of finished trials with their controls, by variant, seed and role."""
     from ablations.attention.measurement import Source  # these load torch
@@ -220,7 +225,10 @@ def _list_sources(
             role="trained",
             load=partial(load_trained, spec, ledger.find_weights(spec.key)),
             error=findings.records[spec.key].last.top1_error,
+            has_choice=trial.variant.name not in unsuitable,
         )
+        if trial.variant.name in unsuitable:
+            continue
         yield named(key=spec.key, role="untrained", load=partial(start_network, spec))
         if control.key in known and known[control.key].state == "finished":
             weights = ledger.find_weights(control.key)

@@ -81,7 +81,8 @@ def check_origin(recording: Recording, study: Study) -> None:
     definition = study.definition
     there = {trial.key for trial in study.trials}
     trained = [network.source for network in recording.networks if network.role == "trained"]
-    foreign = [source for source in trained if source not in there]
+    measured = [*trained, *(field.source for field in recording.fields)]
+    foreign = [source for source in measured if source not in there]
     names = (recording.experiment, recording.recipe_name)
     if foreign or names != (definition.experiment, definition.recipe_name):
         raise IncompleteError(

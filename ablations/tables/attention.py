@@ -8,8 +8,10 @@ import pandas as pd
 from ablations.attention import (
     CHANGE_MARGIN,
     CORRELATION_MARGIN,
+    FIELD_ENLARGEMENTS,
     INTERVENTIONS,
     Analysis,
+    FieldResult,
     InterventionResult,
     Recording,
     UnitResult,
@@ -38,6 +40,12 @@ def render_attention_markdown(analysis: Analysis) -> str:
         headings = ("variant", "selection weights", "top-1 error", "difference", "verdict", "n")
         lines += ["", "Top-1 error in percent if the selection weights are replaced by others:", ""]
         lines += render_grid(headings, _list_interventions(analysis))
+    if analysis.fields:
+        steps = (f"radius at {own:g}x" for own in FIELD_ENLARGEMENTS)
+        lines += ["", "Effective receptive field, radius in pixels that holds half its energy:", ""]
+        lines += render_grid(
+            ("place", "variant", *steps, "change", "n"), map(_format_field, analysis.fields)
+        )
     if analysis.claims:
         lines += ["", "Claims of the paper:", ""]
         lines += [f"- {claim}" for claim in list_attention_claims(analysis)]
@@ -140,6 +148,12 @@ def _format_intervention(result: InterventionResult) -> list[str]:
     ]
 
 
+def _format_field(field: FieldResult) -> list[str]:
+    radii = (_format(radius, digits=2).removeprefix("+") for radius in field.radii)
+    change = _format(field.change, digits=2)
+    return [field.unit, field.variant, *radii, change, str(field.change.n)]
+
+
 def _describe_claim(claim: Judgement) -> str:
     parts = ", ".join(map(_describe_part, claim.parts))
     return f"{claim.name}: {claim.verdict}; {parts}"
@@ -185,6 +199,12 @@ def _iterate_notes(analysis: Analysis) -> Iterator[str]:
         f"is none below {CHANGE_MARGIN:g} of attention or {CORRELATION_MARGIN:g} of rank "
         "correlation."
     )
+    if analysis.fields:
+        yield (
+            "The energy of a pixel is the squared gradient of the centre of an operator's output, "
+            "summed over channels and images; 3_4 is the place of SK_3_4. The disc is about the "
+            "energy's centroid."
+        )
     for variant, reason in recording.skipped.items():
         yield f"{variant} is not recorded: {reason}."
 
