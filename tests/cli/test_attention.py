@@ -15,7 +15,7 @@ LOCAL = ("--backend", "local", "--tracking-uri", "off")
 FOLDER = Path("results/attention/quick/attention")
 DERIVED = {
     *("records.json", "table.md", "units.csv", "interventions.csv"),
-    *("depth.svg", "interventions.svg", "classes.svg", "montage.svg"),
+    *("depth.svg", "interventions.svg", "classes.svg", "fields.svg", "montage.svg"),
 }
 
 
