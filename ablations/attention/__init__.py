@@ -10,7 +10,13 @@ from ablations.attention.analysis import (
     analyse_recording,
     compute_by_size,
 )
-from ablations.attention.export import RECORDS, read_recording, render_recording
+from ablations.attention.export import (
+    ATTENTION,
+    RECORDS,
+    parse_recording,
+    read_recording,
+    render_recording,
+)
 from ablations.attention.records import (
     ENLARGEMENTS,
     FIELD_ENLARGEMENTS,
@@ -28,6 +34,7 @@ from ablations.attention.records import (
 )
 
 __all__ = [
+    "ATTENTION",
     "CHANGE_MARGIN",
     "CORRELATION_MARGIN",
     "ENLARGEMENTS",
@@ -50,6 +57,7 @@ __all__ = [
     "find_ends",
     "find_middle",
     "find_stage",
+    "parse_recording",
     "read_recording",
     "render_recording",
 ]

@@ -14,6 +14,9 @@ from ablations.files import parse_json
 FORMAT = 1
 """Version of the file's layout."""
 
+ATTENTION = "attention"
+"""Folder of a recording, inside the folder of its study: no recipe's name can be in its way."""
+
 RECORDS = "records.json"
 """Name of the file."""
 
@@ -35,13 +38,7 @@ def read_recording(path: Path) -> Recording:
         MachineError: If it cannot be read.
     """
     try:
-        plain = parse_json(_PLAIN, path.read_bytes())
-        version, seal = plain.pop("format", None), plain.pop("sha256", None)
-        if version != FORMAT:
-            raise ValueError(f"format {version} instead of {FORMAT}")
-        if seal != _seal(plain):
-            raise ValueError("another checksum than that of its content")
-        return parse_json(_RECORDING, json.dumps(plain).encode())
+        return parse_recording(path.read_bytes())
     except OSError as error:
         raise MachineError(f"{path} must be readable, got {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
@@ -49,6 +46,21 @@ def read_recording(path: Path) -> Recording:
             f"{path} is not what `ablations attention` wrote: {error}. Restore it from version "
             "control, or remove its folder and record again."
         ) from error
+
+
+def parse_recording(content: bytes) -> Recording:
+    """Parses the content of the file.
+
+    Raises:
+        ValueError: If it was edited or damaged, or is of another version.
+    """
+    plain = parse_json(_PLAIN, content)
+    version, seal = plain.pop("format", None), plain.pop("sha256", None)
+    if version != FORMAT:
+        raise ValueError(f"format {version} instead of {FORMAT}")
+    if seal != _seal(plain):
+        raise ValueError("another checksum than that of its content")
+    return parse_json(_RECORDING, json.dumps(plain).encode())
 
 
 def _seal(plain: dict[str, Any]) -> str:

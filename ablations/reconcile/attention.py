@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations.attention import RECORDS, Analysis, Recording
+from ablations.attention import ATTENTION, RECORDS, Analysis, Recording
 from ablations.choices import DeviceKind
 from ablations.config import Config, Recipe
 from ablations.data import DATASETS, Dataset, identify_dataset
@@ -18,7 +18,7 @@ from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan, PlannedTrial, TrialSpec
 from ablations.reconcile.benchmarks import Show, choose_device
 from ablations.reconcile.plans import Selection, draw_plan, list_keys, mark_plan
-from ablations.report import ATTENTION, render_attention, render_report
+from ablations.report import render_attention, render_report
 from ablations.study import is_exported, read_export
 from ablations.tables import build_table
 from ablations.trial.environment import describe_environment, find_commit

@@ -1,6 +1,6 @@
 """Studies -> results/: their folders, the index, README blocks; and whether they are up to date."""
 
-from ablations.report.attention import ATTENTION, render_attention
+from ablations.report.attention import render_attention
 from ablations.report.files import check_report, derive, render_report
 from ablations.report.index import count_words, render_index
 from ablations.report.results import (
@@ -12,7 +12,6 @@ from ablations.report.results import (
 )
 
 __all__ = [
-    "ATTENTION",
     "check_blocks",
     "check_index",
     "check_report",

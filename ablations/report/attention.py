@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.attention import (
+    ATTENTION,
     RECORDS,
     Analysis,
     Recording,
@@ -12,17 +13,14 @@ from ablations.attention import (
     read_recording,
     render_recording,
 )
-from ablations.errors import IncompleteError
 from ablations.figures import Chart, keep_or_draw, list_attention_charts
+from ablations.plans import make_key
 from ablations.study import Study
 from ablations.tables import (
     render_attention_markdown,
     render_interventions_csv,
     render_units_csv,
 )
-
-ATTENTION = "attention"
-"""Folder of a recording, inside the folder of its study: no recipe's name can be in its way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +70,20 @@ def render_attention(recording: Recording, folder: Path) -> AttentionFiles:
     )
 
 
-def check_origin(recording: Recording, study: Study) -> None:
-    """Makes sure that a recording is of the study's own trials.
+def find_misfit(recording: Recording, study: Study) -> str:
+    """What makes a recording one of other trials than the study's; empty if it is the study's own.
 
-    Raises:
-        IncompleteError: If it is of another experiment or recipe, or of trials that are not there.
+    It may be of more or fewer seeds than the study shows.
     """
     definition = study.definition
-    there = {trial.key for trial in study.trials}
-    trained = [network.source for network in recording.networks if network.role == "trained"]
-    measured = [*trained, *(field.source for field in recording.fields)]
-    foreign = [source for source in measured if source not in there]
-    names = (recording.experiment, recording.recipe_name)
-    if foreign or names != (definition.experiment, definition.recipe_name):
-        raise IncompleteError(
-            f"the attention of {' on '.join(names)} must be that of the trials of "
-            f"{definition.experiment} on {definition.recipe_name}, got "
-            f"{foreign[0] if foreign else 'another study'}. Run `ablations attention "
-            f"{definition.experiment} --recipe {definition.recipe_name}` again."
-        )
+    facts = {row.name: row.facts for row in definition.rows}
+    trained = [network for network in recording.networks if network.role == "trained"]
+    for measured in (*trained, *recording.fields):
+        own = facts.get(measured.variant)
+        if own is None or make_key({**own, "seed": measured.seed}) != measured.source:
+            return (
+                f"must be recorded from trials of {definition.experiment} on "
+                f"{definition.recipe_name}, got trial {measured.source} of {measured.variant}; run "
+                f"`ablations attention {definition.experiment} --recipe {definition.recipe_name}`"
+            )
+    return ""

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from ablations.attention import RECORDS
+from ablations.attention import ATTENTION, RECORDS
 from ablations.errors import IncompleteError
 from ablations.figures import Chart, keep_or_draw, list_charts
 from ablations.report.attention import (
-    ATTENTION,
     AttentionFiles,
-    check_origin,
+    find_misfit,
     read_attention,
     render_attention,
 )
@@ -33,10 +32,11 @@ from ablations.tables import (
 def render_report(study: Study, table: Table, folder: Path) -> dict[str, bytes]:
     """Renders all files of a study by name; drawings in `folder` that show its data are kept.
 
-    If the folder holds a recording of attention, its files are rendered with it.
+    If the folder holds a recording of attention to the study's networks, its files are rendered
+    with it. One of other trials is left alone, and left to `check_report`.
 
     Raises:
-        IncompleteError: If the recording was edited or damaged, or is of other trials.
+        IncompleteError: If the recording was edited or damaged.
         MachineError: If it cannot be read.
     """
     drawn = {path.name: path.read_text("utf-8", "replace") for path in folder.glob("*.svg")}
@@ -52,9 +52,8 @@ def render_report(study: Study, table: Table, folder: Path) -> dict[str, bytes]:
 
 def _render_attention(study: Study, folder: Path) -> AttentionFiles | None:
     recording = read_attention(folder)
-    if recording is None:
+    if recording is None or find_misfit(recording, study):
         return None
-    check_origin(recording, study)
     return render_attention(recording, folder / ATTENTION)
 
 
@@ -102,7 +101,10 @@ def check_report(folder: Path) -> list[str]:
         expected = render_report(study, build_table(study), folder)
     except IncompleteError as error:
         return [str(error)]
-    return list(_compare(folder, expected))
+    recording = read_attention(folder)
+    misfit = find_misfit(recording, study) if recording else ""
+    complaints = [f"{folder / ATTENTION}: {misfit}"] if misfit else []
+    return [*complaints, *_compare(folder, expected)]
 
 
 def _compare(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:
