@@ -78,12 +78,14 @@ def find_misfit(recording: Recording, study: Study) -> str:
     definition = study.definition
     facts = {row.name: row.facts for row in definition.rows}
     trained = [network for network in recording.networks if network.role == "trained"]
-    for measured in (*trained, *recording.fields):
-        own = facts.get(measured.variant)
-        if own is None or make_key({**own, "seed": measured.seed}) != measured.source:
+    for variant, seed, source in (
+        *((network.variant, network.seed, network.source) for network in trained),
+        *((field.variant, field.seed, field.source) for field in recording.fields),
+    ):
+        if variant not in facts or make_key({**facts[variant], "seed": seed}) != source:
             return (
                 f"must be recorded from trials of {definition.experiment} on "
-                f"{definition.recipe_name}, got trial {measured.source} of {measured.variant}; run "
+                f"{definition.recipe_name}, got trial {source} of {variant}; run "
                 f"`ablations attention {definition.experiment} --recipe {definition.recipe_name}`"
             )
     return ""

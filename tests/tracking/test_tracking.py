@@ -15,6 +15,7 @@ from conftest import Answer
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from recordings import make_recording
 
 from ablations.attention import render_recording
 from ablations.complexity import count_scales
