@@ -22,6 +22,7 @@ from ablations.cli.options import (
     load_config,
     make_selection,
 )
+from ablations.errors import InputError
 
 if TYPE_CHECKING:  # loaded when a command runs: help and completion do without them
     from ablations.reconcile.attention import Attended
@@ -70,6 +71,8 @@ def attention(
         attended = record_checkpoint(
             Path(name), network=network, dataset=dataset, settings=settings
         )
+    elif Path(name).is_file():
+        raise InputError(f"{name} is a file; pass the name of its network as --network.")
     else:
         selection = make_selection(recipe, None, seeds, only, exclude)
         attended = record_experiment(load_config(config), name, selection, settings=settings)

@@ -11,7 +11,7 @@ from ablations.attention import ATTENTION, RECORDS, Analysis, Recording
 from ablations.choices import DeviceKind
 from ablations.config import Config, Recipe
 from ablations.data import DATASETS, Dataset, identify_dataset
-from ablations.errors import IncompleteError, InputError, suggest
+from ablations.errors import IncompleteError, InputError, MachineError, suggest
 from ablations.estimate.throughput import count_cores
 from ablations.files import check_writable, hash_file, write_changed
 from ablations.ledger import Findings, Ledger
@@ -134,7 +134,7 @@ def record_checkpoint(
     source = Source(
         variant=weights.name,
         seed=0,
-        key=hash_file(weights),
+        key=_hash_checkpoint(weights),
         role="trained",
         load=partial(load_published, spec, weights),
     )
@@ -155,6 +155,15 @@ def record_checkpoint(
     )
     label = f"{network}-{source.key[:12]}"
     return _keep(recording, settings.workspace.runs_dir / "tables" / label)
+
+
+def _hash_checkpoint(weights: Path) -> str:
+    try:
+        return hash_file(weights)
+    except OSError as error:
+        raise MachineError(
+            f"{weights} must be a readable checkpoint, got {error.strerror}."
+        ) from error
 
 
 def _find_network(network: str, dataset: str, workspace: Workspace) -> tuple[NetworkSpec, Dataset]:

@@ -156,9 +156,10 @@ def test_a_checkpoint_is_recorded(command: Callable[..., Answer], tmp_path: Path
         (("attention", "--only", "sum"), 2, "it has no gate, not even a hypothetical one"),
         (("kernels", "--only", "*D=1*"), 2, "none is larger"),
         (("x.pt", "--network", "sknet5"), 2, "did you mean sknet50?"),
-        (("x.pt", "--network", "resnext50"), 2, "--network must select among its kernels"),
+        (("x.pt", "--network", "resnext50_32x4d"), 2, "--network must select among its kernels"),
         (("x.pt", "--network", "sknet_tiny", "--dataset", "cifar"), 2, "did you mean cifar10"),
         (("x.pt", "--network", "sknet_tiny", "--dataset", "synthetic"), 3, "x.pt"),
+        (("experiments.yaml",), 2, "pass the name of its network as --network"),
         (("experiments.yaml", "--network", "sknet_tiny", "--dataset", "synthetic"), 2, "must"),
     ],
 )
