@@ -75,7 +75,8 @@ def _select_depth(analysis: Analysis) -> Selected | None:
     caption = (
         "Attention to the largest kernel minus attention to the smallest, unit by unit from the "
         f"stem to the classifier, for test images enlarged about their centre: {_OVER_SEEDS}. "
-        "Claimed: the larger the target, the higher the curve, except in the last stage."
+        "Claimed: the larger the target, the higher the curve, except in the last stage. Changes "
+        "are paired by seed in the table, and so more certain than the bars suggest."
     )
     return caption, pd.DataFrame(rows, columns=columns)
 
@@ -104,7 +105,8 @@ def _select_sizes(analysis: Analysis) -> Selected | None:
     caption = (
         "Attention to the largest kernel minus attention to the smallest, against the size of the "
         f"object in the image: {_OVER_SEEDS} (bands). In the panels: mean rank correlation over "
-        "images of the trained networks (r) and of each control."
+        "images of the trained networks (r) and of each control; that of one untrained network may "
+        "be close to 1 or to -1, although its attention hardly moves."
     )
     return caption, data.reset_index(drop=True)
 
