@@ -1,6 +1,6 @@
 """Attention of an experiment's trained networks, or of a checkpoint: recorded and kept."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,13 +22,12 @@ from ablations.report import render_attention, render_report
 from ablations.study import is_exported, read_export
 from ablations.tables import build_table
 from ablations.trial.environment import describe_environment, find_commit
-from ablations.trial.records import Environment
 from ablations.workspace import Workspace
 from sknet.spec import NetworkSpec, SelectiveKernel
 from sknet.zoo import NETWORKS
 
 if TYPE_CHECKING:  # loads torch
-    from ablations.attention.measurement import Measured, Source
+    from ablations.attention.measurement import Source
 
 CHECKPOINT_MARGIN = 0.5
 """Points of error below which a difference does not matter, without an experiment to say so."""
@@ -91,21 +90,16 @@ def record_experiment(
     folder = workspace.find_results(experiment, recipe_name=plan.recipe_name, changes=plan.changes)
     check_writable(folder, flag="--results-dir")
     sources = list(_list_sources(trials, findings, ledger, unsuitable))
-    measured, environment = _measure(sources, trials[0].spec.dataset, plan.recipe, settings)
-    recording = Recording(
+    describe = partial(
+        Recording,
         experiment=experiment,
         recipe_name=plan.recipe_name,
-        dataset=plan.recipe.dataset,
         body=plan.recipe.body,
-        test_images=trials[0].spec.dataset.test_size,
         margin=config.experiment(experiment).margin,
-        sizes=measured.sizes,
-        networks=measured.networks,
-        examples=measured.examples,
-        fields=measured.fields,
         skipped=skipped,
-        environment=environment,
     )
+    dataset = trials[0].spec.dataset
+    recording = _record(sources, dataset, settings, recipe=plan.recipe, describe=describe)
     return _keep(recording, folder)
 
 
@@ -138,21 +132,15 @@ def record_checkpoint(
         role="trained",
         load=partial(load_published, spec, weights),
     )
-    measured, environment = _measure([source], images, None, settings)
-    recording = Recording(
+    describe = partial(
+        Recording,
         experiment=network,
         recipe_name="",
-        dataset=dataset,
         body="",
-        test_images=images.test_size,
         margin=CHECKPOINT_MARGIN,
-        sizes=measured.sizes,
-        networks=measured.networks,
-        examples=measured.examples,
-        fields=measured.fields,
         skipped={},
-        environment=environment,
     )
+    recording = _record([source], images, settings, recipe=None, describe=describe)
     label = f"{network}-{source.key[:12]}"
     return _keep(recording, settings.workspace.runs_dir / "tables" / label)
 
@@ -265,10 +253,23 @@ def _complain(
     )
 
 
-def _measure(
-    sources: "Sequence[Source]", dataset: Dataset, recipe: Recipe | None, settings: RecordSettings
-) -> "tuple[Measured, Environment]":
-    """Records all networks on the dataset's test images."""
+def _record(
+    sources: "Sequence[Source]",
+    dataset: Dataset,
+    settings: RecordSettings,
+    *,
+    recipe: Recipe | None,
+    describe: Callable[..., Recording],
+) -> Recording:
+    """Records all networks on the dataset's test images.
+
+    Args:
+        sources: The networks.
+        dataset: The dataset.
+        settings: How networks are recorded.
+        recipe: The recipe, for its precision; None for fp32.
+        describe: Makes a recording of what is measured.
+    """
     import torch  # slow to import: wrong names are reported before
 
     from ablations.attention.measurement import measure_sources
@@ -280,11 +281,18 @@ def _measure(
     prepare_data(dataset, data_dir=workspace.data_dir, cache_dir=workspace.cache_dir)
     workers = count_cores() if dataset.is_folder else 0
     data = load_data(dataset, cache_dir=workspace.cache_dir, device=device, workers=workers)
+    setting = Setting(data=data, device=device, recipe=recipe)
     with settings.show(len(sources)) as advance:
-        measured = measure_sources(
-            sources, Setting(data=data, device=device, recipe=recipe), advance=advance
-        )
-    return measured, describe_environment(device, commit=find_commit())
+        measured = measure_sources(sources, setting, advance=advance)
+    return describe(
+        dataset=dataset.name,
+        test_images=len(data.test),
+        sizes=measured.sizes,
+        networks=measured.networks,
+        examples=measured.examples,
+        fields=measured.fields,
+        environment=describe_environment(device, commit=find_commit()),
+    )
 
 
 def _keep(recording: Recording, folder: Path) -> Attended:

@@ -206,7 +206,7 @@ def _iterate_notes(analysis: Analysis) -> Iterator[str]:
             "energy's centroid."
         )
     for variant, reason in recording.skipped.items():
-        yield f"{variant} is not recorded: {reason}."
+        yield f"The attention of {variant} is not recorded: {reason}."
 
 
 def _describe_enlargement(variant: str, recording: Recording, analysis: Analysis) -> str:

@@ -79,7 +79,7 @@ def test_the_table_says_everything() -> None:
     assert "| SK | the mean over the test images | 8.00 | +2.00 ± 0.00 | worse | 3 |" in text
     assert "supported (quick: digits, tiny, n=3); SK_2_1 +0.100 ± 0.005, SK_3_1" in text
     assert "--set shuffled_labels=true" in text
-    assert "sum is not recorded: it adds its kernels up." in text
+    assert "The attention of sum is not recorded: it adds its kernels up." in text
     assert "is 6.0 % at 1x, 20.0 % at 1.5x, 40.0 % at 2x" in text
 
 

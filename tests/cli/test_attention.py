@@ -44,7 +44,7 @@ def test_trained_networks_are_recorded(command: Callable[..., Answer], recorded:
 
     assert answer.code == 0
     assert "| SK | SK_2_1 | 3x3 + 5x5 |" in answer.out
-    assert "sum is not recorded: it adds its kernels up" in answer.out
+    assert "The attention of sum is not recorded: it adds its kernels up" in answer.out
     assert answer.out == f"{table}\nKept in {FOLDER}.\n"
     assert {path.name for path in (recorded / FOLDER).iterdir()} == DERIVED
     assert 'id="attention"' in (recorded / "results/attention/quick/report.html").read_text()
