@@ -1,6 +1,6 @@
 """An analysis of attention -> its table with verdicts and notes as Markdown, and as CSV."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -55,30 +55,12 @@ def render_attention_markdown(analysis: Analysis) -> str:
 
 def render_units_csv(analysis: Analysis) -> str:
     """Renders the numbers of all units as CSV, with the digits that all machines share."""
-    rows = [
-        {
-            "variant": unit.variant,
-            "unit": unit.unit,
-            "n": unit.difference.n,
-            **_spread("difference", unit.difference),
-            "difference_image_half_width": unit.image_half_width,
-            **{
-                name: value
-                for enlargement, change in zip(
-                    analysis.recording.enlargements[1:], unit.changes, strict=True
-                )
-                for name, value in _spread(f"change_at_{enlargement:g}x", change).items()
-            },
-            **{
-                name: value
-                for role, correlation in unit.correlations.items()
-                for name, value in _spread(
-                    f"correlation_{role.replace(' ', '_')}", correlation
-                ).items()
-            },
-        }
-        for unit in analysis.units
-    ]
+    rows = []
+    for unit in analysis.units:
+        row = {"variant": unit.variant, "unit": unit.unit, "n": unit.difference.n}
+        for name, effect in _list_effects(unit, analysis.recording.enlargements):
+            row |= _spread(name, effect)
+        rows.append({**row, "difference_image_half_width": unit.image_half_width})
     return _render_csv(rows)
 
 
@@ -166,7 +148,6 @@ def _describe_part(part: Evidence) -> str:
 
 def _iterate_notes(analysis: Analysis) -> Iterator[str]:
     recording = analysis.recording
-    margin = recording.margin
     yield (
         f"Measured on the {recording.test_images} test images of {recording.dataset}, on "
         f"{recording.environment.device}, torch {recording.environment.torch}. ± is half the width "
@@ -180,14 +161,30 @@ def _iterate_notes(analysis: Analysis) -> Iterator[str]:
         + "; ".join(_describe_enlargement(name, recording, analysis) for name in analysis.intact)
         + "."
     )
-    if recording.sizes:
+    yield _describe_sizes(analysis)
+    yield from _describe_tests(recording.margin)
+    if analysis.fields:
         yield (
-            "Rank correlation is Spearman's, over images that are not enlarged, between the "
-            "difference and the size of the object. Untrained is the same network before training. "
-            + _describe_shuffled(analysis)
+            "The energy of a pixel is the squared gradient of the centre of an operator's output, "
+            "summed over channels and images; 3_4 is the place of SK_3_4. The disc is about the "
+            "energy's centroid."
         )
-    else:
-        yield f"{recording.dataset} does not know the sizes of its objects."
+    for variant, reason in recording.skipped.items():
+        yield f"The attention of {variant} is not recorded: {reason}."
+
+
+def _describe_sizes(analysis: Analysis) -> str:
+    recording = analysis.recording
+    if not recording.sizes:
+        return f"{recording.dataset} does not know the sizes of its objects."
+    return (
+        "Rank correlation is Spearman's, over images that are not enlarged, between the "
+        "difference and the size of the object. Untrained is the same network before training. "
+        + _describe_shuffled(analysis)
+    )
+
+
+def _describe_tests(margin: float) -> Iterator[str]:
     yield (
         "Interventions act on all units at once. Differences are paired by seed with the intact "
         "network; each row is tested by its own spread, since forcing a kernel varies far more "
@@ -199,14 +196,6 @@ def _iterate_notes(analysis: Analysis) -> Iterator[str]:
         f"is none below {CHANGE_MARGIN:g} of attention or {CORRELATION_MARGIN:g} of rank "
         "correlation."
     )
-    if analysis.fields:
-        yield (
-            "The energy of a pixel is the squared gradient of the centre of an operator's output, "
-            "summed over channels and images; 3_4 is the place of SK_3_4. The disc is about the "
-            "energy's centroid."
-        )
-    for variant, reason in recording.skipped.items():
-        yield f"The attention of {variant} is not recorded: {reason}."
 
 
 def _describe_enlargement(variant: str, recording: Recording, analysis: Analysis) -> str:
@@ -233,6 +222,17 @@ def _format(effect: Difference | None, *, digits: int) -> str:
         return UNKNOWN
     interval = "" if np.isnan(effect.half_width) else f" ± {effect.half_width:.{digits}f}"
     return f"{round(effect.mean, DIGITS):+z.{digits}f}{interval}"
+
+
+def _list_effects(
+    unit: UnitResult, enlargements: Sequence[float]
+) -> Iterator[tuple[str, Difference]]:
+    """What is known of a unit over seeds, by the name of its column."""
+    yield "difference", unit.difference
+    for enlargement, change in zip(enlargements[1:], unit.changes, strict=True):
+        yield f"change_at_{enlargement:g}x", change
+    for role, correlation in unit.correlations.items():
+        yield f"correlation_{role.replace(' ', '_')}", correlation
 
 
 def _spread(name: str, effect: Difference) -> dict[str, float]:
