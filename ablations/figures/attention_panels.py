@@ -15,7 +15,7 @@ from ablations.figures import style
 from ablations.figures.charts import Chart
 from ablations.figures.forests import draw_interval, find_mark
 
-_DIFFERENCE = "attention to the largest minus smallest kernel"
+_DIFFERENCE = "largest − smallest kernel"
 
 _STEPS: tuple[dict[str, Any], ...] = (
     {"color": style.BLACK, "ls": "-", "marker": "o"},
@@ -79,7 +79,7 @@ def draw_sizes(chart: Chart) -> Figure:
     figure, panels = _make_grid(data, height=1.9)
     for axes, own in panels:
         axes.axhline(0, color="#9A9A9A", lw=0.9)
-        texts = []
+        texts = {}
         for role, line in own.groupby("role", sort=False):
             look = _ROLES[str(role)]
             half_width = line["half_width"].fillna(0)
@@ -88,8 +88,10 @@ def draw_sizes(chart: Chart) -> Figure:
             axes.plot(line["object_size"], line["mean"], **look)
             correlation = line["correlation"].iloc[0]
             known = "" if pd.isna(correlation) else f"{correlation:+.2f}"
-            texts.append(f"r = {known}" if role == "trained" else f"{role} {known}")
-        axes.set_title(f"{axes.get_title(loc='left')}\n{', '.join(texts)}", loc="left", fontsize=8)
+            texts[role] = f"r = {known}" if role == "trained" else f"{role} {known}"
+        trained = texts.pop("trained", "")
+        title = f"{axes.get_title(loc='left')}, {trained}\n{', '.join(texts.values())}"
+        axes.set_title(title, loc="left", fontsize=7.5)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.supxlabel("side of the object (pixels)", fontsize=9.5)
     figure.supylabel(_DIFFERENCE, fontsize=8.5)
