@@ -198,6 +198,10 @@ class Ledger:
             self._read[key] = (written, read_record(self._trials / key, deep=deep))
         return self._read[key][1]
 
+    def find_weights(self, key: str) -> Path:
+        """The file with the weights of a trial; recalled records have none."""
+        return self._trials / key / WEIGHTS
+
     def set_aside(self, key: str) -> Path:
         """Moves a damaged record aside, and returns its new location."""
         folder = self.runs_dir / "corrupt"

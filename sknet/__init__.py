@@ -20,7 +20,7 @@ from sknet.zoo import create_model, list_models
 if TYPE_CHECKING:
     from sknet.build import build_network
     from sknet.folding import fold_normalisation
-    from sknet.selection import record_selection
+    from sknet.selection import record_selection, replace_selection
     from sknet.selective_kernel import SKConv
     from sknet.weights import load_weights
 
@@ -42,6 +42,7 @@ __all__ = [
     "list_models",
     "load_weights",
     "record_selection",
+    "replace_selection",
 ]
 
 _NEEDS_TORCH = {
@@ -50,6 +51,7 @@ _NEEDS_TORCH = {
     "fold_normalisation": "folding",
     "load_weights": "weights",
     "record_selection": "selection",
+    "replace_selection": "selection",
 }
 """Names that are loaded on first use, since their modules import torch."""
 

@@ -1,6 +1,6 @@
-"""Reads the selection weights of all SK units during a forward pass."""
+"""Reads the selection weights of all SK units during a forward pass, or replaces them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeGuard
 
@@ -29,15 +29,24 @@ def find_selective_units(network: nn.Module) -> dict[str, SKConv]:
     return {names.get(m, path): m for path, m in modules.items() if _is_selective(m)}
 
 
-def _name_units(network: ResNeXt) -> dict[nn.Module, str]:
-    """The paper's name of each unit that selects; stages and blocks may be wrapped."""
-    names: dict[nn.Module, str] = {}
+def find_operators(network: ResNeXt) -> dict[str, nn.Module]:
+    """Finds the spatial operators of all bottlenecks, by stage and position, in order.
+
+    The name 3_4 is that of the fourth bottleneck of stage 3, whether its operator selects or not.
+    Stages and blocks may be wrapped.
+    """
+    operators: dict[str, nn.Module] = {}
     for stage, blocks in enumerate(network.stages, start=2):
         bottlenecks = (module for module in blocks.modules() if isinstance(module, Bottleneck))
         for position, bottleneck in enumerate(bottlenecks, start=1):
-            if _is_selective(bottleneck.operator):
-                names[bottleneck.operator] = f"SK_{stage}_{position}"
-    return names
+            operators[f"{stage}_{position}"] = bottleneck.operator
+    return operators
+
+
+def _name_units(network: ResNeXt) -> dict[nn.Module, str]:
+    """The paper's name of each unit that selects."""
+    operators = find_operators(network)
+    return {unit: f"SK_{name}" for name, unit in operators.items() if _is_selective(unit)}
 
 
 def _is_selective(module: nn.Module) -> TypeGuard[SKConv]:
@@ -79,6 +88,48 @@ def record_selection(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     ]
     try:
         yield weights
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def replace_selection(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Replaces the selection weights of units within the `with` block.
+
+    The mapping is read in every forward pass, so its tensors may be exchanged between passes. Units
+    that it does not name select as they were trained to.
+
+    Shapes:
+        each value: (M, C) for all images, or (N, M, C); at least 0, summing to 1 over M
+
+    >>> import torch
+    >>> from sknet import create_model
+    >>> network = create_model("sknet_tiny").eval()
+    >>> first = {"SK_2_1": torch.tensor([[1.0], [0.0]]).expand(2, 16)}
+    >>> with torch.inference_mode(), replace_selection(network, first):
+    ...     with record_selection(network) as weights:
+    ...         logits = network(torch.zeros(1, 3, 32, 32))
+    >>> weights["SK_2_1"][0].mean(dim=1)
+    tensor([1., 0.])
+    """
+
+    def choose_scores(name: str) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
+        def choose(_layer: nn.Module, _inputs: object, scores: Tensor) -> Tensor | None:
+            if name not in weights:
+                return None
+            logarithms = weights[name].log().to(scores)  # the softmax of logarithms: the weights
+            return logarithms.flatten(-2).expand_as(scores)
+
+        return choose
+
+    handles = [
+        unit.score.register_forward_hook(choose_scores(name))
+        for name, unit in find_selective_units(network).items()
+        if unit.score is not None
+    ]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -10,7 +10,17 @@ ORDER = (
     *("choices", "errors", "escapes", "files", "workspace", "formatting", "user_code", "data"),
     *("config", "matrix", "plans"),
     *("complexity", "trial", "backends", "ledger", "speed", "estimate", "study", "statistics"),
-    *("tables", "figures", "tracking", "report", "reconcile", "cli", "door", "__init__"),
+    *(
+        "attention",
+        "tables",
+        "figures",
+        "tracking",
+        "report",
+        "reconcile",
+        "cli",
+        "door",
+        "__init__",
+    ),
 )
 """Modules and packages of `ablations`; each imports only what is listed before it."""
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from ablations.cli.attention import attention
 from ablations.cli.bench import bench
 from ablations.cli.display import print_message
 from ablations.cli.list import list_experiments
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "match": match,
     "bench": bench,
+    "attention": attention,
 }
 """In the order in which they are used, which is that of `--help`.
 

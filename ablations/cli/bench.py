@@ -87,7 +87,7 @@ def bench(
             scale=scale, device=device, batch_size=batch_size, rounds=rounds, threads=threads
         ),
         workspace=Workspace(runs_dir=runs_dir, data_dir=data_dir),
-        show=_show_steps,
+        show=show_steps,
     )
     if as_json:
         print_json(_describe(benched))
@@ -96,7 +96,7 @@ def bench(
 
 
 @contextmanager
-def _show_steps(total: int) -> Iterator[Callable[[], object]]:
+def show_steps(total: int) -> Iterator[Callable[[], object]]:
     """A bar with the time left, in a terminal only."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

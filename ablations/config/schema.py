@@ -21,7 +21,10 @@ from ablations.data import ARRAY_CROPS, CROP_SCALE, DATASETS, Crop, CropFill
 from ablations.errors import suggest
 from ablations.escapes import shorten
 
-LATER_FIELDS: tuple[str, ...] = ("crop_fill", "crop_scale", "rotation", "pixel_jitter")
+LATER_FIELDS: tuple[str, ...] = (
+    *("crop_fill", "crop_scale", "rotation", "pixel_jitter"),
+    "shuffled_labels",
+)
 """Fields of a recipe that were added after results had been published. At their defaults they are
 left out of the identity of a trial, so that earlier trials stay valid."""
 
@@ -368,6 +371,10 @@ class Recipe(Strict):
 
     pixel_jitter: Annotated[float, Field(ge=0, le=255)] = 0.0
     """Largest random shift of the values of a channel of an image, in grey levels of 0 to 255."""
+
+    shuffled_labels: bool = False
+    """Whether the training images have each other's labels, drawn once for every seed: a control
+    that can learn nothing about the classes."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the forward pass: fp32, or bf16 with autocast."""

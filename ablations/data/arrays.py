@@ -80,6 +80,7 @@ def load_data(dataset: Dataset, *, cache_dir: Path, device: torch.device, worker
         ArraySplit(
             images=_map_tensor(folder / f"{split}_images.npy"),
             labels=_map_tensor(folder / f"{split}_labels.npy"),
+            object_sizes=_map_sizes(folder / f"{split}_sizes.npy"),
         )
         for split in ("train", "test")
     )
@@ -158,3 +159,8 @@ def _check_counts(dataset: Dataset, arrays: Mapping[str, Bytes], data_dir: Path)
 def _map_tensor(path: Path) -> torch.Tensor:
     """Maps a file copy-on-write: read on demand, shared by processes, never written back."""
     return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+def _map_sizes(path: Path) -> torch.Tensor | None:
+    """Maps the sizes of the objects, which few datasets know."""
+    return _map_tensor(path) if path.is_file() else None

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -60,7 +60,14 @@ class Split(Protocol):
     def image_size(self) -> int:
         """Side in pixels of the images that `iterate` yields."""
 
+    @property
+    def object_sizes(self) -> Tensor | None:
+        """(N,): side in pixels of the object in each image; None if unknown."""
+
     def __len__(self) -> int: ...
+
+    def permute_labels(self, order: Tensor) -> Self:
+        """The same images, each with the label of the image whose index is at its place."""
 
     def iterate(
         self,
@@ -86,6 +93,9 @@ class ArraySplit:
     labels: Tensor
     """(N,), uint8."""
 
+    object_sizes: Tensor | None = None
+    """(N,), uint8: side in pixels of the object in each image; None if unknown."""
+
     @property
     def image_size(self) -> int:
         """Side in pixels."""
@@ -96,7 +106,11 @@ class ArraySplit:
 
     def to(self, device: torch.device) -> "ArraySplit":
         """The same images on `device`."""
-        return ArraySplit(images=self.images.to(device), labels=self.labels.to(device))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def permute_labels(self, order: Tensor) -> "ArraySplit":
+        """See `Split`."""
+        return replace(self, labels=self.labels[order.to(self.labels.device)])
 
     def iterate(
         self,

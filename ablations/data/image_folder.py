@@ -4,7 +4,7 @@ import math
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,14 @@ class FolderSplit:
 
     workers: int
     """Processes that decode; 0 decodes in this one. Batches do not depend on it."""
+
+    @property
+    def object_sizes(self) -> None:
+        """Unknown."""
+
+    def permute_labels(self, order: Tensor) -> "FolderSplit":
+        """See `Split`."""
+        return replace(self, labels=self.labels[order.numpy()])
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -33,13 +33,16 @@ class Chart:
     """Everything about one figure except its drawing."""
 
     name: str
-    """Stem of its files, and its key in `FIGURES`."""
+    """Stem of its files."""
 
     caption: str
     """What the figure shows, the meaning of bars and bands, and the number of seeds."""
 
     data: pd.DataFrame
     """Exactly what is plotted, in long form, with units in the names of columns."""
+
+    draw: str
+    """Function that draws it, as `module:name`; its module loads matplotlib."""
 
     @property
     def digest(self) -> str:
@@ -111,7 +114,7 @@ def list_charts(study: Study, table: Table) -> tuple[Chart, ...]:
 def build_charts(source: Source) -> tuple[Chart, ...]:
     """The charts of a table; a figure that has nothing to plot is left out."""
     return tuple(
-        Chart(name=name, caption=caption, data=data)
+        Chart(name=name, caption=caption, data=data, draw=figure.draw)
         for name, figure in FIGURES.items()
         if (found := figure.select(source)) is not None
         for caption, data in (found,)

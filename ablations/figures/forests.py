@@ -81,7 +81,7 @@ def _draw_error(axes: Axes, place: int, row: dict[Hashable, Any]) -> None:
         style.write_beside(axes, place, "no finished trial", color=style.GREY)
         return
     marker, color = ("D", style.BLACK) if row["is_baseline"] else ("o", style.BLUE)
-    _draw_interval(axes, place, (value, half_width), marker=marker, color=color)
+    draw_interval(axes, place, (value, half_width), marker=marker, color=color)
     known = "" if pd.isna(half_width) else f" ± {half_width:.2f}"
     style.write_beside(axes, place, f"{value:.2f}{known}")
 
@@ -89,18 +89,23 @@ def _draw_error(axes: Axes, place: int, row: dict[Hashable, Any]) -> None:
 def _draw_difference(axes: Axes, place: int, row: dict[Hashable, Any]) -> None:
     value = row["difference_points"]
     if row["is_baseline"]:
-        _draw_interval(axes, place, (value, float("nan")), marker="D", color=style.BLACK)
+        draw_interval(axes, place, (value, float("nan")), marker="D", color=style.BLACK)
         return
     if pd.isna(value):
         style.write_beside(axes, place, "no common seed", color=style.GREY)
         return
     verdict = row["verdict"] or "no verdict"
-    marker, color = _MARKS.get(verdict.split(",")[0], ("o", style.GREY))
-    _draw_interval(axes, place, (value, row["half_width_points"]), marker=marker, color=color)
+    marker, color = find_mark(verdict)
+    draw_interval(axes, place, (value, row["half_width_points"]), marker=marker, color=color)
     style.write_beside(axes, place, verdict)
 
 
-def _draw_interval(
+def find_mark(verdict: str) -> tuple[str, str]:
+    """Marker and colour of a verdict."""
+    return _MARKS.get(verdict.split(",")[0], ("o", style.GREY))
+
+
+def draw_interval(
     axes: Axes, place: int, interval: tuple[float, float], *, marker: str, color: str
 ) -> None:
     """Draws a value with its interval; open if its spread or its sign is unknown."""

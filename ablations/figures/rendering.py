@@ -4,16 +4,21 @@ import hashlib
 import re
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
-from ablations.figures.charts import FIGURES, Chart
+from ablations.figures.charts import Chart
 from ablations.figures.svg import parse_svg
+from ablations.files import read_regular
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 State = Literal["current", "edited", "stale"]
+
+LARGEST_DRAWING = 2**24
+"""Most bytes of a drawing."""
 
 PNG_DPI = 144
 """Twice the 72 points per inch of a screen."""
@@ -26,7 +31,7 @@ def draw(chart: Chart) -> "Figure":
     """Draws a chart as a figure that is not part of any global state."""
     from ablations.figures.style import use_style  # loads matplotlib
 
-    function: Callable[[Chart], Figure] = resolve_name(FIGURES[chart.name].draw)
+    function: Callable[[Chart], Figure] = resolve_name(chart.draw)
     with use_style():
         return function(chart)
 
@@ -42,6 +47,22 @@ def render_svg(chart: Chart) -> str:
     drawing = "".join(line.rstrip() + "\n" for line in content.splitlines())
     stamp = f"<!-- data {chart.digest}, drawing {_seal(drawing, chart.digest)} -->\n"
     return drawing.replace("</svg>\n", f"{stamp}</svg>\n")
+
+
+def read_drawing(path: Path) -> str:
+    """A drawing; empty if it is none, so that it is drawn again."""
+    try:
+        return read_regular(path, most=LARGEST_DRAWING).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def keep_or_draw(chart: Chart, drawing: str) -> str:
+    """Returns an existing drawing if it shows the chart's data, else a new one.
+
+    Another version of matplotlib would write other bytes.
+    """
+    return drawing if check_svg(drawing, chart) == "current" else render_svg(chart)
 
 
 def render_png(chart: Chart) -> bytes:

@@ -17,23 +17,26 @@ MAX_DEPTH = 32
 """Maximum nesting of elements; matplotlib's is below 10."""
 
 ELEMENTS = frozenset(
-    {"svg", "defs", "style", "g", "path", "use", "text", "clipPath", "rect", "pattern"}
+    {"svg", "defs", "style", "g", "path", "use", "text", "clipPath", "rect", "pattern", "image"}
 )
 
 _ID = r"[\w.-]+"
 _PLAIN = re.compile(r"[\w#.,%\s+-]*")
+_REFERENCE = "{http://www.w3.org/1999/xlink}href"
+_PICTURE = r"data:image/png;base64,[A-Za-z0-9+/=\s]+"
 _STYLE_VALUE = rf"(?:url\(#{_ID}\)|[\w#.,%' +-]+)"
 ATTRIBUTES: Mapping[str, re.Pattern[str]] = {
     **dict.fromkeys(("x", "y", "width", "height", "viewBox", "version"), _PLAIN),
     **dict.fromkeys(("d", "fill", "patternUnits"), _PLAIN),
     "type": re.compile("text/css"),
     "id": re.compile(_ID),
-    "{http://www.w3.org/1999/xlink}href": re.compile(f"#{_ID}"),
+    _REFERENCE: re.compile(rf"#{_ID}|{_PICTURE}"),
     "clip-path": re.compile(rf"url\(#{_ID}\)"),
     "transform": re.compile(r"(?:(?:translate|rotate|scale|matrix)\([\d.,e\s+-]*\)\s*)*"),
     "style": re.compile(rf"(?:[a-z-]+: {_STYLE_VALUE}(?:; |;?$))*"),
 }
-"""Pattern of each attribute. References stay within the file, and no value can run code."""
+"""Pattern of each attribute. References stay within the file, or are pictures themselves; no value
+can run code."""
 
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
 _DECLARATION = re.compile(r"<\?|<!(?!--)")
@@ -66,6 +69,8 @@ def _check_element(element: ElementTree.Element, *, depth: int) -> None:
         raise ValueError(f"an SVG must not hold the element {element.tag!r} at depth {depth}")
     if name == "style" and element.text != STYLE_SHEET:
         raise ValueError("an SVG must hold no style sheet but that of matplotlib")
+    if (name == "image") != element.get(_REFERENCE, "").startswith("data:"):
+        raise ValueError("an SVG must hold pictures in images, and nowhere else")
     for key, value in element.attrib.items():
         if key not in ATTRIBUTES or not ATTRIBUTES[key].fullmatch(value):
             raise ValueError(f"an SVG must not hold the attribute {key!r}, got {value[:60]!r}")

@@ -113,7 +113,7 @@ def bench_experiment(
     from ablations.speed.measurement import count_steps, measure_networks
 
     plan = draw_plan(config, experiment, selection, workspace=workspace)
-    device = torch.device(_choose_device(settings.device))
+    device = torch.device(choose_device(settings.device))
     check_writable(workspace.runs_dir, flag="--runs-dir")
     scales = count_scales(config, plan, cache_file=workspace.complexity_file)
     baseline = scales[config.experiment(experiment).baseline]
@@ -135,7 +135,12 @@ def bench_experiment(
     return Benched(plan=plan, scales=scales, benchmark=benchmark, file=file)
 
 
-def _choose_device(asked: DeviceKind | None) -> DeviceKind:
+def choose_device(asked: DeviceKind | None) -> DeviceKind:
+    """The device that was asked for, else a GPU if there is one.
+
+    Raises:
+        MachineError: If a GPU was asked for and there is none.
+    """
     import torch
 
     if asked == "cuda" and not torch.cuda.is_available():

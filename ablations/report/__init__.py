@@ -1,5 +1,6 @@
 """Studies -> results/: their folders, the index, README blocks; and whether they are up to date."""
 
+from ablations.report.attention import render_attention
 from ablations.report.files import check_report, derive, read_study, render_report
 from ablations.report.index import count_words, render_index
 from ablations.report.results import (
@@ -18,6 +19,7 @@ __all__ = [
     "derive",
     "list_foreign",
     "read_study",
+    "render_attention",
     "render_index",
     "render_report",
     "write_blocks",

@@ -8,9 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+from ablations.attention import ATTENTION, RECORDS
 from ablations.errors import AblationError, IncompleteError
-from ablations.figures import Chart, check_svg, list_charts, render_svg
-from ablations.files import read_regular
+from ablations.figures import Chart, keep_or_draw, list_charts, read_drawing
+from ablations.report.attention import (
+    AttentionFiles,
+    find_misfit,
+    read_attention,
+    render_attention,
+)
 from ablations.report.html import Page, render_html
 from ablations.study import EXPORTED, PROVENANCE, Study, is_exported, read_export, render_export
 from ablations.tables import (
@@ -24,19 +30,40 @@ from ablations.tables import (
     render_summary,
 )
 
-LARGEST_DRAWING = 2**24
-"""Most bytes of a drawing."""
-
 
 def render_report(study: Study, table: Table, folder: Path) -> dict[str, bytes]:
-    """Renders all files of a study by name; drawings in `folder` that show its data are kept."""
-    drawn = {path.name: _read_drawing(path) for path in folder.glob("*.svg")}
-    derived = {name: text.encode() for name, text in derive(study, table, drawn).items()}
-    return {**render_export(study), **derived}
+    """Renders all files of a study by name; drawings in `folder` that show its data are kept.
+
+    If the folder holds a recording of attention to the study's networks, its files are rendered
+    with it. One of other trials is left alone, and left to `check_report`.
+
+    Raises:
+        IncompleteError: If the recording was edited or damaged.
+        MachineError: If it cannot be read.
+    """
+    drawn = {path.name: read_drawing(path) for path in folder.glob("*.svg")}
+    attention = _render_attention(study, folder)
+    derived = {name: text.encode() for name, text in derive(study, table, drawn, attention).items()}
+    recorded = attention.contents if attention else {}
+    return {
+        **render_export(study),
+        **derived,
+        **{f"{ATTENTION}/{name}": content for name, content in recorded.items()},
+    }
+
+
+def _render_attention(study: Study, folder: Path) -> AttentionFiles | None:
+    recording = read_attention(folder)
+    if recording is None or find_misfit(recording, study):
+        return None
+    return render_attention(recording, folder / ATTENTION)
 
 
 def derive(
-    study: Study, table: Table, drawn: Mapping[str, str] = MappingProxyType({})
+    study: Study,
+    table: Table,
+    drawn: Mapping[str, str] = MappingProxyType({}),
+    attention: AttentionFiles | None = None,
 ) -> dict[str, str]:
     """Derives files by name; equal studies give equal texts on every machine.
 
@@ -45,16 +72,19 @@ def derive(
         table: Its table.
         drawn: Existing drawings by file name. One that shows the study's data is kept, since
             another version of matplotlib would write other bytes.
+        attention: The recording of the study's networks, which the report shows.
     """
     charts = list_charts(study, table)
-    drawings = {f"{c.name}.svg": _keep_or_draw(c, drawn.get(f"{c.name}.svg", "")) for c in charts}
+    drawings = {f"{c.name}.svg": keep_or_draw(c, drawn.get(f"{c.name}.svg", "")) for c in charts}
     return {
         "table.md": render_markdown(table),
         "table.csv": render_csv(table),
         "table.tex": render_latex(table),
         "summary.md": render_summary(table),
         **drawings,
-        "report.html": _render_page(study, table, charts, list(drawings.values())),
+        "report.html": _render_page(
+            study, table, charts, list(drawings.values()), attention=attention
+        ),
     }
 
 
@@ -69,7 +99,10 @@ def check_report(folder: Path) -> list[str]:
     try:
         study, table = read_study(folder)
         with _blaming(folder):
-            return list(_compare(folder, render_report(study, table, folder)))
+            recording = read_attention(folder)
+            misfit = find_misfit(recording, study) if recording else ""
+            complaints = [f"{folder / ATTENTION}: {misfit}"] if misfit else []
+            return [*complaints, *_compare(folder, render_report(study, table, folder))]
     except IncompleteError as error:
         return [str(error)]
 
@@ -100,33 +133,36 @@ def _blaming(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_drawing(path: Path) -> str:
-    """A drawing; empty if it is none, so that it is drawn again."""
-    try:
-        return read_regular(path, most=LARGEST_DRAWING).decode("utf-8", "replace")
-    except (OSError, ValueError):
-        return ""
-
-
 def _compare(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:
     for name, content in expected.items():
         path = folder / name
         if not path.is_file():
             yield f"{path}: missing"
         elif path.read_bytes() != content:
-            origin = "its own records" if name in EXPORTED else "the exported files"
+            is_record = name in (*EXPORTED, f"{ATTENTION}/{RECORDS}")
+            origin = "its own records" if is_record else "the exported files"
             yield f"{path}: edited or out of date, differs from what {origin} give"
+    for path in _list_foreign(folder, expected, prefix=""):
+        yield f"{path}: does not belong there; remove it"
+
+
+def _list_foreign(folder: Path, expected: Mapping[str, bytes], *, prefix: str) -> Iterator[Path]:
+    """Yields whatever lies in a folder, and in the folders that are expected there, but is not."""
     for path in sorted(folder.iterdir()):
-        if path.name not in expected:
-            yield f"{path}: does not belong there; remove it"
-
-
-def _keep_or_draw(chart: Chart, drawing: str) -> str:
-    return drawing if check_svg(drawing, chart) == "current" else render_svg(chart)
+        name = f"{prefix}{path.name}"
+        if path.is_dir() and any(other.startswith(f"{name}/") for other in expected):
+            yield from _list_foreign(path, expected, prefix=f"{name}/")
+        elif name not in expected:
+            yield path
 
 
 def _render_page(
-    study: Study, table: Table, charts: Sequence[Chart], drawings: Sequence[str]
+    study: Study,
+    table: Table,
+    charts: Sequence[Chart],
+    drawings: Sequence[str],
+    *,
+    attention: AttentionFiles | None,
 ) -> str:
     captions = [chart.caption for chart in charts]
     return render_html(
@@ -137,5 +173,6 @@ def _render_page(
             trials=list_trials(study),
             environments=list_environments(study),
             recipe=study.definition.recipe,
+            attention=attention,
         )
     )

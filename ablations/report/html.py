@@ -11,8 +11,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from ablations.figures import parse_svg
+from ablations.report.attention import AttentionFiles
 from ablations.statistics.claims import Evidence
-from ablations.tables import Table, format_cells
+from ablations.tables import (
+    Table,
+    format_cells,
+    list_attention_claims,
+    list_attention_notes,
+)
 
 SHOWN_HASH = 12
 """Number of characters shown of a commit."""
@@ -39,6 +45,9 @@ class Page:
 
     recipe: Mapping[str, Any]
     """Fields of the training recipe."""
+
+    attention: AttentionFiles | None = None
+    """The recording of the networks' attention; None if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +92,23 @@ class Finding:
     """Verdict, or the reason why there is none."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class AttentionSection:
+    """What a page shows of a recording."""
+
+    first_figure: int
+    """Number of the first figure."""
+
+    figures: Sequence[tuple[str, str]]
+    """Caption and embedded drawing of each figure."""
+
+    claims: Sequence[str]
+    """Claims with their verdicts."""
+
+    notes: Sequence[str]
+    """How it was measured."""
+
+
 def render_html(page: Page) -> str:
     """Renders the report as one file without scripts, fonts or anything to fetch."""
     environment = Environment(
@@ -93,9 +119,11 @@ def render_html(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    own = page.attention
+    attended = [(chart.caption, drawing) for chart, drawing in own.charts] if own else []
     figures = [
         (caption, embed_svg(svg, prefix=f"figure-{number}"))
-        for number, (caption, svg) in enumerate(page.charts, 1)
+        for number, (caption, svg) in enumerate([*page.charts, *attended], 1)
     ]
     return environment.get_template("report.html").render(
         table=page.table,
@@ -103,7 +131,15 @@ def render_html(page: Page) -> str:
         findings=list_findings(page.table),
         claims=[(claim, list(map(_describe_part, claim.parts))) for claim in page.table.claims],
         comparison=_grid_table(page.table),
-        figures=figures,
+        figures=figures[: len(page.charts)],
+        attention=AttentionSection(
+            first_figure=len(page.charts) + 1,
+            figures=figures[len(page.charts) :],
+            claims=list_attention_claims(own.analysis),
+            notes=list_attention_notes(own.analysis),
+        )
+        if own
+        else None,
         recipe={name: format_value(value) for name, value in page.recipe.items()},
         environments=_grid_frame(page.environments),
         trials=_grid_frame(page.trials),

@@ -1,7 +1,7 @@
 """Differences, verdicts, claims, image noise, agreement: the procedure of docs/statistics.md."""
 
 from ablations.statistics.agreement import Agreement, measure_agreement
-from ablations.statistics.claims import Evidence, Judgement, judge_claims
+from ablations.statistics.claims import Evidence, Judgement, judge_claims, judge_evidence
 from ablations.statistics.corrections import CORRECTION, Correction
 from ablations.statistics.differences import (
     SIGNIFICANCE,
@@ -11,6 +11,7 @@ from ablations.statistics.differences import (
     compare_rows,
     compare_with_baseline,
     fit_additive_model,
+    measure_effect,
     measure_spread,
     summarise,
 )
@@ -63,8 +64,10 @@ __all__ = [
     "follow_looks",
     "is_exploratory",
     "judge_claims",
+    "judge_evidence",
     "list_active",
     "measure_agreement",
+    "measure_effect",
     "measure_spread",
     "select_seeds",
     "summarise",

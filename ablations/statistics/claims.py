@@ -143,16 +143,47 @@ def judge_claims(
         kind.combine([part.p_for for part in parts], [part.p_against for part in parts])
         for kind, parts in zip(kinds, evidence, strict=True)
     ]
-    corrected = CORRECTION.correct([min(pair) for pair in combined], family=family or len(claims))
+    names = [claim.name for claim in claims]
+    return _judge(names, evidence, combined, scope=scope, family=family or len(claims), level=level)
+
+
+def judge_evidence(
+    claims: Mapping[str, Sequence[Evidence]], *, scope: str, level: float = SIGNIFICANCE
+) -> tuple[Judgement, ...]:
+    """Tests claims on measured effects, corrected over the claims (rule 13).
+
+    Args:
+        claims: Evidence on the statements of each claim, all of which must hold, by its name.
+        scope: What the verdicts apply to; n is added to it.
+        level: Level of the tests.
+    """
+    combined = [
+        _combine_all([part.p_for for part in parts], [part.p_against for part in parts])
+        for parts in claims.values()
+    ]
+    evidence = [tuple(parts) for parts in claims.values()]
+    return _judge(list(claims), evidence, combined, scope=scope, family=len(claims), level=level)
+
+
+def _judge(
+    names: Sequence[str],
+    evidence: Sequence[tuple[Evidence, ...]],
+    combined: Sequence[PValues],
+    *,
+    scope: str,
+    family: int,
+    level: float,
+) -> tuple[Judgement, ...]:
+    corrected = CORRECTION.correct([min(pair) for pair in combined], family=family)
     return tuple(
         Judgement(
-            name=claim.name,
+            name=name,
             word=_choose_word(float(p), pair, level),
             scope=f"{scope}, n={min(part.n for part in parts)}",
             p_corrected=float(p),
             parts=parts,
         )
-        for claim, parts, pair, p in zip(claims, evidence, combined, corrected, strict=True)
+        for name, parts, pair, p in zip(names, evidence, combined, corrected, strict=True)
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special  # Student's t without scipy.stats, which takes half a second to import
 
 from ablations.statistics.corrections import CORRECTION
@@ -201,6 +201,26 @@ def compare_rows(
         variance = variance if variance > ROUNDING**2 else 0.0
     return Difference(
         n=n, mean=float(differences.mean()), variance=variance, df=spread.df, level=level
+    )
+
+
+def measure_effect(values: ArrayLike, *, level: float = SIGNIFICANCE) -> Difference:
+    """Describes a quantity that has one value per seed by the spread of these values alone.
+
+    This is for quantities that have no table of rows to share a spread with.
+
+    Args:
+        values: One value per seed, such as a difference between two conditions; at least one.
+        level: Level of the test.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    variance = _variance(known)
+    return Difference(
+        n=len(known),
+        mean=float(known.mean()),
+        variance=0.0 if variance < ROUNDING**2 else variance,
+        df=len(known) - 1,
+        level=level,
     )
 
 

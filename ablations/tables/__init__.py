@@ -1,5 +1,12 @@
 """A study -> the comparison table, as data and as text."""
 
+from ablations.tables.attention import (
+    list_attention_claims,
+    list_attention_notes,
+    render_attention_markdown,
+    render_interventions_csv,
+    render_units_csv,
+)
 from ablations.tables.comparison import PRINTED_ERRORS
 from ablations.tables.latex import render_latex
 from ablations.tables.table import Table, build_table
@@ -23,14 +30,19 @@ __all__ = [
     "build_table",
     "format_cells",
     "format_compact",
+    "list_attention_claims",
+    "list_attention_notes",
     "list_claims",
     "list_curves",
     "list_environments",
     "list_items",
     "list_trials",
+    "render_attention_markdown",
     "render_csv",
     "render_grid",
+    "render_interventions_csv",
     "render_latex",
     "render_markdown",
     "render_summary",
+    "render_units_csv",
 ]

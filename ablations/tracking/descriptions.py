@@ -185,7 +185,9 @@ def _describe_agreement(agreement: "Agreement") -> dict[str, float]:
 def _collect_artifacts(
     study: Study, table: "Table", files: Mapping[str, bytes]
 ) -> Iterator[tuple[str, Artifact]]:
-    from ablations.figures import list_charts, render_png  # these import pandas, which is slow
+    # These import pandas, which is slow.
+    from ablations.attention import ATTENTION, RECORDS, analyse_recording, parse_recording
+    from ablations.figures import list_attention_charts, list_charts, render_png
     from ablations.tables import format_cells
 
     cells = {"columns": list(table.headings.values()), "data": format_cells(table)}
@@ -193,9 +195,12 @@ def _collect_artifacts(
     for name, content in files.items():
         if name == "table.csv" or PurePosixPath(name).suffix in ATTACHED:
             yield name, _wrap(content)
-    for chart in list_charts(study, table):
-        picture = Artifact(digest=chart.digest, render=partial(render_png, chart))
-        yield f"figures/{chart.name}.png", picture
+    charts = {f"figures/{chart.name}.png": chart for chart in list_charts(study, table)}
+    if (records := files.get(f"{ATTENTION}/{RECORDS}")) is not None:
+        own = list_attention_charts(analyse_recording(parse_recording(records)))
+        charts |= {f"{ATTENTION}/figures/{chart.name}.png": chart for chart in own}
+    for name, chart in charts.items():
+        yield name, Artifact(digest=chart.digest, render=partial(render_png, chart))
 
 
 def _wrap(content: bytes) -> Artifact:

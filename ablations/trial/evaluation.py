@@ -59,6 +59,11 @@ def compute_error(correct: Tensor) -> float:
     return 100 * (1 - correct.double().mean().item())
 
 
+def choose_batch_size(image_size: int) -> int:
+    """Number of images per batch in evaluation, given the side of the images in pixels."""
+    return max(1, min(BATCH_SIZE, BATCH_PIXELS // image_size**2))
+
+
 def _find_hits(
     network: nn.Module, split: Split, dataset: Dataset, recipe: Recipe, device: torch.device
 ) -> Tensor:
@@ -67,10 +72,9 @@ def _find_hits(
     Shapes:
         (N, 5) bool on the CPU, fewer if there are fewer classes
     """
-    batch_size = min(BATCH_SIZE, BATCH_PIXELS // split.image_size**2)
     hits = []
     for images, labels in iterate_test_batches(
-        split, dataset, batch_size=batch_size, device=device
+        split, dataset, batch_size=choose_batch_size(split.image_size), device=device
     ):
         with autocast(recipe, device):
             scores = network(images).float()

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,8 @@ def run_trial(
     """
     keep_freed_memory()
     with one_thread(), _refusing_exit():
-        data = load_data(spec.dataset, cache_dir=cache_dir, device=device, workers=loader_workers)
+        loaded = load_data(spec.dataset, cache_dir=cache_dir, device=device, workers=loader_workers)
+        data = shuffle_labels(loaded, spec.seed) if spec.recipe.shuffled_labels else loaded
         state = _resume_or_start(spec, checkpoint, device=device)
     yield from state.records
     while not (state.records and state.records[-1].is_last):
@@ -96,6 +97,12 @@ def _refusing_exit() -> Iterator[None]:
         yield
     except SystemExit as error:
         raise RuntimeError(f"the network called sys.exit({error.code!r})") from error
+
+
+def shuffle_labels(data: Data, seed: int) -> Data:
+    """The same data with the labels of the training images permuted, the same for all epochs."""
+    order = torch.randperm(len(data.train), generator=make_generator(seed, "labels"))
+    return replace(data, train=data.train.permute_labels(order))
 
 
 def one_thread() -> AbstractContextManager[None]:
@@ -173,11 +180,16 @@ def _resume(spec: TrialSpec, checkpoint: Path, *, device: torch.device) -> _Stat
     return state
 
 
-def _start(spec: TrialSpec, *, device: torch.device) -> _State:
+def start_network(spec: TrialSpec, *, device: torch.device) -> nn.Module:
+    """Builds the network of a trial with its initial weights, before any training."""
     network: nn.Module = build_network(
         spec.network, generator=make_generator(spec.seed, "initialisation")
     )
-    network = network.to(device).to(memory_format=torch.channels_last)
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def _start(spec: TrialSpec, *, device: torch.device) -> _State:
+    network = start_network(spec, device=device)
     return _State(network=network, optimiser=build_optimiser(network, spec.recipe), records=[])
 
 

@@ -400,3 +400,18 @@ def collect_labels(data: Data, *, batch_size: int, seed: int) -> list[int]:
         device=CPU,
     )
     return [label for _, labels in batches for label in labels.tolist()]
+
+
+def test_sizes_of_objects_are_known_where_the_dataset_has_them(
+    dataset: Dataset, cache_dir: Path
+) -> None:
+    """They say nothing about training, so a dataset without them is complete."""
+    without = load_data(dataset, cache_dir=cache_dir, device=CPU)
+    sizes = np.arange(40, dtype=np.uint8)
+    np.save(cache_dir / dataset.cache_name / "test_sizes.npy", sizes)
+
+    data = load_data(dataset, cache_dir=cache_dir, device=CPU)
+
+    assert without.test.object_sizes is None
+    assert data.test.object_sizes is not None
+    assert data.test.object_sizes.tolist() == sizes.tolist()

@@ -242,7 +242,7 @@ def test_a_figure_of_the_same_data_is_kept(
 ) -> None:
     """Nothing is drawn, so matplotlib need not be the same version."""
     before = read_all(results)
-    monkeypatch.setattr("ablations.report.files.render_svg", None)
+    monkeypatch.setattr("ablations.figures.rendering.render_svg", None)
 
     assert command("ablations", "report", "--all").code == 0
     assert read_all(results) == before

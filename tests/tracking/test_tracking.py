@@ -15,7 +15,9 @@ from conftest import Answer
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from recordings import make_recording
 
+from ablations.attention import render_recording
 from ablations.complexity import count_scales
 from ablations.config import find_config, read_config
 from ablations.ledger import Ledger
@@ -502,6 +504,20 @@ def test_a_long_table_is_cut_between_lines(compared: Compared) -> None:
     assert len(note) <= NOTE_LIMIT
     assert note.endswith("of many\n\nThe complete text is in the artifact table.md.\n")
     assert "note 999 of many" in str(described.files["table.md"].render())
+
+
+def test_a_recording_of_attention_is_attached(compared: Compared) -> None:
+    """Its table and figures, in a folder of their own; its records stay in results/."""
+    names = ("table.md", "attention/table.md", "attention/depth.svg")
+    records = {"attention/records.json": render_recording(make_recording())}
+
+    described = describe_parent(*compared, {**dict.fromkeys(names, b""), **records})
+
+    figures = ("sizes", "depth", "interventions", "classes", "montage")
+    assert {name for name in described.files if name.startswith("attention/")} == {
+        *("attention/table.md", "attention/depth.svg"),
+        *(f"attention/figures/{name}.png" for name in figures),
+    }
 
 
 @pytest.mark.parametrize("interval", [(0.31, 0.78), None])

@@ -10,12 +10,15 @@ import pytest
 import torch
 from conftest import ROOT, assert_same_weights
 
+from ablations.data.arrays import load_data
+from ablations.data.batches import ArraySplit
+from ablations.data.catalogue import Dataset
 from ablations.errors import MachineError
 from ablations.plans import PROCEDURE, TrialSpec
 from ablations.trial import run as run_module
 from ablations.trial.checkpoints import read_final_weights, write_checkpoint
 from ablations.trial.records import EpochRecord
-from ablations.trial.run import make_generator, run_trial
+from ablations.trial.run import make_generator, run_trial, shuffle_labels
 
 CPU = torch.device("cpu")
 GOLDEN = ROOT / "tests" / "golden" / "trial.json"
@@ -234,3 +237,21 @@ def test_a_gpu_uses_the_same_weights_and_batches(
     on_cpu = run(spec, cache_dir, tmp_path / "cpu.pt")
 
     assert on_gpu[0].train_loss == pytest.approx(on_cpu[0].train_loss, rel=1e-2)
+
+
+def test_shuffled_labels_are_a_control(spec: TrialSpec, cache_dir: Path, dataset: Dataset) -> None:
+    """Other labels for each seed, in training alone; trials without them keep their keys."""
+    data = load_data(dataset, cache_dir=cache_dir, device=CPU)
+    shuffled = replace(spec, recipe=spec.recipe.model_copy(update={"shuffled_labels": True}))
+
+    first, again, other = (shuffle_labels(data, seed) for seed in (0, 0, 1))
+
+    splits = [own.train for own in (data, first, again, other)]
+    plain, one, same, different = (s.labels for s in splits if isinstance(s, ArraySplit))
+    assert "shuffled_labels" not in spec.facts["recipe"]
+    assert shuffled.key != spec.key
+    assert torch.equal(one.sort().values, plain.sort().values)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, plain)
+    assert not torch.equal(one, different)
+    assert first.test is data.test

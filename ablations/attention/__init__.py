@@ -1,0 +1,63 @@
+"""Attention of networks to their kernels: records and analysis (no torch); recording them."""
+
+from ablations.attention.analysis import (
+    CHANGE_MARGIN,
+    CORRELATION_MARGIN,
+    Analysis,
+    FieldResult,
+    InterventionResult,
+    UnitResult,
+    analyse_recording,
+    compute_by_size,
+)
+from ablations.attention.export import (
+    ATTENTION,
+    RECORDS,
+    parse_recording,
+    read_recording,
+    render_recording,
+)
+from ablations.attention.records import (
+    ENLARGEMENTS,
+    FIELD_ENLARGEMENTS,
+    INTERVENTIONS,
+    Example,
+    FieldRecord,
+    Intervention,
+    NetworkRecord,
+    Recording,
+    Role,
+    UnitRecord,
+    find_ends,
+    find_middle,
+    find_stage,
+)
+
+__all__ = [
+    "ATTENTION",
+    "CHANGE_MARGIN",
+    "CORRELATION_MARGIN",
+    "ENLARGEMENTS",
+    "FIELD_ENLARGEMENTS",
+    "INTERVENTIONS",
+    "RECORDS",
+    "Analysis",
+    "Example",
+    "FieldRecord",
+    "FieldResult",
+    "Intervention",
+    "InterventionResult",
+    "NetworkRecord",
+    "Recording",
+    "Role",
+    "UnitRecord",
+    "UnitResult",
+    "analyse_recording",
+    "compute_by_size",
+    "find_ends",
+    "find_middle",
+    "find_stage",
+    "parse_recording",
+    "read_recording",
+    "render_recording",
+]
