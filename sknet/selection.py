@@ -66,12 +66,13 @@ def record_selection(network: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     Examples:
         >>> import torch
-        >>> from sknet import create_model
-        >>> network = create_model("sknet_tiny").eval()
-        >>> with torch.inference_mode(), record_selection(network) as weights:
-        ...     logits = network(torch.zeros(1, 3, 32, 32))
-        >>> {name: tuple(value.shape) for name, value in weights.items()}
-        {'SK_2_1': (1, 2, 16), 'SK_3_1': (1, 2, 32), 'SK_4_1': (1, 2, 64)}
+        Examples:
+            >>> from sknet import create_model
+            >>> network = create_model("sknet_tiny").eval()
+            >>> with torch.inference_mode(), record_selection(network) as weights:
+            ...     logits = network(torch.zeros(1, 3, 32, 32))
+            >>> {name: tuple(value.shape) for name, value in weights.items()}
+            {'SK_2_1': (1, 2, 16), 'SK_3_1': (1, 2, 32), 'SK_4_1': (1, 2, 64)}
     """
     weights: dict[str, Tensor] = {}
 
@@ -103,15 +104,16 @@ def replace_selection(network: nn.Module, weights: Mapping[str, Tensor]) -> Iter
     Shapes:
         each value: (M, C) for all images, or (N, M, C); at least 0, summing to 1 over M
 
-    >>> import torch
-    >>> from sknet import create_model
-    >>> network = create_model("sknet_tiny").eval()
-    >>> first = {"SK_2_1": torch.tensor([[1.0], [0.0]]).expand(2, 16)}
-    >>> with torch.inference_mode(), replace_selection(network, first):
-    ...     with record_selection(network) as weights:
-    ...         logits = network(torch.zeros(1, 3, 32, 32))
-    >>> weights["SK_2_1"][0].mean(dim=1)
-    tensor([1., 0.])
+    Examples:
+        >>> import torch
+        >>> from sknet import create_model
+        >>> network = create_model("sknet_tiny").eval()
+        >>> first = {"SK_2_1": torch.tensor([[1.0], [0.0]]).expand(2, 16)}
+        >>> with torch.inference_mode(), replace_selection(network, first):
+        ...     with record_selection(network) as weights:
+        ...         logits = network(torch.zeros(1, 3, 32, 32))
+        >>> weights["SK_2_1"][0].mean(dim=1)
+        tensor([1., 0.])
     """
 
     def choose_scores(name: str) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
