@@ -55,8 +55,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fills the places that are generated from the code; results/ is inside docs/ on the site."""
-    markdown = re.sub(r"\]\(((?:\.\./)*)\.\./results/", r"](\1results/", markdown)
+    """Fills the places that are generated from the code; the root is inside docs/ on the site."""
+    for source, target in {"results/": "results/", **PAGES}.items():
+        markdown = re.sub(rf"\]\(((?:\.\./)*)\.\./{re.escape(source)}", rf"](\1{target}", markdown)
     markdown = re.sub(
         r"<!-- fields: (\S+) -->", lambda found: render_fields(find_class(found[1])), markdown
     )
