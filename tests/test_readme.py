@@ -60,6 +60,16 @@ def test_the_table_is_the_one_that_was_printed() -> None:
     assert heading.count("|") - 1 <= 7
 
 
+def test_quoted_findings_are_those_of_the_results() -> None:
+    """Results change with every look; a sentence does not follow by itself."""
+    findings = README.partition("## Findings")[2].partition("## Why not")[0]
+    numbers = re.findall(r"\d+\.\d\d ± \d+\.\d\d", findings)
+    tables = [path.read_text(encoding="utf-8") for path in ROOT.glob("results/*/*/summary.md")]
+
+    assert len(numbers) >= 3
+    assert [number for number in numbers if number not in "".join(tables)] == []
+
+
 def test_links_of_the_readme_lead_somewhere() -> None:
     """On GitHub they are relative to the root."""
     links = re.findall(r"\]\(([^)#]+)", README)
