@@ -66,13 +66,12 @@ def record_selection(network: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     Examples:
         >>> import torch
-        Examples:
-            >>> from sknet import create_model
-            >>> network = create_model("sknet_tiny").eval()
-            >>> with torch.inference_mode(), record_selection(network) as weights:
-            ...     logits = network(torch.zeros(1, 3, 32, 32))
-            >>> {name: tuple(value.shape) for name, value in weights.items()}
-            {'SK_2_1': (1, 2, 16), 'SK_3_1': (1, 2, 32), 'SK_4_1': (1, 2, 64)}
+        >>> from sknet import create_model
+        >>> network = create_model("sknet_tiny").eval()
+        >>> with torch.inference_mode(), record_selection(network) as weights:
+        ...     logits = network(torch.zeros(1, 3, 32, 32))
+        >>> {name: tuple(value.shape) for name, value in weights.items()}
+        {'SK_2_1': (1, 2, 16), 'SK_3_1': (1, 2, 32), 'SK_4_1': (1, 2, 64)}
     """
     weights: dict[str, Tensor] = {}
 

@@ -88,7 +88,7 @@ def call_loader(loader: Loader, data_dir: Path) -> Any:
         ):
             return _get_function(loader)(data_dir.absolute())
     except UserCodeError as error:
-        raise ValueError(f"{loader.name} must return a dataset, got {error}") from error
+        raise ValueError(f"{loader.name} must return a dataset, got an error: {error}") from error
     except InputError as fault:
         raise ValueError(str(fault)) from None
 
