@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import pickle
 import re
 import struct
@@ -26,6 +27,8 @@ from ablations.workspace import Workspace
 from sknet.zoo import NETWORKS
 
 ROOT = Path(__file__).parents[1]
+
+os.environ.pop("COLUMNS", None)  # workers of pytest-xdist have it, and rich keeps what it reads
 
 SYNTHETIC = Dataset(
     name="synthetic",

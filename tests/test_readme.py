@@ -64,7 +64,8 @@ def test_quoted_findings_are_those_of_the_results() -> None:
     """Results change with every look; a sentence does not follow by itself."""
     findings = README.partition("## Findings")[2].partition("## Why not")[0]
     numbers = re.findall(r"\d+\.\d\d ± \d+\.\d\d", findings)
-    tables = [path.read_text(encoding="utf-8") for path in ROOT.glob("results/*/*/summary.md")]
+    pages = [*ROOT.glob("results/*/*/summary.md"), *ROOT.glob("results/*/*/attention/table.md")]
+    tables = [path.read_text(encoding="utf-8") for path in pages]
 
     assert len(numbers) >= 3
     assert [number for number in numbers if number not in "".join(tables)] == []

@@ -1,6 +1,6 @@
 """results/ regenerated from ledger and records, and checked against them and the configuration."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -40,6 +40,7 @@ from ablations.report import (
 )
 from ablations.study import Definition, Study, build_definition, is_exported, read_export
 from ablations.tables import Table, build_table
+from ablations.trial import TrialRecord
 from ablations.workspace import Workspace
 
 
@@ -63,10 +64,10 @@ def regenerate_results(
         if is_exported(target.folder) or ledger.has_records
     ]
     plans = dict(iterate_plans(config, targets, workspace=workspace))
-    ledger.recall(read_records(plans.values(), workspace))  # experiments share trials
+    others = read_records(plans.values(), workspace)
     findings = ledger.examine(list_keys(plans.values()))
     return [
-        _regenerate(config, target, plan, findings, ledger, workspace)
+        _regenerate(config, target, plan, findings, ledger, workspace, others=others)
         for target, plan in plans.items()
         if is_exported(target.folder) or _is_complete(mark_plan(plan, findings))
     ]
@@ -164,6 +165,8 @@ def _regenerate(
     findings: Findings,
     ledger: Ledger,
     workspace: Workspace,
+    *,
+    others: Mapping[str, TrialRecord],
 ) -> Outcome:
     earlier = read_export(target.folder) if is_exported(target.folder) else None
     if _has_finished(plan, findings):
@@ -177,6 +180,7 @@ def _regenerate(
         scales=find_scales(config, plan, workspace, earlier=earlier),
         looks=map(tuple, ledger.list_looks(target.experiment, target.recipe_name)),
         earlier=earlier,
+        others=others,
         benchmark=recall_benchmark(plan, workspace, earlier),
     )
     table = build_table(study)

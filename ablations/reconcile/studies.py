@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from ablations.complexity import Scales, count_scales
 from ablations.config import Config, read_paper
@@ -30,6 +31,7 @@ def gather_study(
     scales: Mapping[str, Scales],
     looks: Iterable[Sequence[int]],
     earlier: Study | None,
+    others: Mapping[str, TrialRecord] = MappingProxyType({}),
     benchmark: Benchmark | None = None,
 ) -> Study:
     """Everything known of a plan at its last look, from the ledger and from earlier results.
@@ -41,9 +43,11 @@ def gather_study(
         scales: Complexities by variant.
         looks: Seeds of all looks at the table in the ledger, in order.
         earlier: The study in the results; None if there is none.
+        others: Records in the results of experiments that share trials with the plan; those of the
+            ledger and of the plan's own results take precedence.
         benchmark: Measured speeds of the plan's variants.
     """
-    known = merge_findings(plan, findings, earlier)
+    known = merge_findings(plan, findings, earlier, others)
     earlier_looks = earlier.looks if earlier else ()
     study = build_study(
         config.experiment(plan.experiment),
@@ -57,10 +61,12 @@ def gather_study(
     return limit_study(study)
 
 
-def merge_findings(plan: Plan, findings: Findings, earlier: Study | None) -> Findings:
+def merge_findings(
+    plan: Plan, findings: Findings, earlier: Study | None, others: Mapping[str, TrialRecord]
+) -> Findings:
     """What the ledger knows of a plan, completed with the records of earlier results."""
     keys = {trial.spec.key for trial in plan.trials}
-    exported = {
+    exported = {key: record for key, record in others.items() if key in keys} | {
         trial.key: trial.record
         for trial in (earlier.trials if earlier else ())
         if trial.record is not None and trial.key in keys

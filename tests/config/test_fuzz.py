@@ -1,5 +1,6 @@
 """Whatever experiments.yaml holds, it is accepted, or refused with a message that says where."""
 
+import os
 import re
 import time
 from pathlib import Path
@@ -20,6 +21,9 @@ BUNDLED = (ROOT / "experiments.yaml").read_text(encoding="utf-8")
 OWN = EXPERIMENTS.replace("dataset: synthetic", "dataset: multiscale_digits")
 KEYS = sorted(set(re.findall(r"\w+(?=:)", BUNDLED + OWN)))
 """Keys that mean something somewhere."""
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "400"))
+"""Number of files; CI tries more."""
 
 SECONDS = 10
 """More than any file may take, of this process's own time: most take a hundredth of a second."""
@@ -119,7 +123,7 @@ def check(text: str, folder: Path) -> None:
 
 @given(text=mutate() | build() | st.text())
 @settings(
-    max_examples=2000,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -334,7 +334,7 @@ def test_no_text_is_cut_off(name: str, count: int) -> None:
 @given(
     shares=st.lists(st.tuples(st.floats(0.2, 0.8), st.floats(0.1, 0.9)), min_size=1, max_size=17)
 )
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 def test_names_stay_inside_and_apart(shares: list[tuple[float, float]]) -> None:
     """In a panel of this size, names of 17 points find room wherever the points are."""
     centres = np.array(shares) * (800, 400)
