@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def run_on_ray(job: Job, observe: Observer) -> None:
         MachineError: If the cluster lacks what a trial needs.
         KeyboardInterrupt: If the user stopped the run; trials that ended have been reported.
     """
-    with _connected():
+    with redirect_stdout(sys.stderr), _connected():  # Ray prints when a node dies
         gpus = choose_gpus(job.backend.gpus_per_trial)
         relay = _Relay(observe)
         with tempfile.TemporaryDirectory(prefix="tune-") as scratch:

@@ -72,6 +72,7 @@ def test_a_trial_that_another_run_gave_up_is_trained(
 
 
 @pytest.mark.faults
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_two_runs_train_each_trial_once(tmp_path: Path) -> None:
     """Each ends when all trials of its own plan are done, with the same table, sent once."""
     options = ("dilation_group", "--recipe", "smoke", "--backend", "local")
