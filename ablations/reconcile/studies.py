@@ -104,7 +104,8 @@ def read_earlier(plan: Plan, workspace: Workspace, findings: Findings) -> Study 
 def read_records(plans: Collection[Plan], workspace: Workspace) -> Mapping[str, TrialRecord]:
     """The records that the results hold of the plans' trials, by key.
 
-    Experiments share trials, so those of any experiment on the plans' recipes count.
+    Experiments share trials, so those of any experiment on the plans' recipes count; those of the
+    plans' own take precedence.
 
     Raises:
         IncompleteError: If the files of a study were edited or damaged.
@@ -112,7 +113,9 @@ def read_records(plans: Collection[Plan], workspace: Workspace) -> Mapping[str, 
     """
     keys = {trial.spec.key for plan in plans for trial in plan.trials}
     recipes = {plan.recipe_name for plan in plans if not plan.changes}
-    folders = (path for name in sorted(recipes) for path in workspace.list_results(name))
+    own = {plan.experiment for plan in plans}
+    folders = [path for name in sorted(recipes) for path in workspace.list_results(name)]
+    folders.sort(key=lambda folder: folder.parent.name in own)  # the last one counts
     studies = (read_export(folder) for folder in folders if is_exported(folder))
     return {
         trial.key: trial.record

@@ -2,12 +2,13 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ablations.files import write_atomically
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 """Length of the checksum at the beginning of a file; PyTorch does not notice changed bytes."""
@@ -19,19 +20,10 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
     Raises:
         OSError: If it cannot be written; the earlier one is kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
-    payload = buffer.getbuffer()
-    staging = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with staging.open("wb") as file:
-            file.write(hashlib.sha256(payload).digest())
-            file.write(payload)
-        staging.replace(path)
-    except OSError:
-        staging.unlink(missing_ok=True)
-        raise
+    payload = buffer.getvalue()
+    write_atomically(path, hashlib.sha256(payload).digest() + payload, is_durable=False)
 
 
 def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
