@@ -38,8 +38,8 @@ def evaluate(
     networks: Annotated[
         list[str],
         typer.Argument(
-            help="Network with --weights, or one or more networks with their checkpoints.",
-            metavar="NETWORK | NETWORK=FILE...",
+            help="Networks, each with its checkpoint; for a single one it may be given as --weights.",
+            metavar="NETWORK[=FILE]...",
             autocompletion=_complete_network,
         ),
     ],
