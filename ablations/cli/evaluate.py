@@ -38,7 +38,7 @@ def evaluate(
     networks: Annotated[
         list[str],
         typer.Argument(
-            help="Networks, each with its checkpoint; for a single one it may be given as --weights.",
+            help="Networks, each with its checkpoint; that of a single one may be --weights.",
             metavar="NETWORK[=FILE]...",
             autocompletion=_complete_network,
         ),
