@@ -22,10 +22,14 @@ from ablations.config import Recipe
 from ablations.data.catalogue import Dataset
 from ablations.escapes import escape_controls
 from ablations.figures import Source, build_charts, parse_svg, render_svg
+from ablations.report.findings import render_findings
 from ablations.report.html import Page, render_html
 from ablations.report.index import render_index
 from ablations.study import Study, read_export, render_export
-from ablations.tables import Table, render_csv, render_latex, render_markdown
+from ablations.tables import Table, build_table, render_csv, render_latex, render_markdown
+
+EMPHASIS = {"code", "strong", "em", "h1"}
+"""Elements that a text may cause, and that do no harm."""
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><g id="a"/></svg>'
 
@@ -97,9 +101,8 @@ def test_markdown(text: str) -> None:
     page = read_markdown(render_markdown(table))
 
     assert page.links == []
-    emphasis = {"code", "strong", "em", "h1"}
-    assert [e for e in page.elements if e not in emphasis] == [
-        e for e in plain.elements if e not in emphasis
+    assert [e for e in page.elements if e not in EMPHASIS] == [
+        e for e in plain.elements if e not in EMPHASIS
     ]
 
 
@@ -112,10 +115,30 @@ def test_the_index(text: str, study: Study) -> None:
 
     page = read_markdown(render_index([(hostile, make_hostile_table(text))]))
 
-    assert all(re.search("/(table.md|report.html|trials.csv)$", link) for link in page.links)
+    assert all(
+        re.search("/(table.md|report.html|trials.csv)$|^findings.md$", link) for link in page.links
+    )
     assert not {"script", "img", "b"} & set(page.elements)
     assert page.elements.count("tr") == 2
     assert page.elements.count("td") == 8
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_findings(text: str, study: Study) -> None:
+    """Its links lead to the table of the study and to its figure alone, whatever the names are."""
+    usual, page = (
+        read_markdown(render_findings([(entry, replace(build_table(entry), claims=claims))], None))
+        for name in ("plain", text)
+        for renamed in (rename(study, name),)
+        for definition in (replace(renamed.definition, experiment=name, recipe_name=name),)
+        for entry in (replace(renamed, definition=definition),)
+        for claims in (make_hostile_table(name).claims,)
+    )
+
+    assert all(link.endswith("/table.md") for link in page.links)
+    assert [e for e in page.elements if e not in EMPHASIS] == [
+        e for e in usual.elements if e not in EMPHASIS
+    ]
 
 
 @pytest.mark.parametrize("text", TEXTS)

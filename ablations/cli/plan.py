@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # loaded when a command runs: help and completion do without 
     from ablations.estimate import Estimate
     from ablations.matrix import Matrix
     from ablations.plans import Plan, PlannedTrial
-    from ablations.reconcile.prices import Price
     from ablations.reconcile.survey import Forecast
+    from ablations.statistics import Price
 
 
 def plan(

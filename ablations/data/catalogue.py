@@ -22,6 +22,17 @@ CROP_SCALE = 0.08
 """Usual smallest area of a `resized` crop relative to the image."""
 
 
+CIFAR10_MD5 = (
+    ("cifar-10-batches-py/data_batch_1", "c99cafc152244af753f735de768cd75f"),
+    ("cifar-10-batches-py/data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+    ("cifar-10-batches-py/data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+    ("cifar-10-batches-py/data_batch_4", "634d18415352ddfa80567beed471001a"),
+    ("cifar-10-batches-py/data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+    ("cifar-10-batches-py/test_batch", "40351d587109b95175f43aff81a1287e"),
+)
+"""MD5 of the files of CIFAR-10's Python layout, as its authors publish them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """The facts of a dataset, and where its images come from."""
@@ -142,6 +153,19 @@ DATASETS: dict[str, Dataset] = {
             download="FashionMNIST",
             checksum="3dbcecbb29d9ed5c0576e5ba3f423876bce8da0032f60df01404c0308a7459d3",
         ),
+        # For tuning: its test images are the last 10,000 training images of fashion_mnist.
+        Dataset(
+            name="fashion_mnist_validation",
+            channels=1,
+            image_size=28,
+            num_classes=10,
+            train_size=50_000,
+            test_size=10_000,
+            mean=(0.2855,),
+            std=(0.3528,),
+            reader="ablations.data.fashion_mnist:read_validation",
+            checksum="28a33dc58739a3a3614087544ea25665f6e85aba06236362c9598757b138d086",
+        ),
         Dataset(
             name="cifar10",
             channels=3,
@@ -154,14 +178,20 @@ DATASETS: dict[str, Dataset] = {
             reader="ablations.data.cifar:read_cifar",
             download="CIFAR10",
             checksum="97ae52245421cddc4d838dcc082cd1ca9464ae6bd72006d15138907b8b0518c4",
-            published_md5=(
-                ("cifar-10-batches-py/data_batch_1", "c99cafc152244af753f735de768cd75f"),
-                ("cifar-10-batches-py/data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
-                ("cifar-10-batches-py/data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
-                ("cifar-10-batches-py/data_batch_4", "634d18415352ddfa80567beed471001a"),
-                ("cifar-10-batches-py/data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
-                ("cifar-10-batches-py/test_batch", "40351d587109b95175f43aff81a1287e"),
-            ),
+            published_md5=CIFAR10_MD5,
+        ),
+        Dataset(
+            name="cifar10_validation",
+            channels=3,
+            image_size=32,
+            num_classes=10,
+            train_size=40_000,
+            test_size=10_000,
+            mean=(0.4915, 0.4821, 0.4462),
+            std=(0.2472, 0.2437, 0.2617),
+            reader="ablations.data.cifar:read_cifar",
+            checksum="f37da23399553bc8ce1e32dbf1a1678a060d11dfdac5331665c8dd9761281c7a",
+            published_md5=CIFAR10_MD5,
         ),
         # Nobody has hashed its arrays yet: mean and standard deviation are those in common use.
         # Once `prepare_data` has read the published files, the checksum.txt that it writes beside

@@ -4,7 +4,7 @@ import hashlib
 import io
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,14 +46,20 @@ class Layout:
     """Bytes before the pixels in the binary layout; the last one is the label."""
 
 
+CIFAR10 = Layout(
+    title="CIFAR-10",
+    python="cifar-10-batches-py",
+    binary="cifar-10-batches-bin",
+    files={"train": [f"data_batch_{n}" for n in range(1, 6)], "test": ["test_batch"]},
+    label_key=b"labels",
+    label_bytes=1,
+)
+
 LAYOUTS: Mapping[str, Layout] = {
-    "cifar10": Layout(
-        title="CIFAR-10",
-        python="cifar-10-batches-py",
-        binary="cifar-10-batches-bin",
-        files={"train": [f"data_batch_{n}" for n in range(1, 6)], "test": ["test_batch"]},
-        label_key=b"labels",
-        label_bytes=1,
+    "cifar10": CIFAR10,
+    "cifar10_validation": replace(
+        CIFAR10,
+        files={"train": [f"data_batch_{n}" for n in range(1, 5)], "test": ["data_batch_5"]},
     ),
     "cifar100": Layout(
         title="CIFAR-100",

@@ -35,6 +35,20 @@ def read_fashion_mnist(_dataset: Dataset, data_dir: Path) -> dict[str, Bytes]:
     return arrays
 
 
+def read_validation(dataset: Dataset, data_dir: Path) -> dict[str, Bytes]:
+    """Reads the training images only: the last `dataset.test_size` of them become test images.
+
+    Raises:
+        MachineError: See `read_fashion_mnist`.
+    """
+    arrays = read_fashion_mnist(dataset, data_dir)
+    for kind in ("images", "labels"):
+        values = arrays[f"train_{kind}"]
+        arrays[f"train_{kind}"] = values[: -dataset.test_size]
+        arrays[f"test_{kind}"] = values[-dataset.test_size :]
+    return arrays
+
+
 def _read_idx(path: Path, *, dimensions: int) -> Bytes:
     """Reads two zeros, the type (8: bytes), the number of sizes, the 4-byte sizes, the values."""
     if not path.exists():

@@ -11,6 +11,7 @@ from ablations.figures.rendering import (
     render_png,
     render_svg,
 )
+from ablations.figures.statements import build_statement_chart
 from ablations.figures.svg import parse_svg
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Source",
     "State",
     "build_charts",
+    "build_statement_chart",
     "check_svg",
     "draw",
     "keep_or_draw",

@@ -262,7 +262,7 @@ def _select_agreement(source: Source) -> Selected | None:
     data = _tidy(
         {
             "n": rows["n"],
-            "printed_error_percent": _column(rows, f"paper_{agreement.cell}"),
+            "printed_error_percent": _column(rows, f"paper_{agreement.reference}"),
             "top1_error_percent": rows["top1_error"],
             "half_width_points": rows["top1_error_half_width"],
         },
@@ -272,9 +272,10 @@ def _select_agreement(source: Source) -> Selected | None:
     if data.empty:
         return None
     caption = (
-        f"Top-1 error, {source.panel}, against the {PRINTED_ERRORS[agreement.cell]} that the paper "
-        f"prints: mean over seeds with its 95 % t-interval, {_say_seeds(data['n'])}. Agreement of "
-        f"the rankings: {agreement}. It describes the recipe and is no verdict on the paper."
+        f"Top-1 error, {source.panel}, against the {PRINTED_ERRORS[agreement.reference]} that the "
+        f"paper prints: mean over seeds with its 95 % t-interval, {_say_seeds(data['n'])}. "
+        f"Agreement of the rankings: {agreement}. It describes the recipe and is no verdict on the "
+        f"paper."
     )
     return caption, data.reset_index(drop=True)
 

@@ -1,11 +1,13 @@
-"""One row per variant: errors with their intervals, and differences from the baseline."""
+"""One row per variant or statement: errors and differences with their intervals."""
 
 from collections.abc import Hashable
+from textwrap import fill
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ablations.figures import style
@@ -15,8 +17,13 @@ _MARKS = {
     "better": ("<", style.BLUE),
     "worse": (">", style.ORANGE),
     "equivalent": ("s", style.GREEN),
+    "supported": ("o", style.BLUE),
+    "contradicted": ("X", style.ORANGE),
 }
 """Marker and colour by the first word of a verdict; all others are open circles."""
+
+_STATEMENT_WIDTH = 48
+"""Maximum number of characters per line of a statement."""
 
 
 def draw_errors(chart: Chart) -> Figure:
@@ -63,6 +70,47 @@ def draw_differences(chart: Chart) -> Figure:
     axes.set_title(f"shaded: margin of ±{margin:g} points", **style.TITLES)
     axes.set_title("worse →", loc="right", **style.TITLES)
     return figure
+
+
+def draw_statements(chart: Chart) -> Figure:
+    """Draws one panel per recipe, and one row per statement below the name of its experiment."""
+    data = chart.data
+    recipes = list(dict.fromkeys(data["recipe"]))
+    keys = list(dict.fromkeys(zip(data["experiment"], data["statement"], strict=True)))
+    experiments = dict.fromkeys(experiment for experiment, _ in keys)
+    rows = [key for name in experiments for key in ((name, ""), *(k for k in keys if k[0] == name))]
+    names = [fill(statement or experiment, _STATEMENT_WIDTH) for experiment, statement in rows]
+    height = 1.0 + 1.2 * style.LINE_HEIGHT * sum(name.count("\n") + 1 for name in names)
+    figure = Figure((style.WIDTH, height), layout="constrained")
+    grid = figure.subplots(1, len(recipes), sharey=True, squeeze=False)[0]
+    style.label_rows(grid[0], names)
+    for label, (_, statement) in zip(grid[0].get_yticklabels(), rows, strict=True):
+        label.set(fontsize=8.5, fontweight="normal" if statement else "bold")
+    for axes, recipe in zip(grid, recipes, strict=True):
+        axes.set_title(recipe, loc="left", **style.TITLES)
+        axes.tick_params(axis="y", length=0, labelleft=axes is grid[0])
+        axes.spines["left"].set_visible(False)
+        axes.axvline(0, color=style.BLACK, lw=0.9)
+        for row in data[data["recipe"] == recipe].to_dict("records"):
+            interval = row["difference_points"], row["half_width_points"]
+            if not pd.isna(interval[0]):
+                marker, color = find_mark(row["verdict"])
+                place = rows.index((row["experiment"], row["statement"]))
+                draw_interval(axes, place, interval, marker=marker, color=color)
+    figure.supxlabel("difference of top-1 error (points)", fontsize=style.SETTINGS["font.size"])
+    _explain_marks(figure)
+    return figure
+
+
+def _explain_marks(figure: Figure) -> None:
+    """A legend of the verdicts on claims, above the panels."""
+    handles = [
+        Line2D([], [], ls="", marker=marker, color=color, markerfacecolor=fill_color, label=word)
+        for word in ("supported", "contradicted", "undecided")
+        for marker, color in (find_mark(word),)
+        for fill_color in ("white" if color == style.GREY else color,)
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
 
 
 def _name_rows(variants: pd.DataFrame) -> list[str]:

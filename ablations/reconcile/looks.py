@@ -7,8 +7,7 @@ from dataclasses import replace
 from ablations.config import Config, read_paper
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan
-from ablations.reconcile.prices import Price, price_looks
-from ablations.statistics import Path, follow_looks, list_active
+from ablations.statistics import Path, Price, follow_looks, list_active, price_looks
 from ablations.study import Study, build_definition, describe_trials
 from ablations.tables.comparison import build_question, build_sample
 

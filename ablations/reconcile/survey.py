@@ -33,7 +33,7 @@ from ablations.workspace import Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablations.reconcile.prices import Price
+    from ablations.statistics import Price
 
 
 @dataclass(frozen=True, kw_only=True)

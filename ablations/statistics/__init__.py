@@ -1,6 +1,6 @@
 """Differences, verdicts, claims, image noise, agreement: the procedure of docs/statistics.md."""
 
-from ablations.statistics.agreement import Agreement, measure_agreement
+from ablations.statistics.agreement import Agreement, compare_rankings, measure_agreement
 from ablations.statistics.claims import Evidence, Judgement, judge_claims, judge_evidence
 from ablations.statistics.corrections import CORRECTION, Correction
 from ablations.statistics.differences import (
@@ -26,6 +26,7 @@ from ablations.statistics.looks import (
     list_active,
     select_seeds,
 )
+from ablations.statistics.prices import Price, price_looks
 from ablations.statistics.verdicts import (
     MOST_SEEDS,
     SeedsNeeded,
@@ -48,11 +49,13 @@ __all__ = [
     "Look",
     "Mean",
     "Path",
+    "Price",
     "Question",
     "Sample",
     "SeedsNeeded",
     "Spread",
     "Verdict",
+    "compare_rankings",
     "compare_rows",
     "compare_two_networks",
     "compare_with_baseline",
@@ -69,6 +72,7 @@ __all__ = [
     "measure_agreement",
     "measure_effect",
     "measure_spread",
+    "price_looks",
     "select_seeds",
     "summarise",
 ]

@@ -1,4 +1,4 @@
-"""Agreement of a table's ranking with the ranking that papers printed."""
+"""Agreement of a table's ranking with the ranking that papers printed, or of another table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,10 +28,14 @@ DECIMALS = 9
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Rank agreement of printed and measured errors; it is no verdict on the papers."""
+    """Rank agreement of measured errors with printed ones, or with those of another recipe.
 
-    cell: str
-    """Printed cell that the measured errors are compared with, such as `top1_error`."""
+    It is no verdict on the papers.
+    """
+
+    reference: str
+    """What the measured errors are compared with: a printed cell, such as `top1_error`, or the name
+    of another recipe."""
 
     tau: float
     """Kendall's tau-b: 1 if both rankings are the same, -1 if one is the reverse of the other."""
@@ -45,7 +49,7 @@ class Agreement:
     is as far from unrelated as an equal one."""
 
     rows: int
-    """Number of rows with a printed and a measured error."""
+    """Number of rows with both errors."""
 
     @property
     def is_exact(self) -> bool:
@@ -76,7 +80,7 @@ def measure_agreement(
     errors: pd.DataFrame,
     printed: Mapping[str, float],
     *,
-    cell: str,
+    reference: str,
     generator: np.random.Generator,
 ) -> Agreement | None:
     """Measures how far the mean errors rank the variants as the printed errors do (rule 22).
@@ -85,7 +89,7 @@ def measure_agreement(
         errors: Top-1 error (%), one row per seed and one column per variant; NaN where a trial is
             not finished.
         printed: Printed errors by variant, of any rows.
-        cell: Printed cell that they are from.
+        reference: Printed cell that they are from.
         generator: Draws the samples of seeds and, for many rows, the permutations.
 
     Returns:
@@ -96,17 +100,61 @@ def measure_agreement(
     if len(names) < FEWEST_ROWS:
         return None
     own = errors[names].to_numpy(float)
-    reference = np.array([printed[name] for name in names])
-    means = np.nanmean(own, axis=0).round(DECIMALS)
-    tau = float(compute_tau(reference, means))
+    ranks = np.array([printed[name] for name in names])
+    return _measure(own, ranks, reference=reference, samples=ranks, generator=generator)
+
+
+def compare_rankings(
+    errors: pd.DataFrame,
+    others: pd.DataFrame,
+    *,
+    reference: str,
+    generator: np.random.Generator,
+) -> Agreement | None:
+    """Measures how far two recipes rank the same variants equally.
+
+    Args:
+        errors: Top-1 error (%) on one recipe, see `measure_agreement`.
+        others: The same on the other recipe; its seeds are sampled independently.
+        reference: Name of the other recipe.
+        generator: See `measure_agreement`.
+
+    Returns:
+        None if fewer than four variants are known on both, or if all means of one are equal.
+    """
+    names = [str(name) for name in errors if name in others]
+    names = [n for n in names if errors[n].notna().any() and others[n].notna().any()]
+    if len(names) < FEWEST_ROWS:
+        return None
+    own, other = (table[names].to_numpy(float) for table in (errors, others))
+    return _measure(
+        own,
+        np.nanmean(other, axis=0).round(DECIMALS),
+        reference=reference,
+        samples=_resample(other, generator),
+        generator=generator,
+    )
+
+
+def _measure(
+    errors: NDArray[np.float64],
+    ranks: NDArray[np.float64],
+    *,
+    reference: str,
+    samples: NDArray[np.float64] | None,
+    generator: np.random.Generator,
+) -> Agreement | None:
+    """Compares the mean errors of rows with `ranks`, whose bootstrap samples are `samples`."""
+    means = np.nanmean(errors, axis=0).round(DECIMALS)
+    tau = float(compute_tau(ranks, means))
     if np.isnan(tau):
         return None
     return Agreement(
-        cell=cell,
+        reference=reference,
         tau=tau,
-        interval=_bootstrap(own, reference, generator),
-        p=_permute(reference, means, generator),
-        rows=len(names),
+        interval=_find_interval(_resample(errors, generator), samples),
+        p=_permute(ranks, means, generator),
+        rows=len(means),
     )
 
 
@@ -136,13 +184,16 @@ def _count_concordance(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArra
     return total
 
 
-def _bootstrap(
-    errors: NDArray[np.float64], reference: NDArray[np.float64], generator: np.random.Generator
-) -> tuple[float, float] | None:
-    """Percentile interval of tau-b over samples of the table's seeds, the same for all rows.
+def _resample(
+    errors: NDArray[np.float64], generator: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """Mean errors of bootstrap samples of a table's seeds, the same seeds for all rows.
 
-    A row's mean is over the sampled seeds that it has. Samples that contain no seed of some row, or
-    for which tau-b is undefined, are left out.
+    A row's mean is over the sampled seeds that it has; NaN if there are none. None if some row has
+    a single seed.
+
+    Shapes:
+        errors: (seeds, rows) -> (samples, rows)
     """
     known = ~np.isnan(errors)
     if known.sum(axis=0).min() < 2:
@@ -150,9 +201,18 @@ def _bootstrap(
     seeds = len(errors)
     times = generator.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES)  # of each seed
     drawn = times @ known.astype(int)  # seeds of each row
-    is_complete = (drawn > 0).all(axis=1)
-    sums = times[is_complete] @ np.nan_to_num(errors)
-    taus = compute_tau(reference, (sums / drawn[is_complete]).round(DECIMALS))
+    with np.errstate(invalid="ignore"):
+        means: NDArray[np.float64] = times @ np.nan_to_num(errors) / drawn
+    return means.round(DECIMALS)
+
+
+def _find_interval(
+    means: NDArray[np.float64] | None, others: NDArray[np.float64] | None
+) -> tuple[float, float] | None:
+    """Percentile interval of tau-b; samples for which it is undefined are left out."""
+    if means is None or others is None:
+        return None
+    taus = compute_tau(others, means)
     taus = taus[~np.isnan(taus)]
     if not len(taus):
         return None

@@ -9,6 +9,14 @@ from ablations.tables.attention import (
 )
 from ablations.tables.comparison import PRINTED_ERRORS
 from ablations.tables.latex import render_latex
+from ablations.tables.synthesis import (
+    Entry,
+    OpenStudy,
+    TestedClaim,
+    collect_claims,
+    compare_recipes,
+    list_open,
+)
 from ablations.tables.table import Table, build_table
 from ablations.tables.texts import (
     CompactTable,
@@ -26,8 +34,13 @@ from ablations.tables.trials import list_curves, list_environments, list_trials
 __all__ = [
     "PRINTED_ERRORS",
     "CompactTable",
+    "Entry",
+    "OpenStudy",
     "Table",
+    "TestedClaim",
     "build_table",
+    "collect_claims",
+    "compare_recipes",
     "format_cells",
     "format_compact",
     "list_attention_claims",
@@ -36,6 +49,7 @@ __all__ = [
     "list_curves",
     "list_environments",
     "list_items",
+    "list_open",
     "list_trials",
     "render_attention_markdown",
     "render_csv",

@@ -179,7 +179,7 @@ def _compare_with_papers(study: Study, errors: pd.DataFrame) -> Agreement | None
             if cell in PRINTED_ERRORS and getattr(row.cells, cell) is not None
         }
         generator = np.random.default_rng(BOOTSTRAP_SEED)
-        if found := measure_agreement(errors, printed, cell=cell, generator=generator):
+        if found := measure_agreement(errors, printed, reference=cell, generator=generator):
             return found
     return None
 

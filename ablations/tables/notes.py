@@ -205,7 +205,7 @@ def _explain_images(comparison: Comparison) -> Iterator[str]:
 
 def _explain_agreement(comparison: Comparison) -> Iterator[str]:
     if found := comparison.agreement:
-        error = PRINTED_ERRORS[found.cell]
+        error = PRINTED_ERRORS[found.reference]
         yield (
             f"Agreement with the paper's ranking by {error}: {found}. It tells how far this recipe "
             "ranks the variants as the paper's training does; it is no verdict on the paper."

@@ -224,8 +224,11 @@ def test_a_missing_dataset_is_reported(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+REAL = ("fashion_mnist", "fashion_mnist_validation", "cifar10", "cifar10_validation")
+
+
 @pytest.mark.realdata
-@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
+@pytest.mark.parametrize("name", REAL)
 def test_real_images_match_their_pinned_checksum(tmp_path: Path, name: str) -> None:
     """The constants for normalisation are those of the published images."""
     dataset = DATASETS[name]

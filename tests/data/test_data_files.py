@@ -17,7 +17,7 @@ from ablations.data import files
 from ablations.data.arrays import load_data, prepare_data
 from ablations.data.catalogue import DATASETS, Dataset
 from ablations.data.cifar import read_cifar
-from ablations.data.fashion_mnist import read_fashion_mnist
+from ablations.data.fashion_mnist import read_fashion_mnist, read_validation
 from ablations.data.files import download_dataset
 from ablations.data.identification import identify_dataset
 from ablations.errors import MachineError
@@ -89,6 +89,33 @@ def test_fashion_mnist_is_read(tmp_path: Path, suffix: str) -> None:
     }
     assert arrays["train_images"].ravel()[:300].tolist() == [*range(256), *range(44)]
     assert arrays["test_labels"].tolist() == [0, 1, 2]
+
+
+def test_images_for_tuning_on_fashion_mnist_are_training_images(tmp_path: Path) -> None:
+    """A recipe that is tuned on them has not seen the test images."""
+    write_fashion(tmp_path)
+    original = read_fashion_mnist(DATASETS["fashion_mnist"], tmp_path)
+
+    arrays = read_validation(replace(DATASETS["fashion_mnist_validation"], test_size=2), tmp_path)
+
+    for kind in ("images", "labels"):
+        parts = [arrays[f"train_{kind}"], arrays[f"test_{kind}"]]
+        assert len(parts[1]) == 2
+        assert (np.concatenate(parts) == original[f"train_{kind}"]).all()
+
+
+def test_images_for_tuning_on_cifar10_are_training_images(tmp_path: Path) -> None:
+    """They are the fifth training batch; the test batch is not even read."""
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for number in range(1, 6):
+        record = bytes([number]) + bytes(3072)
+        (folder / f"data_batch_{number}.bin").write_bytes(record)
+
+    arrays = read_cifar(DATASETS["cifar10_validation"], tmp_path)
+
+    assert arrays["train_labels"].tolist() == [1, 2, 3, 4]
+    assert arrays["test_labels"].tolist() == [5]
 
 
 @pytest.mark.parametrize(

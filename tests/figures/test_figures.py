@@ -23,7 +23,7 @@ from ablations.figures.labels import place_labels
 from ablations.report.html import embed_svg
 from ablations.statistics import Agreement
 
-AGREEMENT = Agreement(cell="top1_error", tau=0.62, interval=(0.31, 0.78), p=0.03, rows=10)
+AGREEMENT = Agreement(reference="top1_error", tau=0.62, interval=(0.31, 0.78), p=0.03, rows=10)
 PAPER = ["paper_top1_error", "paper_params_m"]
 
 

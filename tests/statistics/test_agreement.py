@@ -34,7 +34,7 @@ def measure(errors: pd.DataFrame, printed: list[float]) -> Agreement | None:
     return measure_agreement(
         errors,
         dict(zip(errors.columns, printed, strict=True)),
-        cell="top1_error",
+        reference="top1_error",
         generator=np.random.default_rng(0),
     )
 
@@ -206,7 +206,7 @@ def test_rows_without_either_error_are_left_out() -> None:
     printed = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "f": 0.0, "only printed": 9.0}
 
     found = measure_agreement(
-        errors, printed, cell="top1_error", generator=np.random.default_rng(0)
+        errors, printed, reference="top1_error", generator=np.random.default_rng(0)
     )
 
     assert found is not None
@@ -228,7 +228,7 @@ def test_equal_measured_errors_have_no_agreement() -> None:
 
 def test_the_words_of_an_agreement() -> None:
     """As notes print it."""
-    found = Agreement(cell="top1_error", tau=0.62, interval=(-0.001, 0.78), p=0.0004, rows=10)
+    found = Agreement(reference="top1_error", tau=0.62, interval=(-0.001, 0.78), p=0.0004, rows=10)
 
     assert str(found) == (
         "Kendall's tau-b = 0.62 (95 % bootstrap interval 0.00 to 0.78 over seeds; "

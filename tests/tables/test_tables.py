@@ -475,7 +475,7 @@ def test_agreement_is_with_the_error_on_the_recipes_dataset(dataset_name: str, c
     table = build_table(replace(study, definition=replace(study.definition, dataset=dataset)))
 
     assert table.agreement is not None
-    assert table.agreement.cell == cell
+    assert table.agreement.reference == cell
 
 
 def test_too_few_printed_errors_give_no_agreement() -> None:

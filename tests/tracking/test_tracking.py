@@ -526,7 +526,7 @@ def test_agreement_with_the_paper_is_a_metric(
 ) -> None:
     """With one seed there is no interval, and without printed errors no agreement."""
     plan, study, table = compared
-    found = Agreement(cell="top1_error", tau=0.62, interval=interval, p=0.03, rows=10)
+    found = Agreement(reference="top1_error", tau=0.62, interval=interval, p=0.03, rows=10)
     files = {"table.md": b""}
 
     without = describe_parent(plan, study, table, files).metrics
