@@ -17,5 +17,8 @@ Scale = Literal["paper", "trained"]
 By = Literal["depth", "width", "cardinality"]
 """What a matching network has more of: bottlenecks, channels everywhere, or groups."""
 
+Precision = Literal["fp32", "bf16"]
+"""Numbers that networks compute with."""
+
 Match = Literal["macs", "params"]
 """What is matched: multiply-adds, or parameters."""

@@ -64,6 +64,11 @@ class Workspace:
         """Benchmarks of networks."""
         return self.runs_dir / "speed"
 
+    @property
+    def evaluations_dir(self) -> Path:
+        """Evaluations of published weights."""
+        return self.runs_dir / "evaluations"
+
     def find_results(
         self, experiment: str, *, recipe_name: str, changes: Sequence[str] = ()
     ) -> Path:

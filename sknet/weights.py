@@ -150,7 +150,7 @@ LAYOUTS: Mapping[type[AnyBody], tuple[Layout, ...]] = {
 """Layouts of the libraries that have networks of a body, by its class."""
 
 
-def load_weights(network: Network, path: Path | str) -> None:
+def load_weights(network: Network, path: Path | str) -> str:
     """Loads the checkpoint at `path` into `network`, whichever library wrote it.
 
     Supported are checkpoints of torchvision (ResNet, ResNeXt, ShuffleNetV2, MobileNetV2), of timm
@@ -163,6 +163,9 @@ def load_weights(network: Network, path: Path | str) -> None:
         network: A network with as many classes as the checkpoint.
         path: A file of `torch.save`, opened without running code from it, or a safetensors file.
 
+    Returns:
+        The library whose names the tensors have: one of `LAYOUTS`, or `sknet`.
+
     Raises:
         FileNotFoundError: If the file does not exist.
         ImportError: If it is a safetensors file, and safetensors is not installed.
@@ -174,6 +177,7 @@ def load_weights(network: Network, path: Path | str) -> None:
         >>> from sknet import create_model
         >>> torch.save(create_model("sknet_tiny").state_dict(), "sknet_tiny.pth")
         >>> load_weights(create_model("sknet_tiny"), "sknet_tiny.pth")
+        'sknet'
     """
     path = Path(path)
     tensors = read_checkpoint(path)
@@ -199,6 +203,7 @@ def load_weights(network: Network, path: Path | str) -> None:
             for key, theirs in names.items()
         }
     )
+    return library
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

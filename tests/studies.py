@@ -10,6 +10,7 @@ from ablations.complexity.counts import Complexity
 from ablations.complexity.scales import Scales
 from ablations.config import Experiment, Explanation, PaperRow, PaperTable, Recipe, VariantSettings
 from ablations.data.catalogue import Dataset
+from ablations.evaluations import Evaluation
 from ablations.matrix import Matrix, Variant
 from ablations.plans import Plan, PlannedTrial, State, build_specs
 from ablations.study.study import Study, build_study
@@ -111,6 +112,7 @@ def make_study(
     paper: tuple[PaperTable, ...] = (PAPER,),
     complexity: Complexity = COMPLEXITY,
     looks: tuple[tuple[int, ...], ...] = (),
+    evaluations: tuple[Evaluation, ...] = (),
     **settings: Any,
 ) -> Study:
     """Makes a study of the three variants, with further settings of the experiment."""
@@ -124,7 +126,15 @@ def make_study(
         **{"columns": ("dilation",), **settings},
     )
     scales = {v.name: Scales(paper=complexity, trained=complexity) for v in VARIANTS}
-    return build_study(experiment, plan, records, scales=scales, paper=tables, looks=looks)
+    return build_study(
+        experiment,
+        plan,
+        records,
+        scales=scales,
+        paper=tables,
+        looks=looks,
+        evaluations=evaluations,
+    )
 
 
 def make_clear_records(plan: Plan) -> dict[str, TrialRecord]:

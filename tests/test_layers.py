@@ -9,8 +9,10 @@ from conftest import ROOT
 ORDER = (
     *("choices", "errors", "escapes", "files", "workspace", "formatting", "user_code", "data"),
     *("config", "matrix", "plans"),
-    *("complexity", "trial", "backends", "ledger", "speed", "estimate", "study", "statistics"),
+    *("complexity", "trial", "backends", "ledger", "speed", "evaluations", "estimate"),
     *(
+        "study",
+        "statistics",
         "attention",
         "tables",
         "figures",

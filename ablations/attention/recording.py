@@ -57,7 +57,7 @@ class Setting:
         """Context of the recipe's precision."""
         if self.recipe is None:
             return torch.autocast(self.device.type, enabled=False)
-        return autocast(self.recipe, self.device)
+        return autocast(self.recipe.precision, self.device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import typer
 from ablations.cli.attention import attention
 from ablations.cli.bench import bench
 from ablations.cli.display import print_message
+from ablations.cli.evaluate import evaluate
 from ablations.cli.list import list_experiments
 from ablations.cli.match import match
 from ablations.cli.plan import plan
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "match": match,
     "bench": bench,
     "attention": attention,
+    "evaluate": evaluate,
 }
 """In the order in which they are used, which is that of `--help`.
 

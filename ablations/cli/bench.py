@@ -96,12 +96,12 @@ def bench(
 
 
 @contextmanager
-def show_steps(total: int) -> Iterator[Callable[[], object]]:
+def show_steps(total: int, *, label: str = "measuring") -> Iterator[Callable[[], object]]:
     """A bar with the time left, in a terminal only."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     bars = Progress(
-        TextColumn("measuring"),
+        TextColumn(label),
         BarColumn(bar_width=20),
         TimeRemainingColumn(),
         console=stderr,

@@ -25,7 +25,7 @@ class Listing:
     """Names of the class folders, sorted; a label is an index into them."""
 
     train: tuple[str, ...]
-    """Paths of the training images relative to the folder, sorted."""
+    """Paths of the training images relative to the folder, sorted; empty if not asked for."""
 
     test: tuple[str, ...]
     """Paths of the images in val/ relative to the folder, sorted."""
@@ -81,36 +81,41 @@ def describe_folder(dataset: Dataset, listing: Listing) -> Dataset:
     )
 
 
-def scan_images(root: Path) -> Listing:
+def scan_images(root: Path, *, with_train: bool = True) -> Listing:
     """Lists the images below `root`.
+
+    Args:
+        root: The folder.
+        with_train: Whether to list the training images, too; evaluating a network needs none.
 
     Raises:
         MachineError: If a class has no images in train/ or in val/, or a folder is missing or
             unreadable.
     """
+    splits = ("train", "val") if with_train else ("val",)
+    wanted = f"images as {' and '.join(f'{split}/CLASS/' for split in splits)}"
     if not root.is_dir():
         raise MachineError(
-            f"{root} must hold images as train/CLASS/ and val/CLASS/, got no such folder. "
+            f"{root} must hold {wanted}, got no such folder. "
             "Put your copy there, or pass --data-dir."
         )
     try:
-        classes = _list_classes(root / "train")
+        classes = _list_classes(root / splits[0])
         _check_same(root, classes, _list_classes(root / "val"))
         files = {
             split: [entry for name in classes for entry in _list_class(root, split, name)]
-            for split in ("train", "val")
+            for split in splits
         }
     except OSError as error:
         raise MachineError(
-            f"{error.filename} must be readable, got {error.strerror}. "
-            f"{root} must hold images as train/CLASS/ and val/CLASS/."
+            f"{error.filename} must be readable, got {error.strerror}. {root} must hold {wanted}."
         ) from error
     digest = hashlib.sha256()
-    for path, size in sorted([*files["train"], *files["val"]]):
+    for path, size in sorted(entry for found in files.values() for entry in found):
         digest.update(f"{path}\t{size}\n".encode(errors="surrogateescape"))
     return Listing(
         classes=tuple(classes),
-        train=tuple(sorted(path for path, _ in files["train"])),
+        train=tuple(sorted(path for path, _ in files.get("train", ()))),
         test=tuple(sorted(path for path, _ in files["val"])),
         sha256=digest.hexdigest(),
     )

@@ -236,10 +236,19 @@ def crop_centre(image: Image.Image, size: int) -> Tensor:
     Shapes:
         (1, 3, size, size) uint8, channels_last
     """
-    shorter = round(size * SHORTER_SIDE)
+    shorter = compute_shorter_side(size)
     width, height = (shorter * side // min(image.size) for side in image.size)
     left, top = round((width - size) / 2), round((height - size) / 2)
     return _resize(image, width, height)[:, :, top : top + size, left : left + size]
+
+
+def compute_shorter_side(size: int) -> int:
+    """Shorter side in pixels of a resized test image, given the side of its centre crop.
+
+    >>> compute_shorter_side(224), compute_shorter_side(320)
+    (256, 366)
+    """
+    return round(size * SHORTER_SIDE)
 
 
 def _resize(image: Image.Image, width: int, height: int) -> Tensor:

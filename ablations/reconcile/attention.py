@@ -11,9 +11,10 @@ from ablations.attention import ATTENTION, RECORDS, Analysis, Recording
 from ablations.choices import DeviceKind
 from ablations.config import Config, Recipe
 from ablations.data import DATASETS, Dataset, identify_dataset
-from ablations.errors import IncompleteError, InputError, MachineError, suggest
+from ablations.errors import IncompleteError, InputError, suggest
 from ablations.estimate.throughput import count_cores
-from ablations.files import check_writable, hash_file, write_changed
+from ablations.evaluations import hash_checkpoint
+from ablations.files import check_writable, write_changed
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan, PlannedTrial, TrialSpec
 from ablations.reconcile.benchmarks import Show, choose_device
@@ -128,9 +129,9 @@ def record_checkpoint(
     source = Source(
         variant=weights.name,
         seed=0,
-        key=_hash_checkpoint(weights),
+        key=hash_checkpoint(weights),
         role="trained",
-        load=partial(load_published, spec, weights),
+        load=lambda device: load_published(spec, weights, device=device)[0],
     )
     describe = partial(
         Recording,
@@ -143,15 +144,6 @@ def record_checkpoint(
     recording = _record([source], images, settings, recipe=None, describe=describe)
     label = f"{network}-{source.key[:12]}"
     return _keep(recording, settings.workspace.runs_dir / "tables" / label)
-
-
-def _hash_checkpoint(weights: Path) -> str:
-    try:
-        return hash_file(weights)
-    except OSError as error:
-        raise MachineError(
-            f"{weights} must be a readable checkpoint, got {error.strerror}."
-        ) from error
 
 
 def _find_network(network: str, dataset: str, workspace: Workspace) -> tuple[NetworkSpec, Dataset]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ablations.config import Config, read_paper
 from ablations.errors import IncompleteError, MisfitError
+from ablations.evaluations import read_evaluations
 from ablations.files import write_changed
 from ablations.ledger import Findings, Ledger
 from ablations.plans import PROCEDURE, Plan
@@ -182,6 +183,7 @@ def _regenerate(
         earlier=earlier,
         others=others,
         benchmark=recall_benchmark(plan, workspace, earlier),
+        evaluations=read_evaluations(workspace.evaluations_dir),
     )
     table = build_table(study)
     changed = write_changed(render_report(study, table, target.folder), target.folder)

@@ -13,6 +13,7 @@ from ablations.complexity import Scales
 from ablations.config import Config
 from ablations.errors import InterruptedRunError
 from ablations.estimate import merge_estimates
+from ablations.evaluations import read_evaluations
 from ablations.files import check_folder, check_writable, write_changed
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan, PlannedTrial
@@ -126,6 +127,7 @@ class _Run:
             recall_benchmark(plan, workspace, known)
             for plan, known in zip(drawn, self._earlier, strict=True)
         ]
+        self._evaluations = read_evaluations(workspace.evaluations_dir)
         self._attempted: set[str] = set()
         self._hours = 0.0
 
@@ -205,6 +207,7 @@ class _Run:
             looks=(),
             earlier=earlier,
             benchmark=benchmark,
+            evaluations=self._evaluations,
         )
         study = record_look(study, plan, self._ledger)
         limited = limit_plan(mark_plan(plan, findings), count_seeds(study))

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from ablations.complexity import Scales, count_scales
 from ablations.config import Config, read_paper
+from ablations.evaluations import Evaluation
 from ablations.ledger import Findings
 from ablations.plans import PROCEDURE, Plan
 from ablations.reconcile.looks import limit_study
@@ -33,6 +34,7 @@ def gather_study(
     earlier: Study | None,
     others: Mapping[str, TrialRecord] = MappingProxyType({}),
     benchmark: Benchmark | None = None,
+    evaluations: Iterable[Evaluation] = (),
 ) -> Study:
     """Everything known of a plan at its last look, from the ledger and from earlier results.
 
@@ -46,6 +48,8 @@ def gather_study(
         others: Records in the results of experiments that share trials with the plan; those of the
             ledger and of the plan's own results take precedence.
         benchmark: Measured speeds of the plan's variants.
+        evaluations: Evaluations of published weights on this machine; of a network that earlier
+            results have, too, the latest counts.
     """
     known = merge_findings(plan, findings, earlier, others)
     earlier_looks = earlier.looks if earlier else ()
@@ -57,6 +61,7 @@ def gather_study(
         paper=read_paper(),
         looks=tuple(dict.fromkeys([*earlier_looks, *map(tuple, looks)])),
         benchmark=benchmark,
+        evaluations=[*(earlier.evaluations if earlier else ()), *evaluations],
     )
     return limit_study(study)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ablations.complexity import count_scales
 from ablations.config import Config
 from ablations.errors import InputError, MachineError
+from ablations.evaluations import read_evaluations
 from ablations.ledger import Ledger
 from ablations.plans import Plan
 from ablations.reconcile.looks import count_seeds, record_look
@@ -85,6 +86,7 @@ def _upload(
         looks=(),
         earlier=earlier,
         benchmark=recall_benchmark(plan, workspace, earlier),
+        evaluations=read_evaluations(workspace.evaluations_dir),
     )
     study = record_look(study, plan, ledger)
     table = build_table(study)

@@ -159,7 +159,7 @@ def _measure(
 
 @torch.inference_mode()
 def _infer(network: nn.Module, recipe: Recipe, device: torch.device, images: Tensor) -> None:
-    with autocast(recipe, device):
+    with autocast(recipe.precision, device):
         network(images)
 
 

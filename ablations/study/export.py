@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from ablations.complexity.scales import Scales
 from ablations.errors import IncompleteError, MachineError
 from ablations.escapes import escape_formula, unescape_formula
+from ablations.evaluations import Evaluation
 from ablations.files import read_regular
 from ablations.plans import make_key
 from ablations.speed import Benchmark
@@ -99,6 +100,9 @@ class _Provenance:
     benchmark: Benchmark | None = None
     """Measured speeds; absent if there are none."""
 
+    evaluations: tuple[Evaluation, ...] = ()
+    """Published weights; absent if there are none."""
+
 
 _PROVENANCE = TypeAdapter(_Provenance)
 _TRIAL = TypeAdapter(StudiedTrial)
@@ -142,6 +146,7 @@ def render_export(study: Study) -> dict[str, bytes]:
         is_narrowed=study.is_narrowed,
         sha256={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         benchmark=study.benchmark,
+        evaluations=study.evaluations,
     )
     plain = _PROVENANCE.dump_python(provenance, mode="json", exclude_defaults=True)
     text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -173,6 +178,7 @@ def read_export(folder: Path, *, with_trials: bool = True) -> Study:
         changes=provenance.changes,
         is_narrowed=provenance.is_narrowed,
         benchmark=provenance.benchmark,
+        evaluations=provenance.evaluations,
     )
 
 

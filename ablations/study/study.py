@@ -13,6 +13,7 @@ from typing import Any
 from ablations.complexity.scales import Scales
 from ablations.config import Claim, Column, Experiment, PaperRow, PaperTable, Provenance, plan_looks
 from ablations.data import Dataset
+from ablations.evaluations import Evaluation, select_evaluations
 from ablations.files import hash_value
 from ablations.matrix import Variant
 from ablations.plans import Plan, State, make_key
@@ -262,6 +263,16 @@ class Study:
     benchmark: Benchmark | None = None
     """Measured speeds; None if there are none."""
 
+    evaluations: tuple[Evaluation, ...] = ()
+    """Published weights of the variants' networks at the paper's scale, one per network."""
+
+    @cached_property
+    def published(self) -> Mapping[str, Evaluation]:
+        """Published weights by variant."""
+        known = {own.identity: own for own in self.evaluations}
+        identities = {row.name: row.paper_network for row in self.definition.rows}
+        return {name: known[own] for name, own in identities.items() if own in known}
+
     @cached_property
     def speeds(self) -> Mapping[str, Speed]:
         """Measured speeds by variant; empty without a benchmark."""
@@ -344,6 +355,7 @@ def build_study(
     paper: Mapping[str, PaperTable],
     looks: Sequence[Sequence[int]] = (),
     benchmark: Benchmark | None = None,
+    evaluations: Iterable[Evaluation] = (),
 ) -> Study:
     """Combines what was asked with everything known of it.
 
@@ -356,8 +368,12 @@ def build_study(
         paper: The papers' tables, by key.
         looks: Seeds of all looks at this table, in order.
         benchmark: Measured speeds of the variants, if there are any.
+        evaluations: Known evaluations of published weights, of whatever networks; a study has those
+            of its variants if papers print errors on ImageNet beside which they can stand.
     """
     definition = build_definition(experiment, plan, paper)
+    is_printed = any(row.cells.top1_error is not None for row in definition.printed)
+    identities = [row.paper_network for row in definition.rows if is_printed]
     return Study(
         definition=definition,
         scales={row.name: scales[row.name] for row in definition.rows},
@@ -366,6 +382,7 @@ def build_study(
         changes=plan.changes,
         is_narrowed=plan.is_narrowed,
         benchmark=benchmark,
+        evaluations=select_evaluations(evaluations, identities),
     )
 
 

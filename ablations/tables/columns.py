@@ -10,6 +10,7 @@ from typing import Any
 from ablations.complexity.scales import Scales
 from ablations.config import COLUMNS as SETTINGS
 from ablations.config import PaperRow
+from ablations.evaluations import Evaluation, Measure
 from ablations.speed import Speed
 from ablations.statistics import Difference, Mean, summarise
 from ablations.study import Definition, Study
@@ -54,6 +55,11 @@ class Row:
     def speed(self) -> Speed | None:
         """Measured speed; None without a benchmark."""
         return self.study.speeds.get(self.name)
+
+    @property
+    def published(self) -> Evaluation | None:
+        """Published weights of the network at the paper's scale; None without an evaluation."""
+        return self.study.published.get(self.name)
 
     @property
     def mean(self) -> Mean | None:
@@ -167,6 +173,27 @@ def _show_printed(cell: str, heading: str, *, compact: str = "") -> Column:
     )
 
 
+def _show_published(
+    measure: Measure, image_size: int, *, beside: str, heading: str, compact: str = ""
+) -> Column:
+    """An error of published weights, where a paper prints the cell beside which it stands."""
+
+    def compute(row: Row) -> float:
+        return row.published.compute_error(measure, image_size) if row.published else NAN
+
+    return Column(
+        key=f"published_{beside}",
+        value=compute,
+        group="published weights",
+        heading=heading,
+        compact=compact,
+        is_present=lambda rows: (
+            any(row.published for row in rows)
+            and any(getattr(row.printed, beside) is not None for row in rows)
+        ),
+    )
+
+
 def _show_macs(unit: str, factor: float, *, is_in_millions: bool) -> Column:
     """Multiply-adds at the paper's scale, in the unit that the papers use for this experiment."""
     return Column(
@@ -242,6 +269,9 @@ COLUMNS: tuple[Column, ...] = (
     _show_printed("params_m", "params M"),
     _show_printed("gflops", "GFLOPs (multiply-adds)"),
     _show_printed("mflops", "MFLOPs (multiply-adds)"),
+    _show_published("top1", 224, beside="top1_error", heading="error %", compact="published"),
+    _show_published("top1", 320, beside="top1_error_320", heading="error at 320 %"),
+    _show_published("top5", 224, beside="top5_error", heading="top-5 error %"),
     Column(
         key="paper_scale_params_m",
         value=lambda row: row.scales.paper.params / 1e6 if row.scales else NAN,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ablations.complexity.counts import FREE
 from ablations.config import FEWEST_SEEDS, PaperRow
+from ablations.evaluations import SHOWN_HASH
 from ablations.plans import PROCEDURE
 from ablations.speed import compute_agreement, describe_agreement
 from ablations.statistics import CORRECTION, SIGNIFICANCE, SeedsNeeded
@@ -27,6 +28,13 @@ METHOD = "docs/statistics.md"
 """Page that explains the method."""
 
 
+PUBLISHED = (
+    "errors on ImageNet of networks that others trained; their recipes need not be the paper's "
+    "(timm's are not) nor each other's"
+)
+"""What the column of published weights holds."""
+
+
 def collect_notes(study: Study, comparison: Comparison) -> list[str]:
     """Collects all notes in order."""
     definition = study.definition
@@ -43,6 +51,7 @@ def collect_notes(study: Study, comparison: Comparison) -> list[str]:
         *_describe_built(study),
         *_name_uncounted(study),
         *_describe_speeds(study),
+        *_describe_published(study),
         *map(_describe_source, definition.sources),
         *_describe_provenance(study),
     ]
@@ -83,6 +92,8 @@ def collect_brief_notes(study: Study, comparison: Comparison) -> list[str]:
             f"Agreement with the paper's ranking: tau-b = {found.tau:z.2f}{interval}, "
             f"{found.p_text}, {found.rows} rows."
         )
+    if study.published:
+        notes.append(f"published: {PUBLISHED}.")
     return [*notes, f"Method: {METHOD}"]
 
 
@@ -234,6 +245,19 @@ def _describe_speeds(study: Study) -> Iterator[str]:
     )
     agreement = compute_agreement(speeds, study.scales, scale=conditions.scale)
     yield describe_agreement(agreement, variants=len(speeds))
+
+
+def _describe_published(study: Study) -> Iterator[str]:
+    """Names the checkpoint of each row, and how it was evaluated."""
+    if study.published:
+        yield f"Published weights: {PUBLISHED}. No trained error, difference or verdict uses them."
+    for name, evaluation in study.published.items():
+        checkpoint = evaluation.checkpoint
+        yield (
+            f"Published weights of {name}: {checkpoint.file}, SHA-256 "
+            f"{checkpoint.sha256[:SHOWN_HASH]}, tensors named as in {checkpoint.library}; "
+            f"{evaluation.describe()}; commit {_describe_commit(evaluation.environment)}."
+        )
 
 
 def _describe_source(source: Source) -> str:

@@ -1,10 +1,13 @@
 """Evaluation: top-1 and top-5 errors of a network, and which images it classifies correctly."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ablations.choices import Precision
 from ablations.config import Recipe
 from ablations.data.batches import Data, Split, iterate_test_batches
 from ablations.data.catalogue import Dataset
@@ -37,10 +40,11 @@ class Outcome:
 def evaluate(network: nn.Module, data: Data, recipe: Recipe, *, device: torch.device) -> Outcome:
     """Evaluates the network on the test images."""
     network.eval()
-    hit = _find_hits(network, data.test, data.dataset, recipe, device)
+    precision = recipe.precision
+    hit = find_hits(network, data.test, data.dataset, precision=precision, device=device)
     top1_error_320 = None
     if data.test_320 is not None:
-        larger = _find_hits(network, data.test_320, data.dataset, recipe, device)
+        larger = find_hits(network, data.test_320, data.dataset, precision=precision, device=device)
         top1_error_320 = compute_error(larger[:, 0])
     return Outcome(
         top1_error=compute_error(hit[:, 0]),
@@ -64,10 +68,30 @@ def choose_batch_size(image_size: int) -> int:
     return max(1, min(BATCH_SIZE, BATCH_PIXELS // image_size**2))
 
 
-def _find_hits(
-    network: nn.Module, split: Split, dataset: Dataset, recipe: Recipe, device: torch.device
+def count_batches(split: Split) -> int:
+    """Number of batches in which a split is evaluated."""
+    return math.ceil(len(split) / choose_batch_size(split.image_size))
+
+
+@torch.inference_mode()
+def find_hits(
+    network: nn.Module,
+    split: Split,
+    dataset: Dataset,
+    *,
+    precision: Precision,
+    device: torch.device,
+    advance: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """Whether the label has the highest score, the second highest, and so on down to the fifth.
+
+    Args:
+        network: The network in evaluation mode, on `device`.
+        split: The images.
+        dataset: Dataset of the images, for their normalisation.
+        precision: Numbers that the network computes with.
+        device: Where it runs.
+        advance: Called after each of `count_batches` batches.
 
     Shapes:
         (N, 5) bool on the CPU, fewer if there are fewer classes
@@ -76,8 +100,9 @@ def _find_hits(
     for images, labels in iterate_test_batches(
         split, dataset, batch_size=choose_batch_size(split.image_size), device=device
     ):
-        with autocast(recipe, device):
+        with autocast(precision, device):
             scores = network(images).float()
         best = scores.topk(min(5, scores.shape[1])).indices  # highest first
         hits.append(best == labels[:, None])
+        advance()
     return torch.cat(hits).cpu()

@@ -35,8 +35,12 @@ def load_trained(spec: TrialSpec, weights: Path, *, device: torch.device) -> nn.
     return network.eval()
 
 
-def load_published(network: NetworkSpec, weights: Path, *, device: torch.device) -> nn.Module:
+def load_published(
+    network: NetworkSpec, weights: Path, *, device: torch.device
+) -> tuple[nn.Module, str]:
     """Builds a network with the weights of a checkpoint that `sknet.load_weights` reads.
+
+    Returns the network, in evaluation mode, and the library whose names its tensors have.
 
     Args:
         network: What the checkpoint was trained as.
@@ -49,9 +53,10 @@ def load_published(network: NetworkSpec, weights: Path, *, device: torch.device)
     """
     built = build_network(network)
     try:
-        load_weights(built, weights)
+        library = load_weights(built, weights)
     except ValueError as error:
         raise InputError(f"{error}.") from error
     except (OSError, ImportError) as error:
-        raise MachineError(f"{weights} must be a readable checkpoint, got {error}.") from error
-    return built.to(device).to(memory_format=torch.channels_last).eval()
+        reason = getattr(error, "strerror", None) or error
+        raise MachineError(f"{weights} must be a readable checkpoint, got {reason}.") from error
+    return built.to(device).to(memory_format=torch.channels_last).eval(), library

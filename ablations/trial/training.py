@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from ablations.choices import Precision
 from ablations.config import Recipe
 from ablations.data.batches import Augmentation, Data, Distortion, iterate_train_batches
 from ablations.errors import InputError
@@ -132,7 +133,7 @@ def train_epoch(
         learning_rate = compute_learning_rate(recipe, epoch + (step + 1) / (steps + 1))
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
-        with autocast(recipe, device):
+        with autocast(recipe.precision, device):
             loss = cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # not annotated in torch
@@ -143,6 +144,6 @@ def train_epoch(
     )
 
 
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """Context of the recipe's precision: bf16 where PyTorch considers it safe, or fp32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16")
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Context of a precision: bf16 where PyTorch considers it safe, or fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
