@@ -22,7 +22,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from ray import tune
 
 from ablations.backends.claims import Claim, claim_trial
 from ablations.backends.job import (
+    Backend,
     EpochDone,
     Event,
     Job,
@@ -44,6 +45,7 @@ from ablations.backends.job import (
 from ablations.errors import MachineError
 from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
+from ablations.trial.records import EpochRecord
 from ablations.trial.run import run_trial
 
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -60,7 +62,7 @@ def run_on_ray(job: Job, observe: Observer) -> None:
         KeyboardInterrupt: If the user stopped the run; trials that ended have been reported.
     """
     with redirect_stdout(sys.stderr), _connected():  # Ray prints when a node dies
-        gpus = choose_gpus(job.backend.gpus_per_trial)
+        gpus = choose_gpus(job.backend, replicas=job.replicas)
         relay = _Relay(observe)
         with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
             _fit(job, relay, gpus=gpus, scratch=Path(scratch))
@@ -80,6 +82,7 @@ class _TrialActor(tune.Trainable):
         self._device = torch.device("cuda" if gpus else "cpu")
         self._environment = describe_environment(self._device, commit=job.commit)
         self._claim: Claim | None = None
+        self._records: Generator[EpochRecord, None, None] | None = None
         self._begin(self._specs[config["trial"]])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -91,6 +94,8 @@ class _TrialActor(tune.Trainable):
 
     def _release(self) -> None:
         """Releases the last trial: the driver has recorded it by now if it has ended."""
+        if self._records is not None:
+            self._records.close()  # ends the processes of its replicas
         if self._claim is not None:
             self._claim.release()
 
@@ -106,7 +111,7 @@ class _TrialActor(tune.Trainable):
         )
 
     def step(self) -> dict[str, Any]:
-        if self._claim is None:
+        if self._claim is None or self._records is None:
             return {"record": None, "done": True}
         record = next(self._records)
         return {"record": record, "environment": self._environment, "done": record.is_last}
@@ -178,7 +183,8 @@ def _read_error(trial: Any) -> str:
 def _fit(job: Job, relay: _Relay, *, gpus: float, scratch: Path) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the observer reports failures
     trainable = tune.with_resources(
-        tune.with_parameters(_TrialActor, job=job, gpus=gpus), {"cpu": 1, "gpu": gpus}
+        tune.with_parameters(_TrialActor, job=job, gpus=gpus),
+        {"cpu": job.replicas, "gpu": gpus},  # of one node
     )
     tuner = tune.Tuner(
         trainable,
@@ -245,7 +251,7 @@ def _connect(address: str | None) -> None:
         ) from error
 
 
-def choose_gpus(gpus_per_trial: float | None) -> float:
+def choose_gpus(backend: Backend, *, replicas: int) -> float:
     """Number of GPUs per trial, checked against the nodes of the cluster.
 
     Raises:
@@ -254,13 +260,11 @@ def choose_gpus(gpus_per_trial: float | None) -> float:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     resources = [node["Resources"] for node in nodes if node["Alive"]]
     largest = max((node.get("GPU", 0.0) for node in resources), default=0.0)
-    if gpus_per_trial is None:
-        gpus_per_trial = min(largest, 1.0)
-    if gpus_per_trial > largest:
+    gpus = backend.choose_gpus(replicas, available=largest, where=", the GPUs of the best node")
+    cores = max((node.get("CPU", 0.0) for node in resources), default=0.0)
+    if cores < replicas:
         raise MachineError(
-            f"--gpus-per-trial must be at most {largest:g}, the GPUs of the best node, got "
-            f"{gpus_per_trial:g}. Omit it to use what is available."
+            f"the Ray cluster must have a node with {replicas} CPU core{'s' * (replicas > 1)} for "
+            f"the processes of a trial, got {cores:g} on the best one."
         )
-    if all(node.get("CPU", 0.0) < 1 for node in resources):
-        raise MachineError("the Ray cluster must have a node with a CPU core, got none.")
-    return gpus_per_trial
+    return gpus

@@ -69,7 +69,11 @@ def run(
     ] = "ray",
     gpus_per_trial: Annotated[
         float | None,
-        typer.Option(min=0, max=1024, help="GPUs per trial (default: one if available)."),
+        typer.Option(
+            min=0,
+            max=1024,
+            help="GPUs per trial (default: one, or one for each replica, if available).",
+        ),
     ] = None,
     retries: Annotated[
         int, typer.Option(min=0, max=100, help="Attempts after a trial's first failure.")
@@ -79,7 +83,7 @@ def run(
     ] = False,
     loader_workers: Annotated[
         int,
-        typer.Option(min=0, max=1024, help="Processes per trial that decode a folder of images."),
+        typer.Option(min=0, max=1024, help="Processes per replica that decode a folder of images."),
     ] = min(4, os.cpu_count() or 1),
     max_hours: MaxHours = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -287,5 +291,5 @@ def _price(outcome: "Outcome", trials: int) -> str:
     """Time that a number of trials takes, at the mean of the finished ones."""
     from ablations.formatting import format_duration
 
-    seconds = [record.seconds for _, record in outcome.study.list_finished()]
+    seconds = [record.device_seconds for _, record in outcome.study.list_finished()]
     return format_duration(trials * sum(seconds) / max(1, len(seconds)))

@@ -1,13 +1,15 @@
 """Evaluation: top-1 and top-5 errors of a network, and which images it classifies correctly."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ablations.config import Recipe
-from ablations.data.batches import Data, Split, iterate_test_batches
+from ablations.data.batches import ALONE, Data, Replica, Split, iterate_test_batches
 from ablations.data.catalogue import Dataset
+from ablations.trial.synchronisation import add_up
 from ablations.trial.training import autocast
 
 BATCH_SIZE = 500
@@ -34,14 +36,26 @@ class Outcome:
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, data: Data, recipe: Recipe, *, device: torch.device) -> Outcome:
-    """Evaluates the network on the test images."""
+def evaluate(
+    network: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    replica: Replica = ALONE,
+) -> Outcome:
+    """Evaluates the network on the test images.
+
+    Replicas with equal networks share the batches and get equal outcomes, those of one process.
+    """
     network.eval()
-    hit = _find_hits(network, data.test, data.dataset, recipe, device)
+    find_hits = partial(
+        _find_hits, network, dataset=data.dataset, recipe=recipe, device=device, replica=replica
+    )
+    hit = find_hits(data.test)
     top1_error_320 = None
     if data.test_320 is not None:
-        larger = _find_hits(network, data.test_320, data.dataset, recipe, device)
-        top1_error_320 = compute_error(larger[:, 0])
+        top1_error_320 = compute_error(find_hits(data.test_320)[:, 0])
     return Outcome(
         top1_error=compute_error(hit[:, 0]),
         top5_error=compute_error(hit.any(dim=1)),
@@ -65,19 +79,28 @@ def choose_batch_size(image_size: int) -> int:
 
 
 def _find_hits(
-    network: nn.Module, split: Split, dataset: Dataset, recipe: Recipe, device: torch.device
+    network: nn.Module,
+    split: Split,
+    *,
+    dataset: Dataset,
+    recipe: Recipe,
+    device: torch.device,
+    replica: Replica,
 ) -> Tensor:
     """Whether the label has the highest score, the second highest, and so on down to the fifth.
 
     Shapes:
-        (N, 5) bool on the CPU, fewer if there are fewer classes
+        (N, 5) bool on the CPU
     """
-    hits = []
-    for images, labels in iterate_test_batches(
-        split, dataset, batch_size=choose_batch_size(split.image_size), device=device
-    ):
+    batch_size = choose_batch_size(split.image_size)
+    hits = torch.zeros(len(split), 5, dtype=torch.uint8, device=device)
+    own = torch.split(hits, batch_size)[replica.rank :: replica.count]  # views; the rest remain 0
+    batches = iterate_test_batches(
+        split, dataset, batch_size=batch_size, device=device, replica=replica
+    )
+    for hit, (images, labels) in zip(own, batches, strict=True):
         with autocast(recipe, device):
             scores = network(images).float()
         best = scores.topk(min(5, scores.shape[1])).indices  # highest first
-        hits.append(best == labels[:, None])
-    return torch.cat(hits).cpu()
+        hit[:, : best.shape[1]] = best == labels[:, None]
+    return add_up(hits, replica).bool().cpu()

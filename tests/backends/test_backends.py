@@ -158,8 +158,10 @@ def test_a_trial_may_use_the_gpus_of_the_best_node() -> None:
 
     ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        assert [choose_gpus(asked) for asked in (0.25, None, 2, 0)] == [0.25, 1.0, 2, 0]
+        assert [
+            choose_gpus(Backend(gpus_per_trial=asked), replicas=1) for asked in (0.25, None, 2, 0)
+        ] == [0.25, 1.0, 2, 0]
         with pytest.raises(MachineError, match="at most 2"):
-            choose_gpus(3)
+            choose_gpus(Backend(gpus_per_trial=3), replicas=1)
     finally:
         ray.shutdown()
