@@ -103,11 +103,13 @@ class _Worker:
     is_done: bool = False
 
     def receive(self) -> _Message | None:
-        """The next message; None if the process has ended as it should."""
+        """The next message, logged if it is for the log; None if the process has ended."""
         try:
             message: _Message = self.connection.recv()
         except (EOFError, OSError):
             return None if self.is_done else self._describe_end()
+        if isinstance(message, logging.LogRecord):
+            logging.getLogger(message.name).handle(message)
         self.is_done = self.is_done or isinstance(message, _Done | _Failure)
         return message
 
@@ -180,32 +182,22 @@ def _started(task: _Task) -> Iterator[_Worker]:
 
 def _relay(workers: Sequence[_Worker]) -> Iterator[Any]:
     """Yields the results of the workers until all have come to their end."""
-    running = list(workers)
-    for message in _receive(running):
-        if isinstance(message, _Result):
-            yield message.value
-        elif isinstance(message, logging.LogRecord):
-            logging.getLogger(message.name).handle(message)
-        elif isinstance(message, _Failure):
-            later = _receive(running, quiet_seconds=GRACE_SECONDS)
-            _raise_first([message, *(other for other in later if isinstance(other, _Failure))])
-
-
-def _receive(running: list[_Worker], *, quiet_seconds: float | None = None) -> Iterator[_Message]:
-    """Yields messages until all workers have ended, or none has come for some time.
-
-    Workers that have ended are removed from the list.
-    """
+    running, failures = list(workers), []
     while running:
-        ready = wait([worker.connection for worker in running], quiet_seconds)
-        if not ready:
-            return
+        connections = [worker.connection for worker in running]
+        ready = wait(connections, GRACE_SECONDS if failures else None)
         for worker in [own for own in running if own.connection in ready]:
             message = worker.receive()
-            if message is None:
+            if isinstance(message, _Result):
+                yield message.value
+            elif isinstance(message, _Failure):
+                failures.append(message)
+            elif message is None:
                 running.remove(worker)
-            else:
-                yield message
+        if not ready:
+            break
+    if failures:
+        _raise_first(failures)
 
 
 def _raise_first(failures: Sequence[_Failure]) -> None:

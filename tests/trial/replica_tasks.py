@@ -93,7 +93,7 @@ def wait_for_others(replica: Replica) -> None:
     add_up(torch.zeros(1), replica)
 
 
-def fail(replica: Replica, device: torch.device, *, how: str) -> Iterator[int]:
+def fail(replica: Replica, _: torch.device, *, how: str) -> Iterator[int]:
     """Yields once; then the second replica fails while the other one waits for it."""
     logging.getLogger("tasks").warning("layers may be %s", "missing")
     wait_for_others(replica)
@@ -107,7 +107,7 @@ def fail(replica: Replica, device: torch.device, *, how: str) -> Iterator[int]:
     wait_for_others(replica)
 
 
-def linger(replica: Replica, device: torch.device, *, folder: Path) -> Iterator[int]:
+def linger(replica: Replica, _: torch.device, *, folder: Path) -> Iterator[int]:
     """Leaves its process id in a folder, yields, and never ends."""
     (folder / f"{os.getpid()}").touch()
     wait_for_others(replica)

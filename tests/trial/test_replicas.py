@@ -208,7 +208,7 @@ def test_a_normalisation_of_the_users_own_cannot_be_synchronised() -> None:
     """It may compute something else, which would be lost without a message."""
     own = type("MyNorm", (nn.BatchNorm2d,), {})
 
-    with pytest.raises(InputError, match="batch_norm: synchronised needs PyTorch's own.*MyNorm"):
+    with pytest.raises(InputError, match=r"needs PyTorch's own batch normalisation, got MyNorm"):
         synchronise_norms(nn.Sequential(own(3)), device=CPU)
 
 
