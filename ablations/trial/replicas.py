@@ -182,7 +182,8 @@ def _started(task: _Task) -> Iterator[_Worker]:
 
 def _relay(workers: Sequence[_Worker]) -> Iterator[Any]:
     """Yields the results of the workers until all have come to their end."""
-    running, failures = list(workers), []
+    running = list(workers)
+    failures: list[_Failure] = []
     while running:
         connections = [worker.connection for worker in running]
         ready = wait(connections, GRACE_SECONDS if failures else None)
