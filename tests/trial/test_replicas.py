@@ -167,6 +167,21 @@ def test_replicas_end_with_the_process_of_their_trial(tmp_path: Path) -> None:
     assert list_alive(tmp_path) == []
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_train_as_one_does(spec: TrialSpec, cache_dir: Path, tmp_path: Path) -> None:
+    """Over NCCL, with PyTorch's own synchronised batch normalisation, up to rounding."""
+    gentle = alter(spec, learning_rate=0.001)
+    both = alter(gentle, replicas=2, batch_norm="synchronised")
+    places = {"cache_dir": cache_dir, "device": torch.device("cuda")}
+
+    alone = list(run_trial(gentle, checkpoint=tmp_path / "a.pt", **places))  # type: ignore[arg-type]
+    together = list(run_trial(both, checkpoint=tmp_path / "b.pt", **places))  # type: ignore[arg-type]
+
+    losses = [[record.train_loss for record in records] for records in (alone, together)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
 @pytest.fixture
 def _one_replica() -> Iterator[None]:
     """A group of one process, in this one."""
