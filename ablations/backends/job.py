@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ablations.choices import BackendName
-from ablations.errors import MachineError
+from ablations.errors import InputError, MachineError
 from ablations.plans import TrialSpec
 from ablations.trial.environment import Commit
 from ablations.trial.records import Environment, EpochRecord
@@ -30,6 +30,10 @@ class Backend:
 
     loader_workers: int = 0
     """Processes per replica that decode a folder of images; 0 decodes in the replica's own one."""
+
+    def __post_init__(self) -> None:
+        if self.address is not None and self.name != "ray":
+            raise InputError(f"--address needs --backend ray, got {self.name}. Omit one of them.")
 
     def choose_gpus(self, replicas: int, *, available: float, where: str) -> float:
         """Number of GPUs for each trial.

@@ -42,11 +42,18 @@ from ablations.backends.job import (
     TrialStarted,
     TrialTaken,
 )
+from ablations.backends.nodes import (
+    find_storage,
+    list_code,
+    marking_storage,
+    receive_weights,
+)
 from ablations.errors import MachineError
 from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
 from ablations.trial.records import EpochRecord
 from ablations.trial.run import run_trial
+from ablations.workspace import Workspace
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Size of Ray's object store on this machine; it holds nothing but records."""
@@ -55,17 +62,21 @@ OBJECT_STORE_BYTES = 256 * 2**20
 def run_on_ray(job: Job, observe: Observer) -> None:
     """Runs every trial of the job; one that raises is reported, and the others continue.
 
-    Connects to the cluster at `RAY_ADDRESS` if it is set, else starts Ray on this machine.
+    Connects to the cluster at the job's address, or at `RAY_ADDRESS`; without either it starts Ray
+    on this machine.
 
     Raises:
         MachineError: If the cluster lacks what a trial needs.
         KeyboardInterrupt: If the user stopped the run; trials that ended have been reported.
     """
-    with redirect_stdout(sys.stderr), _connected():  # Ray prints when a node dies
+    with redirect_stdout(sys.stderr), _connected(job):  # Ray prints when a node dies
         gpus = choose_gpus(job.backend, replicas=job.replicas)
-        relay = _Relay(observe)
-        with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
-            _fit(job, relay, gpus=gpus, scratch=Path(scratch))
+        relay = _Relay(observe, job.workspace)
+        with (
+            tempfile.TemporaryDirectory(prefix="tune-") as scratch,
+            marking_storage(job.workspace) as marker,
+        ):
+            _fit(job, relay, gpus=gpus, marker=marker, scratch=Path(scratch))
     if relay.error is not None:
         raise relay.error
     if len(relay.ended) < len(job.specs):  # Tune returns normally after an interrupt
@@ -75,8 +86,9 @@ def run_on_ray(job: Job, observe: Observer) -> None:
 class _TrialActor(tune.Trainable):
     """A worker that runs one trial after another."""
 
-    def setup(self, config: dict[str, Any], *, job: Job, gpus: float) -> None:  # type: ignore[override]  # Ray passes the parameters
+    def setup(self, config: dict[str, Any], *, job: Job, gpus: float, marker: str) -> None:  # type: ignore[override]  # Ray passes the parameters
         self._job = job
+        self._working_state = find_storage(job.workspace, marker)
         sys.path.extend(path for path in job.import_paths if path not in sys.path)
         self._specs = {spec.key: spec for spec in job.specs}
         self._device = torch.device("cuda" if gpus else "cpu")
@@ -101,8 +113,13 @@ class _TrialActor(tune.Trainable):
 
     def _begin(self, spec: TrialSpec) -> None:
         self._release()
+        self._key = spec.key
         self._claim = claim_trial(spec.key, self._job.workspace)
-        self._records = run_trial(
+        self._records = self._train(spec)
+
+    def _train(self, spec: TrialSpec) -> Generator[EpochRecord, None, None]:
+        self._working_state.prepare(spec.dataset)
+        yield from run_trial(
             spec,
             cache_dir=self._job.workspace.cache_dir,
             checkpoint=self._job.workspace.checkpoint_dir / f"{spec.key}.pt",
@@ -114,14 +131,21 @@ class _TrialActor(tune.Trainable):
         if self._claim is None or self._records is None:
             return {"record": None, "done": True}
         record = next(self._records)
-        return {"record": record, "environment": self._environment, "done": record.is_last}
+        weights = self._working_state.take_weights(self._key) if record.is_last else None
+        return {
+            "record": record,
+            "weights": weights,
+            "environment": self._environment,
+            "done": record.is_last,
+        }
 
 
 class _Relay(tune.Callback):
     """Passes Tune's results to the observer and remembers which trials have ended."""
 
-    def __init__(self, observe: Observer) -> None:
+    def __init__(self, observe: Observer, workspace: Workspace) -> None:
         self._observe = observe
+        self._workspace = workspace
         self.ended: set[str] = set()
         self.error: Exception | None = None
 
@@ -135,11 +159,13 @@ class _Relay(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         key, record = trial.config["trial"], result["record"]
+        weights = result.pop("weights", None)  # Tune keeps the last result of each trial
         if record is None:
             self._report(TrialTaken(key=key))
             self.ended.add(key)
             return
-        self._report(EpochDone(key=key, record=record, environment=result["environment"]))
+        event = EpochDone(key=key, record=record, environment=result["environment"])
+        self._report(event, weights=weights)
         if record.is_last:
             self.ended.add(key)
 
@@ -155,8 +181,10 @@ class _Relay(tune.Callback):
         """Stops all trials once the observer has raised."""
         return self.error is not None
 
-    def _report(self, event: Event) -> None:
+    def _report(self, event: Event, *, weights: bytes | None = None) -> None:
         try:
+            if weights is not None:
+                receive_weights(weights, event.key, self._workspace)
             self._observe(event)
         except Exception as error:  # noqa: BLE001 - raised again outside Tune, which would swallow it
             self.error = self.error or error
@@ -180,10 +208,10 @@ def _read_error(trial: Any) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", path.read_text(encoding="utf-8")).strip()
 
 
-def _fit(job: Job, relay: _Relay, *, gpus: float, scratch: Path) -> None:
+def _fit(job: Job, relay: _Relay, *, gpus: float, marker: str, scratch: Path) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the observer reports failures
     trainable = tune.with_resources(
-        tune.with_parameters(_TrialActor, job=job, gpus=gpus),
+        tune.with_parameters(_TrialActor, job=job, gpus=gpus, marker=marker),
         {"cpu": job.replicas, "gpu": gpus},  # of one node
     )
     tuner = tune.Tuner(
@@ -220,12 +248,12 @@ def _restoring(number: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
-def _connected() -> Iterator[None]:
+def _connected(job: Job) -> Iterator[None]:
     """Connects to Ray and disconnects afterwards, unless the process is connected already."""
     if ray.is_initialized():
         yield
         return
-    _connect(os.environ.get("RAY_ADDRESS"))
+    _connect(job.backend.address or os.environ.get("RAY_ADDRESS"), job)
     try:
         yield
     finally:
@@ -233,21 +261,25 @@ def _connected() -> Iterator[None]:
         ray.shutdown()
 
 
-def _connect(address: str | None) -> None:
-    """Connects to the cluster at `address`, or starts Ray on this machine if it is None."""
+def _connect(address: str | None, job: Job) -> None:
+    """Connects to the cluster at `address`, or starts Ray on this machine if it is None.
+
+    A cluster's nodes get a copy of the code.
+    """
     own: dict[str, Any] = {
         "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
     }
-    settings = {} if address else own
+    code = {"py_modules": list_code(job.specs), "excludes": ["**/__pycache__"]}
+    settings = {"runtime_env": code} if address else own
     try:
         with _restoring(signal.SIGTERM):  # Ray's handler ends the process with a stack trace
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
     except ConnectionError as error:
         raise MachineError(
-            f"cannot connect to the Ray cluster at RAY_ADDRESS={address}: {error}. Start it, or "
-            "unset RAY_ADDRESS to run on this machine."
+            f"cannot connect to the Ray cluster at {address}: {error}. Start it, or omit --address "
+            "and unset RAY_ADDRESS to run on this machine."
         ) from error
 
 

@@ -67,6 +67,12 @@ def run(
         BackendName,
         typer.Option(help="Run trials concurrently with Ray, or one by one in this process."),
     ] = "ray",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Ray cluster (default: RAY_ADDRESS, or this machine alone)."
+        ),
+    ] = None,
     gpus_per_trial: Annotated[
         float | None,
         typer.Option(
@@ -121,6 +127,7 @@ def run(
         workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),
         backend=Backend(
             name=backend,
+            address=address,
             gpus_per_trial=gpus_per_trial,
             retries=retries,
             loader_workers=loader_workers,
