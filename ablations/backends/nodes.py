@@ -1,5 +1,6 @@
 """What a node of a Ray cluster may lack of the driver's machine: its code, storage and datasets."""
 
+import shutil
 import sys
 import sysconfig
 import uuid
@@ -38,6 +39,16 @@ def list_code(specs: Iterable[TrialSpec]) -> list[Path]:
     own = {path for path in found if path and path.parent in folders.difference(_INSTALLED)}
     ours = {path for path in map(_locate, OURS) if path is not None}
     return sorted(own | ours)
+
+
+def copy_code(specs: Iterable[TrialSpec], folder: Path) -> None:
+    """Copies what `list_code` lists into a folder, from which all of it can be imported."""
+    ignore = shutil.ignore_patterns("__pycache__", ".git")
+    for path in list_code(specs):
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, ignore=ignore)
+        else:
+            shutil.copy(path, folder)
 
 
 def _locate(name: str) -> Path | None:

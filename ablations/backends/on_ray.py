@@ -43,8 +43,8 @@ from ablations.backends.job import (
     TrialTaken,
 )
 from ablations.backends.nodes import (
+    copy_code,
     find_storage,
-    list_code,
     marking_storage,
     receive_weights,
 )
@@ -271,10 +271,14 @@ def _connect(address: str | None, job: Job) -> None:
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
     }
-    code = {"py_modules": list_code(job.specs), "excludes": ["**/__pycache__"]}
-    settings = {"runtime_env": code} if address else own
     try:
-        with _restoring(signal.SIGTERM):  # Ray's handler ends the process with a stack trace
+        with (
+            tempfile.TemporaryDirectory(prefix="code-") as code,
+            _restoring(signal.SIGTERM),  # Ray's handler ends the process with a stack trace
+        ):
+            if address:
+                copy_code(job.specs, Path(code))
+            settings = {"runtime_env": {"working_dir": code}} if address else own
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
     except ConnectionError as error:
         raise MachineError(

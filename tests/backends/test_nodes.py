@@ -10,6 +10,7 @@ from conftest import ROOT
 
 from ablations.backends.nodes import (
     Storage,
+    copy_code,
     find_storage,
     list_code,
     marking_storage,
@@ -37,9 +38,16 @@ def test_nodes_get_our_packages_and_modules_of_the_user(
     own = replace(spec, network=replace(spec.network, operator=operator))
 
     plain, theirs = list_code([spec]), list_code([spec, own])
+    (tmp_path / "copy").mkdir()
+    copy_code([own], tmp_path / "copy")
 
     assert plain == [ROOT / "ablations", ROOT / "sknet"]
     assert set(theirs) - set(plain) == {tmp_path / "their_module.py", tmp_path / "their_package"}
+    copied = {
+        path.relative_to(tmp_path / "copy").as_posix() for path in tmp_path.rglob("copy/**/*")
+    }
+    assert {"their_module.py", "their_package/layers.py", "sknet/kernels.py"} <= copied
+    assert not any("__pycache__" in path for path in copied)
 
 
 def test_installed_modules_are_not_copied(spec: TrialSpec) -> None:
