@@ -19,6 +19,7 @@ import gc
 import logging
 import re
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -54,6 +55,9 @@ from ablations.trial.environment import describe_environment
 from ablations.trial.records import EpochRecord
 from ablations.trial.run import run_trial
 from ablations.workspace import Workspace
+
+CONNECT_SECONDS = 10.0
+"""Time after which a cluster that does not answer is reported."""
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Size of Ray's object store on this machine; it holds nothing but records."""
@@ -277,6 +281,7 @@ def _connect(address: str | None, job: Job) -> None:
             _restoring(signal.SIGTERM),  # Ray's handler ends the process with a stack trace
         ):
             if address:
+                _check_reachable(address)
                 copy_code(job.specs, Path(code))
             settings = {"runtime_env": {"working_dir": code}} if address else own
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
@@ -285,6 +290,21 @@ def _connect(address: str | None, job: Job) -> None:
             f"cannot connect to the Ray cluster at {address}: {error}. Start it, or omit --address "
             "and unset RAY_ADDRESS to run on this machine."
         ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Notices soon if nothing answers at an address such as HOST:PORT; Ray tries for minutes.
+
+    Raises:
+        ConnectionError: If there is no connection.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ConnectionError(error) from error
 
 
 def choose_gpus(backend: Backend, *, replicas: int) -> float:

@@ -23,7 +23,7 @@ from ablations.backends import (
     registry,
     run_job,
 )
-from ablations.errors import MachineError
+from ablations.errors import InputError, MachineError
 from ablations.plans import TrialSpec
 from ablations.trial.records import EpochRecord
 from ablations.trial.run import run_trial
@@ -127,6 +127,24 @@ def test_a_trial_of_replicas_takes_one_gpu_for_each() -> None:
         choose(Backend(), available=2)
     with pytest.raises(MachineError, match=r"must be 0 or 4 for trials of 4 replicas, got 0\.5"):
         choose(Backend(gpus_per_trial=0.5), available=8)
+
+
+def test_only_ray_has_an_address() -> None:
+    """The run would be on this machine alone, unlike what was asked."""
+    with pytest.raises(InputError, match="--address needs --backend ray, got local"):
+        Backend(name="local", address="auto")
+
+
+def test_an_address_without_a_cluster_is_reported(
+    spec: TrialSpec, make_job: Callable[..., Job]
+) -> None:
+    """With what to do; it wins over the environment."""
+    job = replace(make_job(spec), backend=Backend(address="127.0.0.1:9"))
+
+    with pytest.raises(
+        MachineError, match=r"cannot connect .* at 127\.0\.0\.1:9: .*omit --address"
+    ):
+        run_job(job, Log().observe)
 
 
 def test_ray_refuses_more_replicas_than_a_node_has_cores(

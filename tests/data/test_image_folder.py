@@ -428,6 +428,21 @@ def test_interrupted_equals_uninterrupted(folder_spec: TrialSpec, tmp_path: Path
     assert_same_weights(tmp_path / "whole.pt", tmp_path / "cut.pt")
 
 
+def test_replicas_decode_with_workers_of_their_own(folder_spec: TrialSpec, tmp_path: Path) -> None:
+    """The processes of replicas may have processes themselves, and see the images of one."""
+    changes = {"replicas": 2, "batch_norm": "synchronised", "learning_rate": 0.001}
+    both = replace(folder_spec, recipe=folder_spec.recipe.model_copy(update=changes))
+    gentle = folder_spec.recipe.model_copy(update={"learning_rate": 0.001})
+    alone = run(replace(folder_spec, recipe=gentle), tmp_path, "alone", workers=0)
+
+    together = run(both, tmp_path, "both", workers=1)
+
+    for own, other in zip(alone, together, strict=True):
+        assert other.train_loss == pytest.approx(own.train_loss, rel=1e-3)
+        assert other.top1_error_320 is not None
+    assert len(together[-1].correct or b"") == len(alone[-1].correct or b"")
+
+
 @pytest.mark.gpu
 def test_a_gpu_sees_the_same_images(folder_spec: TrialSpec, tmp_path: Path) -> None:
     """Workers decode into pinned memory; results are close to those on a CPU."""

@@ -42,7 +42,7 @@ def test_trials_of_a_dead_node_move_to_others(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + 1200
         while not list(tmp_path.glob("runs/trials/*/record.json")):
             assert driver.poll() is None, driver.communicate()
             assert time.monotonic() < deadline
