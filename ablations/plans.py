@@ -51,7 +51,7 @@ class TrialSpec:
             "network": self.network.architecture(),
             "recipe": self.recipe.facts,
             "dataset": {"name": self.dataset.name, "checksum": self.dataset.identity},
-            "replicas": 1,
+            "replicas": self.recipe.replicas,
         }
 
     @cached_property

@@ -38,6 +38,7 @@ def test_key_of_a_trial_is_stable(spec: TrialSpec) -> None:
         {"recipe": {"epochs": 3}},
         {"recipe": {"precision": "bf16"}},
         {"recipe": {"flip": False}},
+        {"recipe": {"replicas": 2}},
         {"dataset": {"checksum": "0" * 64}},
         {"network": {"num_classes": 11}},
     ],
@@ -71,6 +72,18 @@ def test_later_fields_of_a_recipe_count_only_when_they_are_set(
     assert spec.recipe.facts.keys().isdisjoint(LATER_FIELDS)
     assert changed.recipe.facts == {**spec.recipe.facts, **change}
     assert changed.key != spec.key
+
+
+def test_replicas_and_their_normalisation_are_part_of_the_key(spec: TrialSpec) -> None:
+    """Replicas compute other statistics; one process has neither choice, and keeps its key."""
+    both = replace(spec, recipe=spec.recipe.model_copy(update={"replicas": 2}))
+    changes = {"replicas": 2, "batch_norm": "synchronised"}
+    synchronised = replace(spec, recipe=spec.recipe.model_copy(update=changes))
+
+    assert [own.facts["replicas"] for own in (spec, both, synchronised)] == [1, 2, 2]
+    assert spec.recipe.facts == both.recipe.facts
+    assert synchronised.recipe.facts == {**spec.recipe.facts, "batch_norm": "synchronised"}
+    assert len({own.key for own in (spec, both, synchronised)}) == 3
 
 
 def test_procedure_is_part_of_the_key(spec: TrialSpec) -> None:

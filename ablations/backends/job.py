@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ablations.choices import BackendName
+from ablations.errors import InputError, MachineError
 from ablations.plans import TrialSpec
 from ablations.trial.environment import Commit
 from ablations.trial.records import Environment, EpochRecord
@@ -17,14 +18,53 @@ class Backend:
     name: BackendName = "ray"
     """Name of the backend."""
 
+    address: str | None = None
+    """Address of a Ray cluster; None for that in RAY_ADDRESS, or to start Ray on this machine."""
+
     gpus_per_trial: float | None = None
-    """Number of GPUs per trial, possibly a fraction; None for one if available."""
+    """Number of GPUs per trial, possibly a fraction; None for one, or one for each replica, if
+    available. A trial of several replicas takes none or one for each."""
 
     retries: int = 1
     """How often a trial that raised is tried again."""
 
     loader_workers: int = 0
-    """Processes per trial that decode a folder of images; 0 decodes in the trial's own process."""
+    """Processes per replica that decode a folder of images; 0 decodes in the replica's own one."""
+
+    def __post_init__(self) -> None:
+        if self.address is not None and self.name != "ray":
+            raise InputError(f"--address needs --backend ray, got {self.name}. Omit one of them.")
+
+    def choose_gpus(self, replicas: int, *, available: float, where: str) -> float:
+        """Number of GPUs for each trial.
+
+        Args:
+            replicas: Replicas of the trial.
+            available: GPUs that a trial can have.
+            where: What has them, for messages.
+
+        Raises:
+            MachineError: If they do not suffice, or cannot be divided among the replicas.
+        """
+        asked = self.gpus_per_trial
+        if asked is None:
+            asked = float(replicas) if replicas > 1 and available else min(available, 1.0)
+            if asked > available:
+                raise MachineError(
+                    f"a trial of {replicas} replicas needs as many GPUs, got {available:g}{where}. "
+                    "Pass --gpus-per-trial 0 to train on processors."
+                )
+        if asked > available:
+            raise MachineError(
+                f"--gpus-per-trial must be at most {available:g}{where}, got {asked:g}. "
+                "Omit it to use what is available."
+            )
+        if asked not in (0, replicas) and replicas > 1:
+            raise MachineError(
+                f"--gpus-per-trial must be 0 or {replicas} for trials of {replicas} replicas, got "
+                f"{asked:g}. Omit it to give each replica one if available."
+            )
+        return asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +86,11 @@ class Job:
 
     import_paths: tuple[str, ...] = ()
     """Folders that workers add to `sys.path` to find the user's own modules."""
+
+    @property
+    def replicas(self) -> int:
+        """Processes of each trial; all trials of a job are of one recipe."""
+        return max(spec.recipe.replicas for spec in self.specs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from ablations.user_code import describe_error
 def run_locally(job: Job, observe: Observer) -> None:
     """Runs every trial of the job; one that raises is reported, and the others continue.
 
-    Trials use the GPU if there is one, unless the job asks for none.
+    Trials use the GPU if there is one, or one for each replica, unless the job asks for none.
     """
     use_gpu = torch.cuda.is_available() and job.backend.gpus_per_trial != 0
     device = torch.device("cuda" if use_gpu else "cpu")

@@ -19,10 +19,11 @@ import gc
 import logging
 import re
 import signal
+import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from ray import tune
 
 from ablations.backends.claims import Claim, claim_trial
 from ablations.backends.job import (
+    Backend,
     EpochDone,
     Event,
     Job,
@@ -41,10 +43,21 @@ from ablations.backends.job import (
     TrialStarted,
     TrialTaken,
 )
+from ablations.backends.nodes import (
+    copy_code,
+    find_storage,
+    marking_storage,
+    receive_weights,
+)
 from ablations.errors import MachineError
 from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
+from ablations.trial.records import EpochRecord
 from ablations.trial.run import run_trial
+from ablations.workspace import Workspace
+
+CONNECT_SECONDS = 10.0
+"""Time after which a cluster that does not answer is reported."""
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Size of Ray's object store on this machine; it holds nothing but records."""
@@ -53,17 +66,21 @@ OBJECT_STORE_BYTES = 256 * 2**20
 def run_on_ray(job: Job, observe: Observer) -> None:
     """Runs every trial of the job; one that raises is reported, and the others continue.
 
-    Connects to the cluster at `RAY_ADDRESS` if it is set, else starts Ray on this machine.
+    Connects to the cluster at the job's address, or at `RAY_ADDRESS`; without either it starts Ray
+    on this machine.
 
     Raises:
         MachineError: If the cluster lacks what a trial needs.
         KeyboardInterrupt: If the user stopped the run; trials that ended have been reported.
     """
-    with redirect_stdout(sys.stderr), _connected():  # Ray prints when a node dies
-        gpus = choose_gpus(job.backend.gpus_per_trial)
-        relay = _Relay(observe)
-        with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
-            _fit(job, relay, gpus=gpus, scratch=Path(scratch))
+    with redirect_stdout(sys.stderr), _connected(job):  # Ray prints when a node dies
+        gpus = choose_gpus(job.backend, replicas=job.replicas)
+        relay = _Relay(observe, job.workspace)
+        with (
+            tempfile.TemporaryDirectory(prefix="tune-") as scratch,
+            marking_storage(job.workspace) as marker,
+        ):
+            _fit(job, relay, gpus=gpus, marker=marker, scratch=Path(scratch))
     if relay.error is not None:
         raise relay.error
     if len(relay.ended) < len(job.specs):  # Tune returns normally after an interrupt
@@ -73,13 +90,15 @@ def run_on_ray(job: Job, observe: Observer) -> None:
 class _TrialActor(tune.Trainable):
     """A worker that runs one trial after another."""
 
-    def setup(self, config: dict[str, Any], *, job: Job, gpus: float) -> None:  # type: ignore[override]  # Ray passes the parameters
+    def setup(self, config: dict[str, Any], *, job: Job, gpus: float, marker: str) -> None:  # type: ignore[override]  # Ray passes the parameters
         self._job = job
+        self._working_state = find_storage(job.workspace, marker)
         sys.path.extend(path for path in job.import_paths if path not in sys.path)
         self._specs = {spec.key: spec for spec in job.specs}
         self._device = torch.device("cuda" if gpus else "cpu")
         self._environment = describe_environment(self._device, commit=job.commit)
         self._claim: Claim | None = None
+        self._records: Generator[EpochRecord, None, None] | None = None
         self._begin(self._specs[config["trial"]])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -91,13 +110,20 @@ class _TrialActor(tune.Trainable):
 
     def _release(self) -> None:
         """Releases the last trial: the driver has recorded it by now if it has ended."""
+        if self._records is not None:
+            self._records.close()  # ends the processes of its replicas
         if self._claim is not None:
             self._claim.release()
 
     def _begin(self, spec: TrialSpec) -> None:
         self._release()
+        self._key = spec.key
         self._claim = claim_trial(spec.key, self._job.workspace)
-        self._records = run_trial(
+        self._records = self._train(spec)
+
+    def _train(self, spec: TrialSpec) -> Generator[EpochRecord, None, None]:
+        self._working_state.prepare(spec.dataset)
+        yield from run_trial(
             spec,
             cache_dir=self._job.workspace.cache_dir,
             checkpoint=self._job.workspace.checkpoint_dir / f"{spec.key}.pt",
@@ -106,17 +132,24 @@ class _TrialActor(tune.Trainable):
         )
 
     def step(self) -> dict[str, Any]:
-        if self._claim is None:
+        if self._claim is None or self._records is None:
             return {"record": None, "done": True}
         record = next(self._records)
-        return {"record": record, "environment": self._environment, "done": record.is_last}
+        weights = self._working_state.take_weights(self._key) if record.is_last else None
+        return {
+            "record": record,
+            "weights": weights,
+            "environment": self._environment,
+            "done": record.is_last,
+        }
 
 
 class _Relay(tune.Callback):
     """Passes Tune's results to the observer and remembers which trials have ended."""
 
-    def __init__(self, observe: Observer) -> None:
+    def __init__(self, observe: Observer, workspace: Workspace) -> None:
         self._observe = observe
+        self._workspace = workspace
         self.ended: set[str] = set()
         self.error: Exception | None = None
 
@@ -130,11 +163,13 @@ class _Relay(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         key, record = trial.config["trial"], result["record"]
+        weights = result.pop("weights", None)  # Tune keeps the last result of each trial
         if record is None:
             self._report(TrialTaken(key=key))
             self.ended.add(key)
             return
-        self._report(EpochDone(key=key, record=record, environment=result["environment"]))
+        event = EpochDone(key=key, record=record, environment=result["environment"])
+        self._report(event, weights=weights)
         if record.is_last:
             self.ended.add(key)
 
@@ -150,8 +185,10 @@ class _Relay(tune.Callback):
         """Stops all trials once the observer has raised."""
         return self.error is not None
 
-    def _report(self, event: Event) -> None:
+    def _report(self, event: Event, *, weights: bytes | None = None) -> None:
         try:
+            if weights is not None:
+                receive_weights(weights, event.key, self._workspace)
             self._observe(event)
         except Exception as error:  # noqa: BLE001 - raised again outside Tune, which would swallow it
             self.error = self.error or error
@@ -175,10 +212,11 @@ def _read_error(trial: Any) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", path.read_text(encoding="utf-8")).strip()
 
 
-def _fit(job: Job, relay: _Relay, *, gpus: float, scratch: Path) -> None:
+def _fit(job: Job, relay: _Relay, *, gpus: float, marker: str, scratch: Path) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the observer reports failures
     trainable = tune.with_resources(
-        tune.with_parameters(_TrialActor, job=job, gpus=gpus), {"cpu": 1, "gpu": gpus}
+        tune.with_parameters(_TrialActor, job=job, gpus=gpus, marker=marker),
+        {"cpu": job.replicas, "gpu": gpus},  # of one node
     )
     tuner = tune.Tuner(
         trainable,
@@ -214,12 +252,12 @@ def _restoring(number: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
-def _connected() -> Iterator[None]:
+def _connected(job: Job) -> Iterator[None]:
     """Connects to Ray and disconnects afterwards, unless the process is connected already."""
     if ray.is_initialized():
         yield
         return
-    _connect(os.environ.get("RAY_ADDRESS"))
+    _connect(job.backend.address or os.environ.get("RAY_ADDRESS"), job)
     try:
         yield
     finally:
@@ -227,25 +265,49 @@ def _connected() -> Iterator[None]:
         ray.shutdown()
 
 
-def _connect(address: str | None) -> None:
-    """Connects to the cluster at `address`, or starts Ray on this machine if it is None."""
+def _connect(address: str | None, job: Job) -> None:
+    """Connects to the cluster at `address`, or starts Ray on this machine if it is None.
+
+    A cluster's nodes get a copy of the code.
+    """
     own: dict[str, Any] = {
         "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
     }
-    settings = {} if address else own
     try:
-        with _restoring(signal.SIGTERM):  # Ray's handler ends the process with a stack trace
+        with (
+            tempfile.TemporaryDirectory(prefix="code-") as code,
+            _restoring(signal.SIGTERM),  # Ray's handler ends the process with a stack trace
+        ):
+            if address:
+                _check_reachable(address)
+                copy_code(job.specs, Path(code))
+            settings = {"runtime_env": {"working_dir": code}} if address else own
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
     except ConnectionError as error:
         raise MachineError(
-            f"cannot connect to the Ray cluster at RAY_ADDRESS={address}: {error}. Start it, or "
-            "unset RAY_ADDRESS to run on this machine."
+            f"cannot connect to the Ray cluster at {address}: {error}. Start it, or omit --address "
+            "and unset RAY_ADDRESS to run on this machine."
         ) from error
 
 
-def choose_gpus(gpus_per_trial: float | None) -> float:
+def _check_reachable(address: str) -> None:
+    """Notices soon if nothing answers at an address such as HOST:PORT; Ray tries for minutes.
+
+    Raises:
+        ConnectionError: If there is no connection.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ConnectionError(error) from error
+
+
+def choose_gpus(backend: Backend, *, replicas: int) -> float:
     """Number of GPUs per trial, checked against the nodes of the cluster.
 
     Raises:
@@ -254,13 +316,11 @@ def choose_gpus(gpus_per_trial: float | None) -> float:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     resources = [node["Resources"] for node in nodes if node["Alive"]]
     largest = max((node.get("GPU", 0.0) for node in resources), default=0.0)
-    if gpus_per_trial is None:
-        gpus_per_trial = min(largest, 1.0)
-    if gpus_per_trial > largest:
+    gpus = backend.choose_gpus(replicas, available=largest, where=", the GPUs of the best node")
+    cores = max((node.get("CPU", 0.0) for node in resources), default=0.0)
+    if cores < replicas:
         raise MachineError(
-            f"--gpus-per-trial must be at most {largest:g}, the GPUs of the best node, got "
-            f"{gpus_per_trial:g}. Omit it to use what is available."
+            f"the Ray cluster must have a node with {replicas} CPU core{'s' * (replicas > 1)} for "
+            f"the processes of a trial, got {cores:g} on the best one."
         )
-    if all(node.get("CPU", 0.0) < 1 for node in resources):
-        raise MachineError("the Ray cluster must have a node with a CPU core, got none.")
-    return gpus_per_trial
+    return gpus

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ablations.backends.job import Backend, Job, Observer
 from ablations.choices import BackendName
-from ablations.errors import MachineError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,14 +15,15 @@ class _Entry:
     is_concurrent: bool
     """Whether trials run at the same time."""
 
-    count_gpus: Callable[[], float]
-    """Returns the largest number of GPUs that a trial can have, infinity if not known yet."""
+    count_gpus: Callable[[Backend, int], float]
+    """Returns the largest number of GPUs that a trial can have, given the number of its replicas;
+    infinity if not known yet."""
 
     run: Callable[[Job, Observer], None]
     """Runs a job; it imports the backend, which is slow, when it is called."""
 
 
-def check_gpus(backend: Backend) -> None:
+def check_gpus(backend: Backend, *, replicas: int = 1) -> None:
     """Checks the number of GPUs per trial before anything is started or written.
 
     The GPUs of a remote cluster are checked once Ray has connected to it.
@@ -31,12 +31,10 @@ def check_gpus(backend: Backend) -> None:
     Raises:
         MachineError: If the machine has fewer GPUs than a trial needs.
     """
-    asked = backend.gpus_per_trial
-    if asked and asked > (available := _BACKENDS[backend.name].count_gpus()):
-        raise MachineError(
-            f"--gpus-per-trial must be at most {available:g} on this machine with the backend "
-            f"{backend.name}, got {asked:g}. Omit it to use what is available."
-        )
+    if backend.gpus_per_trial or (replicas > 1 and backend.gpus_per_trial is None):
+        available = _BACKENDS[backend.name].count_gpus(backend, replicas)
+        where = f" on this machine with the backend {backend.name}"
+        backend.choose_gpus(replicas, available=available, where=where)
 
 
 def is_concurrent(backend: Backend) -> bool:
@@ -62,8 +60,13 @@ def _count_own_gpus() -> float:
     return torch.cuda.device_count()
 
 
-def _count_ray_gpus() -> float:
-    return float("inf") if "RAY_ADDRESS" in os.environ else _count_own_gpus()
+def _count_local_gpus(_: Backend, replicas: int) -> float:
+    return min(_count_own_gpus(), replicas)
+
+
+def _count_ray_gpus(backend: Backend, _: int) -> float:
+    is_remote = backend.address is not None or "RAY_ADDRESS" in os.environ
+    return float("inf") if is_remote else _count_own_gpus()
 
 
 def _run_locally(job: Job, observe: Observer) -> None:
@@ -80,7 +83,5 @@ def _run_on_ray(job: Job, observe: Observer) -> None:
 
 _BACKENDS: Mapping[BackendName, _Entry] = {
     "ray": _Entry(is_concurrent=True, count_gpus=_count_ray_gpus, run=_run_on_ray),
-    "local": _Entry(
-        is_concurrent=False, count_gpus=lambda: min(_count_own_gpus(), 1), run=_run_locally
-    ),
+    "local": _Entry(is_concurrent=False, count_gpus=_count_local_gpus, run=_run_locally),
 }

@@ -67,9 +67,19 @@ def run(
         BackendName,
         typer.Option(help="Run trials concurrently with Ray, or one by one in this process."),
     ] = "ray",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Ray cluster (default: RAY_ADDRESS, or this machine alone)."
+        ),
+    ] = None,
     gpus_per_trial: Annotated[
         float | None,
-        typer.Option(min=0, max=1024, help="GPUs per trial (default: one if available)."),
+        typer.Option(
+            min=0,
+            max=1024,
+            help="GPUs per trial (default: one, or one for each replica, if available).",
+        ),
     ] = None,
     retries: Annotated[
         int, typer.Option(min=0, max=100, help="Attempts after a trial's first failure.")
@@ -79,7 +89,7 @@ def run(
     ] = False,
     loader_workers: Annotated[
         int,
-        typer.Option(min=0, max=1024, help="Processes per trial that decode a folder of images."),
+        typer.Option(min=0, max=1024, help="Processes per replica that decode a folder of images."),
     ] = min(4, os.cpu_count() or 1),
     max_hours: MaxHours = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -117,6 +127,7 @@ def run(
         workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),
         backend=Backend(
             name=backend,
+            address=address,
             gpus_per_trial=gpus_per_trial,
             retries=retries,
             loader_workers=loader_workers,
@@ -287,5 +298,5 @@ def _price(outcome: "Outcome", trials: int) -> str:
     """Time that a number of trials takes, at the mean of the finished ones."""
     from ablations.formatting import format_duration
 
-    seconds = [record.seconds for _, record in outcome.study.list_finished()]
+    seconds = [record.device_seconds for _, record in outcome.study.list_finished()]
     return format_duration(trials * sum(seconds) / max(1, len(seconds)))

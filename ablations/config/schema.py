@@ -10,6 +10,8 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -23,7 +25,7 @@ from ablations.escapes import shorten
 
 LATER_FIELDS: tuple[str, ...] = (
     *("crop_fill", "crop_scale", "rotation", "pixel_jitter"),
-    "shuffled_labels",
+    *("shuffled_labels", "batch_norm"),
 )
 """Fields of a recipe that were added after results had been published. At their defaults they are
 left out of the identity of a trial, so that earlier trials stay valid."""
@@ -36,6 +38,9 @@ LARGEST_LOOK = 1000
 
 MOST_SEEDS = 10_000
 """Most seeds of a recipe."""
+
+MOST_REPLICAS = 1024
+"""Most processes that train one trial together."""
 
 LARGEST_SEED = 2**32 - 1
 """Largest seed."""
@@ -379,6 +384,15 @@ class Recipe(Strict):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the forward pass: fp32, or bf16 with autocast."""
 
+    replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] = 1
+    """Processes that train one trial together, each on its own GPU or core and on an equal part of
+    every batch. They must divide `batch_size`."""
+
+    batch_norm: Literal["replica", "synchronised"] = "replica"
+    """Which images batch normalisation computes means and variances of in training: each replica's
+    part of the batch, as in the paper, or the whole batch. With `replica`, the running statistics
+    are those of the first replica."""
+
     seeds: Seeds
     """Seeds; every variant is trained once with each."""
 
@@ -388,15 +402,38 @@ class Recipe(Strict):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The fields that a trial depends on besides its network and seed, as plain values."""
+        """The fields that a trial depends on, as plain values; `replicas` is a fact of its own."""
         default = {key: type(self).model_fields[key].default for key in LATER_FIELDS}
         unchanged = {key for key, value in default.items() if getattr(self, key) == value}
-        return self.model_dump(mode="json", exclude={"seeds", "looks", "body", *unchanged})
+        elsewhere = {"seeds", "looks", "body", "replicas"}
+        return self.model_dump(mode="json", exclude={*elsewhere, *unchanged})
+
+    @property
+    def replica_batch_size(self) -> int:
+        """Images per step of each replica."""
+        return self.batch_size // self.replicas
 
     @property
     def planned_looks(self) -> tuple[int, ...]:
         """The looks that a table on the recipe's seeds takes."""
         return plan_looks(self.looks, self.seeds)
+
+    @field_validator("replicas")
+    @classmethod
+    def _check_replicas(cls, replicas: int, others: ValidationInfo) -> int:
+        if others.data.get("batch_size", 0) % replicas:
+            raise ValueError(
+                f"batch_size must be divisible by replicas, got {others.data['batch_size']} images "
+                f"for {replicas} replicas"
+            )
+        return replicas
+
+    @field_validator("batch_norm")
+    @classmethod
+    def _check_batch_norm(cls, batch_norm: str, others: ValidationInfo) -> str:
+        if batch_norm == "synchronised" and others.data.get("replicas") == 1:
+            raise ValueError("synchronised needs at least 2 replicas; omit it for one process")
+        return batch_norm
 
     @model_validator(mode="before")
     @classmethod

@@ -13,6 +13,37 @@ from ablations.data.catalogue import CROP_SCALE, Crop, CropFill, Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replica:
+    """One of several processes that train a network together, each on its part of every batch."""
+
+    rank: int = 0
+    """Which one, from 0."""
+
+    count: int = 1
+    """Number of processes; it divides the batch size."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the one that reports."""
+        return self.rank == 0
+
+    def take(self, values: Tensor, *, dim: int = 0) -> Tensor:
+        """This replica's part of the values of a whole batch, of which `dim` counts the images.
+
+        Random numbers are drawn for a whole batch before, so that each image gets the same ones
+        whatever the number of replicas.
+
+        >>> Replica(rank=1, count=2).take(torch.arange(6))
+        tensor([3, 4, 5])
+        """
+        return values.chunk(self.count, dim)[self.rank]
+
+
+ALONE = Replica()
+"""The only process of a trial."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Distortion:
     """Random changes of the geometry and colour of training images, after crop and flip."""
 
@@ -75,8 +106,9 @@ class Split(Protocol):
         *,
         device: torch.device,
         augmentation: Augmentation | None = None,
+        replica: Replica = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the images and labels of each batch of indices, on `device`.
+        """Yields the images and labels of a replica's part of each batch of indices, on `device`.
 
         Shapes:
             (N, C, H, W) uint8, and (N,) int64
@@ -118,14 +150,15 @@ class ArraySplit:
         *,
         device: torch.device,
         augmentation: Augmentation | None = None,
+        replica: Replica = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Split`; images are augmented on the device."""
         for indices in batches:
-            where = indices.to(self.labels.device)
+            where = replica.take(indices).to(self.labels.device)
             images = self.images.index_select(0, where).to(device, non_blocking=True)
             labels = self.labels.index_select(0, where).to(device, non_blocking=True).long()
             if augmentation is not None:
-                images = augment(images, augmentation)
+                images = augment(images, augmentation, replica)
             yield images, labels
 
 
@@ -153,10 +186,20 @@ def iterate_train_batches(
     augmentation: Augmentation,
     shuffle: torch.Generator,
     device: torch.device,
+    replica: Replica = ALONE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields each training image once, shuffled and augmented; drops a smaller last batch.
 
-    All random numbers are drawn on the CPU, so that every device sees the same batches.
+    All random numbers are drawn on the CPU, so that every device sees the same batches. The parts
+    of several replicas together are the batches of one process, with the same random numbers.
+
+    Args:
+        data: The dataset.
+        batch_size: Images per batch of all replicas together.
+        augmentation: Random changes of the images.
+        shuffle: Random generator for the order of images.
+        device: Where the batches are used.
+        replica: Which part of each batch to yield.
 
     Shapes:
         (N, C, H, W) float32 in channels_last, and (N,) int64
@@ -165,44 +208,60 @@ def iterate_train_batches(
     whole = [batch for batch in torch.split(order, batch_size) if len(batch) == batch_size]
     crops_late = augmentation.crop_fill == "mean"  # the mean is 0 only after normalisation
     first = replace(augmentation, crop="none", flip=False) if crops_late else augmentation
-    for images, labels in data.train.iterate(whole, device=device, augmentation=first):
+    for images, labels in data.train.iterate(
+        whole, device=device, augmentation=first, replica=replica
+    ):
         floats = normalise(images, data.dataset)
         if crops_late:
-            floats = augment(floats, augmentation)
+            floats = augment(floats, augmentation, replica)
         if augmentation.distortion is not None:
-            floats = distort(floats, augmentation.distortion, std=data.dataset.std)
+            std = data.dataset.std
+            floats = distort(floats, augmentation.distortion, std=std, replica=replica)
         yield floats.contiguous(memory_format=torch.channels_last), labels
 
 
 def iterate_test_batches(
-    split: Split, dataset: Dataset, *, batch_size: int, device: torch.device
+    split: Split,
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    device: torch.device,
+    replica: Replica = ALONE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields all images of a split in order, normalised like those of `iterate_train_batches`."""
-    batches = torch.split(torch.arange(len(split)), batch_size)
+    """Yields all images of a split in order, normalised like those of `iterate_train_batches`.
+
+    Of several replicas, each gets every `replica.count`-th batch.
+    """
+    batches = torch.split(torch.arange(len(split)), batch_size)[replica.rank :: replica.count]
     for images, labels in split.iterate(batches, device=device):
         yield normalise(images, dataset), labels
 
 
-def augment(images: Tensor, augmentation: Augmentation) -> Tensor:
+def augment(images: Tensor, augmentation: Augmentation, replica: Replica = ALONE) -> Tensor:
     """Crops and flips each image of a batch; `resized` crops are taken while decoding.
 
     Shapes:
         images: (N, C, H, W) -> (N, C, H, W)
     """
     if augmentation.crop == "pad":
-        images = crop_padded(images, augmentation.padding, augmentation.generator)
+        generator = augmentation.generator
+        images = crop_padded(images, augmentation.padding, generator, replica=replica)
     if augmentation.flip:
-        images = flip_some(images, augmentation.generator)
+        images = flip_some(images, augmentation.generator, replica)
     return images
 
 
-def crop_padded(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+def crop_padded(
+    images: Tensor, padding: int, generator: torch.Generator, *, replica: Replica = ALONE
+) -> Tensor:
     """Pads with 0, then crops each image back to its size at a random position.
 
     Shapes:
         images: (N, C, H, W) -> (N, C, H, W)
     """
-    corners = torch.randint(2 * padding + 1, (2, len(images)), generator=generator)
+    whole = len(images) * replica.count
+    corners = torch.randint(2 * padding + 1, (2, whole), generator=generator)
+    corners = replica.take(corners, dim=1)
     padded = pad(images, (padding,) * 4)
     image, *steps = padded.stride()
     span = sum((n - 1) * step for n, step in zip(images.shape[1:], steps, strict=True))
@@ -212,19 +271,25 @@ def crop_padded(images: Tensor, padding: int, generator: torch.Generator) -> Ten
     return windows.index_select(0, starts.to(images.device))
 
 
-def flip_some(images: Tensor, generator: torch.Generator) -> Tensor:
+def flip_some(images: Tensor, generator: torch.Generator, replica: Replica = ALONE) -> Tensor:
     """Mirrors each image left to right with probability one half.
 
     Shapes:
         images: (N, C, H, W) -> (N, C, H, W)
     """
     count = len(images)
-    is_mirrored = torch.rand(count, generator=generator) < 0.5
+    is_mirrored = replica.take(torch.rand(count * replica.count, generator=generator) < 0.5)
     which = torch.arange(count) + count * is_mirrored
     return torch.cat([images, images.flip(3)]).index_select(0, which.to(images.device))
 
 
-def distort(images: Tensor, distortion: Distortion, *, std: tuple[float, ...]) -> Tensor:
+def distort(
+    images: Tensor,
+    distortion: Distortion,
+    *,
+    std: tuple[float, ...],
+    replica: Replica = ALONE,
+) -> Tensor:
     """Rotates each normalised image, and shifts the values of each of its channels.
 
     Angles and shifts are uniform, up to the given sizes in both directions.
@@ -232,13 +297,14 @@ def distort(images: Tensor, distortion: Distortion, *, std: tuple[float, ...]) -
     Shapes:
         images: (N, C, H, W) -> (N, C, H, W), where H = W
     """
-    count, channels = images.shape[:2]
+    whole, channels = len(images) * replica.count, images.shape[1]
     if distortion.rotation > 0:
-        angles = _draw_symmetric((count,), distortion.rotation, distortion.generator)
-        images = rotate(images, angles)
+        angles = _draw_symmetric((whole,), distortion.rotation, distortion.generator)
+        images = rotate(images, replica.take(angles))
     if distortion.pixel_jitter > 0:
-        sizes = (count, channels, 1, 1)
+        sizes = (whole, channels, 1, 1)
         shifts = _draw_symmetric(sizes, distortion.pixel_jitter / 255, distortion.generator)
+        shifts = replica.take(shifts)
         images = images + (shifts / torch.tensor(std).view(1, -1, 1, 1)).to(images.device)
     return images
 

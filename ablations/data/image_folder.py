@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils import data as torch_data
 
-from ablations.data.batches import Augmentation
+from ablations.data.batches import ALONE, Augmentation, Replica
 from ablations.data.catalogue import CROP_SCALE, Crop
 from ablations.data.identification import Listing
 from ablations.errors import MachineError
@@ -74,6 +74,7 @@ class FolderSplit:
         *,
         device: torch.device,
         augmentation: Augmentation | None = None,
+        replica: Replica = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Split`; each image is augmented from its own seed.
 
@@ -83,7 +84,7 @@ class FolderSplit:
         loader: torch_data.DataLoader[Any] = torch_data.DataLoader(
             _Decoder(self, augmentation),
             batch_size=None,  # each item of the decoder is a batch
-            sampler=_list_keys(batches, augmentation),
+            sampler=_list_keys(batches, augmentation, replica),
             num_workers=self.workers,
             collate_fn=_keep,
             pin_memory=device.type == "cuda",
@@ -261,13 +262,17 @@ def _resize(image: Image.Image, width: int, height: int) -> Tensor:
     return interpolate(pixels, (height, width), mode="bilinear", antialias=True)
 
 
-def _list_keys(batches: Sequence[Tensor], augmentation: Augmentation | None) -> list[Key]:
+def _list_keys(
+    batches: Sequence[Tensor], augmentation: Augmentation | None, replica: Replica
+) -> list[Key]:
     if augmentation is None:
-        return [(indices.tolist(), [None] * len(indices)) for indices in batches]
+        return [(own.tolist(), [None] * len(own)) for own in map(replica.take, batches)]
     return [
         (
-            indices.tolist(),
-            torch.randint(2**62, (len(indices),), generator=augmentation.generator).tolist(),
+            replica.take(indices).tolist(),
+            replica.take(
+                torch.randint(2**62, (len(indices),), generator=augmentation.generator)
+            ).tolist(),
         )
         for indices in batches
     ]

@@ -15,10 +15,10 @@ LARGER_TEST = (320 / 224) ** 2
 
 @dataclass(frozen=True, kw_only=True)
 class Durations:
-    """Durations of the trials of a plan, each on its own core or GPU."""
+    """Durations of the trials of a plan, each replica on its own core or GPU."""
 
     seconds: Mapping[str, float]
-    """Duration of a trial, by variant."""
+    """Time of one core or GPU that a trial takes, by variant: that of all its replicas."""
 
     basis: str
     """What the durations are derived from."""
@@ -39,7 +39,8 @@ def estimate_durations(
     none.
 
     Not modelled: time that is not proportional to multiply-adds (small networks), contention for
-    memory and shared GPUs, decoding of images, epochs in checkpoints, and the start of Ray.
+    memory and shared GPUs, decoding of images, epochs in checkpoints, and the start of Ray. Without
+    finished trials, N replicas are taken to be N times as fast as one process.
 
     Args:
         plan: The trials.
@@ -59,6 +60,8 @@ def estimate_durations(
         throughput = measure()
         speed = f"{throughput.train_images_per_second:,.4g} images per second"
         basis = f"measured here on {device.name}: {speed} at {throughput.macs / 1e6:.4g} MFLOPs"
+        if plan.recipe.replicas > 1:
+            basis += f", and {plan.recipe.replicas} replicas taken to share the work without loss"
         rate = _compute_epoch(plan.trials[0].spec.dataset, throughput) / throughput.macs
     epochs = plan.recipe.epochs
     return Durations(
@@ -73,12 +76,14 @@ def estimate_durations(
 def _collect_epochs(
     plan: Plan, records: Mapping[str, TrialRecord], device: Device
 ) -> dict[str, list[float]]:
-    """Seconds per epoch of each trial that finished on this model of device, by variant."""
+    """Seconds of a core or GPU per epoch of each trial finished on this device, by variant."""
     found: dict[str, list[float]] = {}
     for trial in plan.trials:
         record = records.get(trial.spec.key)
         if record is not None and record.environment.device == device.name:
-            found.setdefault(trial.variant.name, []).append(record.seconds / len(record.epochs))
+            found.setdefault(trial.variant.name, []).append(
+                record.device_seconds / len(record.epochs)
+            )
     return found
 
 

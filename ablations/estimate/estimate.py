@@ -31,13 +31,16 @@ class TrialEstimate:
     """Time and disk space of one trial."""
 
     seconds: float
-    """Time on one core or one GPU."""
+    """Time of one core or one GPU: that of all replicas."""
 
     record_bytes: int
     """Size of the record: weights, learning curves, outcomes."""
 
     checkpoint_bytes: int
     """Size of the checkpoint: weights and momentum, twice while it is rewritten."""
+
+    replicas: int = 1
+    """Cores or GPUs that it takes at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +78,9 @@ class Estimate:
         if not self.trials or self.device is None:
             return 0.0
         at_once = min(self.side_by_side, self.device.count, len(self.trials))
-        return max(self.seconds / at_once, *(trial.seconds for trial in self.trials.values()))
+        count = self.device.count
+        wall = [trial.seconds / min(trial.replicas, count) for trial in self.trials.values()]
+        return max(sum(wall) / at_once, *wall)
 
     @property
     def record_bytes(self) -> int:
@@ -147,7 +152,7 @@ def estimate_plan(
             if not (workspace.cache_dir / dataset.cache_name).is_dir()
         },
         device=device,
-        side_by_side=_count_side_by_side(device, backend),
+        side_by_side=_count_side_by_side(device, backend, plan.recipe.replicas),
         basis=(durations.basis,),
     )
 
@@ -178,11 +183,11 @@ def check_hours(estimate: Estimate, max_hours: float) -> None:
         )
 
 
-def _count_side_by_side(device: Device, backend: Backend) -> int:
-    """Number of trials at the same time: one per core, or what their share of the GPUs allows."""
+def _count_side_by_side(device: Device, backend: Backend, replicas: int) -> int:
+    """Number of trials at the same time, which the cores or the shares of GPUs allow."""
     if not is_concurrent(backend):
         return 1
-    share = (backend.gpus_per_trial or 1) if device.kind == "cuda" else 1
+    share = (backend.gpus_per_trial or replicas) if device.kind == "cuda" else replicas
     return max(1, int(device.count / share))
 
 
@@ -195,6 +200,7 @@ def _estimate_trial(spec: TrialSpec, complexity: Complexity, seconds: float) -> 
         seconds=seconds,
         record_bytes=weights + spec.dataset.test_size // 8 + rest,
         checkpoint_bytes=2 * (weights + momentum + rest),
+        replicas=spec.recipe.replicas,
     )
 
 

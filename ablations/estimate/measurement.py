@@ -38,7 +38,7 @@ def measure_throughput(spec: TrialSpec, kind: str, *, macs: int) -> Throughput:
         MachineError: If not even a single image fits into the GPU's memory.
     """
     device = torch.device(kind)
-    batch_size = min(spec.recipe.batch_size, _limit_batch(spec, kind))
+    batch_size = min(spec.recipe.replica_batch_size, _limit_batch(spec, kind))
     with one_thread():
         while True:
             try:

@@ -41,7 +41,7 @@ class Throughput:
     """Multiply-adds of the network's forward pass on one image."""
 
     batch_size: int
-    """Images per step; fewer than in the recipe if its batches are too slow or too large."""
+    """Images per step; fewer than a replica's in the recipe if those are too slow or too large."""
 
     train_images_per_second: float
     """Training: augmentation, forward pass, backward pass and step."""
@@ -101,7 +101,7 @@ def find_throughput(spec: TrialSpec, device: Device, *, macs: int, cache_file: P
         "body": spec.network.body.architecture(),
         "shape": [spec.dataset.channels, spec.dataset.image_size, spec.dataset.num_classes],
         "precision": spec.recipe.precision,
-        "batch_size": spec.recipe.batch_size,
+        "batch_size": spec.recipe.replica_batch_size,
     }
     key = hash_value(facts)
     cache = _read_cache(cache_file)

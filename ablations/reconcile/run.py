@@ -146,7 +146,7 @@ class _Run:
         self._attempted |= missing.keys()
         findings = self._ledger.examine(list_keys(self._drawn))
         trained = (findings.records[key] for key in missing if key in findings.records)
-        self._hours += sum(record.seconds for record in trained) / 3600
+        self._hours += sum(record.device_seconds for record in trained) / 3600
         outcomes = [
             self._publish(plan, findings, mirror, scales=scales, earlier=known, benchmark=speeds)
             for plan, scales, known, speeds in zip(
@@ -224,7 +224,7 @@ def _check_machine(missing: Collection[PlannedTrial], settings: Settings) -> Non
     from ablations.data.arrays import prepare_data  # loads torch, which other runs do without
 
     workspace = settings.workspace
-    check_gpus(settings.backend)
+    check_gpus(settings.backend, replicas=max(t.spec.recipe.replicas for t in missing))
     check_writable(workspace.runs_dir, flag="--runs-dir")
     check_writable(workspace.results_dir, flag="--results-dir")
     for dataset in {trial.spec.dataset.identity: trial.spec.dataset for trial in missing}.values():

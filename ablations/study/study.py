@@ -337,7 +337,12 @@ def build_definition(
         ),
         rows=tuple(_describe_row(variant, facts[variant.name]) for variant in plan.variants),
         recipe=_make_plain(
-            {**plan.recipe.facts, "body": plan.recipe.body, "seeds": plan.recipe.seeds}
+            {
+                **plan.recipe.facts,
+                **({"replicas": plan.recipe.replicas} if plan.recipe.replicas > 1 else {}),
+                "body": plan.recipe.body,
+                "seeds": plan.recipe.seeds,
+            }
         ),
         seeds=plan.recipe.seeds,
         body=plan.recipe.body,

@@ -20,10 +20,15 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
     Raises:
         OSError: If it cannot be written; the earlier one is kept.
     """
+    write_atomically(path, pack_checkpoint(content), is_durable=False)
+
+
+def pack_checkpoint(content: Mapping[str, Any]) -> bytes:
+    """The bytes of a checkpoint, which begin with their checksum."""
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
     payload = buffer.getvalue()
-    write_atomically(path, hashlib.sha256(payload).digest() + payload, is_durable=False)
+    return hashlib.sha256(payload).digest() + payload
 
 
 def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ablations.choices import Precision
 from ablations.config import Recipe
-from ablations.data.batches import Data, Split, iterate_test_batches
+from ablations.data.batches import ALONE, Data, Replica, Split, iterate_test_batches
 from ablations.data.catalogue import Dataset
+from ablations.trial.synchronisation import add_up
 from ablations.trial.training import autocast
 
 BATCH_SIZE = 500
@@ -37,15 +39,31 @@ class Outcome:
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, data: Data, recipe: Recipe, *, device: torch.device) -> Outcome:
-    """Evaluates the network on the test images."""
+def evaluate(
+    network: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    replica: Replica = ALONE,
+) -> Outcome:
+    """Evaluates the network on the test images.
+
+    Replicas with equal networks share the batches and get equal outcomes, those of one process.
+    """
     network.eval()
-    precision = recipe.precision
-    hit = find_hits(network, data.test, data.dataset, precision=precision, device=device)
+    run = partial(
+        find_hits,
+        network,
+        dataset=data.dataset,
+        precision=recipe.precision,
+        device=device,
+        replica=replica,
+    )
+    hit = run(data.test)
     top1_error_320 = None
     if data.test_320 is not None:
-        larger = find_hits(network, data.test_320, data.dataset, precision=precision, device=device)
-        top1_error_320 = compute_error(larger[:, 0])
+        top1_error_320 = compute_error(run(data.test_320)[:, 0])
     return Outcome(
         top1_error=compute_error(hit[:, 0]),
         top5_error=compute_error(hit.any(dim=1)),
@@ -81,6 +99,7 @@ def find_hits(
     *,
     precision: Precision,
     device: torch.device,
+    replica: Replica = ALONE,
     advance: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """Whether the label has the highest score, the second highest, and so on down to the fifth.
@@ -91,18 +110,22 @@ def find_hits(
         dataset: Dataset of the images, for their normalisation.
         precision: Numbers that the network computes with.
         device: Where it runs.
+        replica: Which of several processes with equal networks, which share the batches, this is.
         advance: Called after each of `count_batches` batches.
 
     Shapes:
-        (N, 5) bool on the CPU, fewer if there are fewer classes
+        (N, 5) bool on the CPU
     """
-    hits = []
-    for images, labels in iterate_test_batches(
-        split, dataset, batch_size=choose_batch_size(split.image_size), device=device
-    ):
+    batch_size = choose_batch_size(split.image_size)
+    hits = torch.zeros(len(split), 5, dtype=torch.uint8, device=device)
+    own = torch.split(hits, batch_size)[replica.rank :: replica.count]  # views; the rest remain 0
+    batches = iterate_test_batches(
+        split, dataset, batch_size=batch_size, device=device, replica=replica
+    )
+    for hit, (images, labels) in zip(own, batches, strict=True):
         with autocast(precision, device):
             scores = network(images).float()
         best = scores.topk(min(5, scores.shape[1])).indices  # highest first
-        hits.append(best == labels[:, None])
+        hit[:, : best.shape[1]] = best == labels[:, None]
         advance()
-    return torch.cat(hits).cpu()
+    return add_up(hits, replica).bool().cpu()

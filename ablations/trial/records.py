@@ -49,7 +49,7 @@ class EpochRecord:
 
     peak_memory_mb: float = field(compare=False)
     """Peak memory so far in 1e6 bytes: of the GPU, or on a CPU of the whole process, which may
-    have run other trials before."""
+    have run other trials before. Of several replicas, that of the first one."""
 
 
 EPOCH_CODEC = TypeAdapter(EpochRecord)
@@ -133,6 +133,11 @@ class TrialRecord:
     def seconds(self) -> float:
         """Wall time of training and evaluation."""
         return sum(epoch.train_seconds + epoch.test_seconds for epoch in self.epochs)
+
+    @property
+    def device_seconds(self) -> float:
+        """Time of one core or GPU: the wall time of every replica."""
+        return self.seconds * int(self.facts.get("replicas", 1))
 
     def curve(self) -> list[dict[str, Any]]:
         """The epochs as plain values, without the outcomes of individual images."""

@@ -1,6 +1,7 @@
 """Running one trial: an iterator over the records of its epochs.
 
-It is independent of Ray, MLflow and YAML; all backends drive this one iterator.
+It is independent of Ray, MLflow and YAML; all backends drive this one iterator. A trial of several
+replicas is trained by processes of its own, of which the iterator yields what the first reports.
 """
 
 import ctypes
@@ -10,10 +11,10 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ import torch
 from torch import nn
 
 from ablations.data.arrays import load_data
-from ablations.data.batches import Data
+from ablations.data.batches import ALONE, Data, Replica
 from ablations.plans import TrialSpec
 from ablations.trial.checkpoints import read_checkpoint, write_checkpoint
 from ablations.trial.evaluation import evaluate
 from ablations.trial.records import EPOCH_CODEC, EpochRecord
+from ablations.trial.replicas import run_replicas
+from ablations.trial.synchronisation import average_gradients, copy_buffers, synchronise_norms
 from ablations.trial.training import build_augmentation, build_optimiser, train_epoch
 from sknet import build_network
+from sknet.spec import UserOperator
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +45,9 @@ class _State:
 
     network: nn.Module
     """The network, on the device."""
+
+    trained: nn.Module
+    """What computes the network in training: itself, or what averages its gradients too."""
 
     optimiser: torch.optim.Optimizer
     """The optimiser with its momentum."""
@@ -56,7 +63,7 @@ def run_trial(
     checkpoint: Path,
     device: torch.device,
     loader_workers: int = 0,
-) -> Iterator[EpochRecord]:
+) -> Generator[EpochRecord, None, None]:
     """Trains one network epoch by epoch; equal specs yield equal records, interrupted or not.
 
     Resumes from `checkpoint` if it belongs to the same spec, and then yields the records of its
@@ -66,17 +73,38 @@ def run_trial(
         spec: The trial.
         cache_dir: Folder into which `prepare_data` wrote the dataset.
         checkpoint: File of the trial's state.
-        device: Where to train.
-        loader_workers: Processes that decode a folder of images; records do not depend on it.
+        device: Where to train; of several replicas, each has the device of its number.
+        loader_workers: Processes that decode a folder of images for each replica; records do not
+            depend on it.
 
     Raises:
         MachineError: If the dataset is not prepared, or an image of a folder is unreadable.
+        ReplicaError: If one of several replicas failed, for whatever reason.
     """
+    train = partial(
+        _train, spec, cache_dir=cache_dir, checkpoint=checkpoint, loader_workers=loader_workers
+    )
+    if spec.recipe.replicas == 1:
+        yield from train(ALONE, device)
+    else:
+        yield from run_replicas(train, count=spec.recipe.replicas, device_type=device.type)
+
+
+def _train(
+    spec: TrialSpec,
+    replica: Replica,
+    device: torch.device,
+    *,
+    cache_dir: Path,
+    checkpoint: Path,
+    loader_workers: int,
+) -> Iterator[EpochRecord]:
+    """What `run_trial` does, in this process; every replica yields the same measurements."""
     keep_freed_memory()
     with one_thread(), _refusing_exit():
         loaded = load_data(spec.dataset, cache_dir=cache_dir, device=device, workers=loader_workers)
         data = shuffle_labels(loaded, spec.seed) if spec.recipe.shuffled_labels else loaded
-        state = _resume_or_start(spec, checkpoint, device=device)
+        state = _resume_or_start(spec, checkpoint, replica, device=device)
     yield from state.records
     while not (state.records and state.records[-1].is_last):
         with (
@@ -84,9 +112,10 @@ def run_trial(
             full_precision(),
             _refusing_exit(),
         ):  # not while suspended: callers keep their settings
-            record = _run_epoch(spec, state, data, device=device)
+            record = _run_epoch(spec, state, data, replica, device=device)
         state.records.append(record)
-        _write_checkpoint(state, checkpoint, key=spec.key)
+        if replica.is_first:
+            _write_checkpoint(state, checkpoint, key=spec.key)
         yield record
 
 
@@ -160,20 +189,22 @@ def make_generator(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def _resume_or_start(spec: TrialSpec, checkpoint: Path, *, device: torch.device) -> _State:
+def _resume_or_start(
+    spec: TrialSpec, checkpoint: Path, replica: Replica, *, device: torch.device
+) -> _State:
     if checkpoint.is_file():
         try:
-            return _resume(spec, checkpoint, device=device)
+            return _resume(spec, checkpoint, replica, device=device)
         except Exception as error:  # noqa: BLE001 - a damaged file raises many types
             logger.warning("cannot resume from %s: %s. The trial starts over.", checkpoint, error)
-    return _start(spec, device=device)
+    return _start(spec, replica, device=device)
 
 
-def _resume(spec: TrialSpec, checkpoint: Path, *, device: torch.device) -> _State:
+def _resume(spec: TrialSpec, checkpoint: Path, replica: Replica, *, device: torch.device) -> _State:
     content = read_checkpoint(checkpoint, device=device)
     if content["key"] != spec.key:
         raise ValueError(f"it belongs to trial {content['key']}")
-    state = _start(spec, device=device)
+    state = _start(spec, replica, device=device)
     state.network.load_state_dict(content["network"])
     state.optimiser.load_state_dict(content["optimiser"])
     state.records += map(_unpack, content["records"])
@@ -188,17 +219,27 @@ def start_network(spec: TrialSpec, *, device: torch.device) -> nn.Module:
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def _start(spec: TrialSpec, *, device: torch.device) -> _State:
+def _start(spec: TrialSpec, replica: Replica, *, device: torch.device) -> _State:
     network = start_network(spec, device=device)
-    return _State(network=network, optimiser=build_optimiser(network, spec.recipe), records=[])
+    if spec.recipe.batch_norm == "synchronised":
+        synchronise_norms(network, device=device)
+    is_own = isinstance(spec.network.operator, UserOperator)  # may leave parameters unused
+    return _State(
+        network=network,
+        trained=average_gradients(network, replica, device=device, may_skip=is_own),
+        optimiser=build_optimiser(network, spec.recipe),
+        records=[],
+    )
 
 
-def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.device) -> EpochRecord:
+def _run_epoch(
+    spec: TrialSpec, state: _State, data: Data, replica: Replica, *, device: torch.device
+) -> EpochRecord:
     epoch = len(state.records)
     started = time.perf_counter()
-    with _seeded(make_generator(spec.seed, "dropout", epoch), device):
+    with _seeded(_make_dropout_generator(spec.seed, epoch, replica), device):
         trained = train_epoch(
-            state.network,
+            state.trained,
             state.optimiser,
             data,
             spec.recipe,
@@ -210,9 +251,11 @@ def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.devi
                 distortion=make_generator(spec.seed, "distortion", epoch),
             ),
             device=device,
+            replica=replica,
         )
+    copy_buffers(state.network, replica)
     between = time.perf_counter()
-    outcome = evaluate(state.network, data, spec.recipe, device=device)
+    outcome = evaluate(state.network, data, spec.recipe, device=device, replica=replica)
     ended = time.perf_counter()
     diverged = not math.isfinite(trained.loss)
     is_last = diverged or epoch == spec.recipe.epochs - 1
@@ -231,6 +274,12 @@ def _run_epoch(spec: TrialSpec, state: _State, data: Data, *, device: torch.devi
         images_per_second=trained.images / (between - started),
         peak_memory_mb=_measure_peak_memory(device) / 1e6,
     )
+
+
+def _make_dropout_generator(seed: int, epoch: int, replica: Replica) -> torch.Generator:
+    """The source of what modules draw in training, different for each replica."""
+    purpose = "dropout" if replica.is_first else f"dropout of replica {replica.rank}"
+    return make_generator(seed, purpose, epoch)
 
 
 @contextmanager

@@ -9,8 +9,16 @@ from torch.nn.functional import cross_entropy
 
 from ablations.choices import Precision
 from ablations.config import Recipe
-from ablations.data.batches import Augmentation, Data, Distortion, iterate_train_batches
+from ablations.data.batches import (
+    ALONE,
+    Augmentation,
+    Data,
+    Distortion,
+    Replica,
+    iterate_train_batches,
+)
 from ablations.errors import InputError
+from ablations.trial.synchronisation import add_up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +33,7 @@ class TrainOutcome:
     """Learning rate of the last step."""
 
     images: int
-    """Number of images trained on."""
+    """Number of images trained on, by all replicas together."""
 
 
 def compute_learning_rate(recipe: Recipe, progress: float) -> float:
@@ -97,11 +105,12 @@ def train_epoch(
     shuffle: torch.Generator,
     augmentation: Augmentation,
     device: torch.device,
+    replica: Replica = ALONE,
 ) -> TrainOutcome:
     """Trains on every full batch of training images once.
 
     Args:
-        network: The network, on `device`; modified in place.
+        network: The network, on `device`, averaging gradients over the replicas; modified in place.
         optimiser: Optimiser of its parameters; the learning rate is set at each step.
         data: The dataset.
         recipe: The recipe.
@@ -109,6 +118,7 @@ def train_epoch(
         shuffle: Random generator for the order of images.
         augmentation: Random changes of the images.
         device: Where to train.
+        replica: Which part of each batch to train on.
 
     Raises:
         InputError: If the training images do not fill a single batch.
@@ -128,6 +138,7 @@ def train_epoch(
         augmentation=augmentation,
         shuffle=shuffle,
         device=device,
+        replica=replica,
     )
     for step, (images, labels) in enumerate(batches):
         learning_rate = compute_learning_rate(recipe, epoch + (step + 1) / (steps + 1))
@@ -140,7 +151,9 @@ def train_epoch(
         optimiser.step()
         total += loss.detach()  # stays on the device: reading it would synchronise at each step
     return TrainOutcome(
-        loss=total.item() / steps, learning_rate=learning_rate, images=steps * recipe.batch_size
+        loss=add_up(total, replica).item() / (steps * replica.count),
+        learning_rate=learning_rate,
+        images=steps * recipe.batch_size,
     )
 
 

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
 from ablations.backends import (
     Backend,
@@ -20,9 +23,10 @@ from ablations.backends import (
     registry,
     run_job,
 )
-from ablations.errors import MachineError
+from ablations.errors import InputError, MachineError
 from ablations.plans import TrialSpec
 from ablations.trial.records import EpochRecord
+from ablations.trial.run import run_trial
 
 BACKENDS = get_args(BackendName)
 
@@ -82,6 +86,75 @@ def test_a_failing_trial_is_reported_and_the_others_finish(
     failure = log.failed[impossible_spec.key]
     assert "must hold the prepared absent" in failure.reason
     assert "in run_trial" in failure.details
+
+
+@pytest.mark.parametrize("backend", ["local", pytest.param("ray", marks=pytest.mark.faults)])
+def test_a_trial_of_replicas_runs_on_every_backend(
+    backend: BackendName,
+    spec: TrialSpec,
+    impossible_spec: TrialSpec,
+    make_job: Callable[..., Job],
+    tmp_path: Path,
+) -> None:
+    """With equal records; one whose replicas fail is reported with their message."""
+    recipe = spec.recipe.model_copy(update={"replicas": 2})
+    own, impossible = (replace(one, recipe=recipe) for one in (spec, impossible_spec))
+    job = make_job(impossible, own, backend=backend)
+    log = Log()
+
+    run_job(job, log.observe)
+
+    alone = run_trial(
+        own,
+        cache_dir=job.workspace.cache_dir,
+        checkpoint=tmp_path / "alone.pt",
+        device=torch.device("cpu"),
+    )
+    assert log.records == {own.key: list(alone)}
+    assert "must hold the prepared absent" in log.failed[impossible.key].reason
+    assert "of 2: " in log.failed[impossible.key].reason
+
+
+def test_a_trial_of_replicas_takes_one_gpu_for_each() -> None:
+    """Or none; NCCL refuses to share one, and half of the replicas cannot train."""
+    choose = partial(Backend.choose_gpus, replicas=4, where=" here")
+
+    assert choose(Backend(), available=8) == 4
+    assert choose(Backend(gpus_per_trial=4), available=8) == 4
+    assert choose(Backend(gpus_per_trial=0), available=8) == 0
+    assert choose(Backend(), available=0) == 0
+    with pytest.raises(MachineError, match="a trial of 4 replicas needs as many GPUs, got 2 here"):
+        choose(Backend(), available=2)
+    with pytest.raises(MachineError, match=r"must be 0 or 4 for trials of 4 replicas, got 0\.5"):
+        choose(Backend(gpus_per_trial=0.5), available=8)
+
+
+def test_only_ray_has_an_address() -> None:
+    """The run would be on this machine alone, unlike what was asked."""
+    with pytest.raises(InputError, match="--address needs --backend ray, got local"):
+        Backend(name="local", address="auto")
+
+
+def test_an_address_without_a_cluster_is_reported(
+    spec: TrialSpec, make_job: Callable[..., Job]
+) -> None:
+    """With what to do; it wins over the environment."""
+    job = replace(make_job(spec), backend=Backend(address="127.0.0.1:9"))
+
+    with pytest.raises(
+        MachineError, match=r"cannot connect .* at 127\.0\.0\.1:9: .*omit --address"
+    ):
+        run_job(job, Log().observe)
+
+
+def test_ray_refuses_more_replicas_than_a_node_has_cores(
+    spec: TrialSpec, make_job: Callable[..., Job]
+) -> None:
+    """Ray itself would wait for them without a message."""
+    crowd = replace(spec, recipe=spec.recipe.model_copy(update={"replicas": 1024}))
+
+    with pytest.raises(MachineError, match="a node with 1024 CPU cores"):
+        run_job(make_job(crowd, backend="ray"), Log().observe)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -158,8 +231,10 @@ def test_a_trial_may_use_the_gpus_of_the_best_node() -> None:
 
     ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        assert [choose_gpus(asked) for asked in (0.25, None, 2, 0)] == [0.25, 1.0, 2, 0]
+        assert [
+            choose_gpus(Backend(gpus_per_trial=asked), replicas=1) for asked in (0.25, None, 2, 0)
+        ] == [0.25, 1.0, 2, 0]
         with pytest.raises(MachineError, match="at most 2"):
-            choose_gpus(3)
+            choose_gpus(Backend(gpus_per_trial=3), replicas=1)
     finally:
         ray.shutdown()

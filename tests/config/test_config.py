@@ -54,6 +54,21 @@ def test_the_bundled_file_is_valid() -> None:
         ("seeds: [0, 1, 2]", "seeds: []", r"recipes.quick.seeds: .*at least 1 item"),
         ("weight_decay: 1e-4", "weight_decay: -1", r"weight_decay: .*greater than or equal to 0"),
         ("body: wee", "body: we", r"recipes.quick.body: must be one of .*did you mean wee\?"),
+        (
+            "batch_size: 16",
+            "batch_size: 16\n    replicas: 3",
+            r"yaml:16: recipes.quick.replicas: batch_size must be divisible by replicas, got 16 im",
+        ),
+        (
+            "batch_size: 16",
+            "batch_size: 16\n    batch_norm: synchronised",
+            r"yaml:16: recipes.quick.batch_norm: synchronised needs at least 2 replicas",
+        ),
+        (
+            "epochs: 2",
+            "epochs: 2\n    replicas: 0",
+            r"quick.replicas: .*greater than or equal to 1",
+        ),
         ("schedule: cosine", "schedule: step", r"recipes.quick: step_epochs must be given if"),
         ("schedule: cosine", "schedule: linear", r"quick.schedule: .*'cosine' or 'step'"),
         ("dataset: synthetic", "dataset: mnist", r"recipes.quick.dataset: must be one of .*'mnist"),

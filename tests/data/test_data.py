@@ -15,9 +15,11 @@ from conftest import compute_md5, pickle_as_published
 from ablations.data import cifar
 from ablations.data.arrays import compute_checksum, load_data, prepare_data
 from ablations.data.batches import (
+    ALONE,
     Augmentation,
     Data,
     Distortion,
+    Replica,
     crop_padded,
     distort,
     flip_some,
@@ -294,6 +296,43 @@ def collect_images(data: Data, **settings: object) -> torch.Tensor:
         device=CPU,
     )
     return torch.cat([images for images, _ in batches])
+
+
+@pytest.mark.parametrize("fill", ["black", "mean"])
+def test_the_parts_of_replicas_are_the_batches_of_one_process(
+    dataset: Dataset, cache_dir: Path, fill: str
+) -> None:
+    """To the bit, with the same random numbers for each image; so their number changes no image."""
+    data = load_data(dataset, cache_dir=cache_dir, device=CPU)
+
+    def collect(replica: Replica) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        generators = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
+        distortion = Distortion(rotation=10, pixel_jitter=20, generator=generators[0])
+        augmentation = Augmentation(
+            crop="pad",
+            padding=2,
+            crop_fill=fill,  # type: ignore[arg-type]
+            flip=True,
+            generator=generators[1],
+            distortion=distortion,
+        )
+        batches = iterate_train_batches(
+            data,
+            batch_size=24,
+            augmentation=augmentation,
+            shuffle=generators[2],
+            device=CPU,
+            replica=replica,
+        )
+        return list(batches)
+
+    whole = collect(ALONE)
+    parts = zip(*(collect(Replica(rank=rank, count=4)) for rank in range(4)), strict=True)
+
+    for batch, own in zip(whole, parts, strict=True):
+        for values, of_parts in zip(batch, zip(*own, strict=True), strict=True):
+            assert torch.equal(torch.cat(of_parts), values)
+            assert {len(part) for part in of_parts} == {6}
 
 
 def test_the_mean_as_padding_is_0_after_normalisation(dataset: Dataset, cache_dir: Path) -> None:

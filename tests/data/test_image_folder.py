@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from ablations.config import Recipe
 from ablations.data import catalogue, identification
 from ablations.data.arrays import load_data, prepare_data
-from ablations.data.batches import Augmentation, iterate_train_batches
+from ablations.data.batches import ALONE, Augmentation, Replica, iterate_train_batches
 from ablations.data.catalogue import DATASETS, Crop, Dataset
 from ablations.data.identification import identify_dataset, inspect_dataset, scan_images
 from ablations.data.image_folder import augment_image, crop_centre, draw_crop, read_image
@@ -331,6 +331,7 @@ def collect(
     crop: Crop = "resized",
     flip: bool = True,
     workers: int = 0,
+    replica: Replica = ALONE,
 ) -> list[torch.Tensor]:
     """Images and labels of all batches of an epoch."""
     data = load_data(folder, cache_dir=cache_dir, device=CPU, workers=workers)
@@ -341,8 +342,24 @@ def collect(
         augmentation=Augmentation(crop=crop, padding=0, flip=flip, generator=generator),
         shuffle=torch.Generator().manual_seed(1),
         device=CPU,
+        replica=replica,
     )
     return [tensor for batch in batches for tensor in batch]
+
+
+def test_replicas_decode_their_parts_of_the_batches_of_one_process(
+    folder: Dataset, tmp_path: Path
+) -> None:
+    """Each image has the same crop and flip, whatever the number of replicas."""
+    whole = collect(folder, tmp_path / "cache")
+
+    parts = [
+        collect(folder, tmp_path / "cache", replica=Replica(rank=rank, count=2)) for rank in (0, 1)
+    ]
+
+    assert [len(tensor) for tensor in parts[0]] == [3] * len(whole)
+    for together, *own in zip(whole, *parts, strict=True):
+        assert torch.equal(together, torch.cat(own))
 
 
 def test_batches_do_not_depend_on_workers(folder: Dataset, tmp_path: Path) -> None:
@@ -409,6 +426,21 @@ def test_interrupted_equals_uninterrupted(folder_spec: TrialSpec, tmp_path: Path
 
     assert run(folder_spec, tmp_path, "cut", workers=0) == whole
     assert_same_weights(tmp_path / "whole.pt", tmp_path / "cut.pt")
+
+
+def test_replicas_decode_with_workers_of_their_own(folder_spec: TrialSpec, tmp_path: Path) -> None:
+    """The processes of replicas may have processes themselves, and see the images of one."""
+    changes = {"replicas": 2, "batch_norm": "synchronised", "learning_rate": 0.001}
+    both = replace(folder_spec, recipe=folder_spec.recipe.model_copy(update=changes))
+    gentle = folder_spec.recipe.model_copy(update={"learning_rate": 0.001})
+    alone = run(replace(folder_spec, recipe=gentle), tmp_path, "alone", workers=0)
+
+    together = run(both, tmp_path, "both", workers=1)
+
+    for own, other in zip(alone, together, strict=True):
+        assert other.train_loss == pytest.approx(own.train_loss, rel=1e-3)
+        assert other.top1_error_320 is not None
+    assert len(together[-1].correct or b"") == len(alone[-1].correct or b"")
 
 
 @pytest.mark.gpu

@@ -125,6 +125,21 @@ def test_durations_scale_with_multiply_adds(plan: Plan) -> None:
     assert durations.basis == "measured here on CPU X: 32 images per second at 0.001 MFLOPs"
 
 
+def test_replicas_take_time_of_several_cores(plan: Plan) -> None:
+    """A finished trial took its wall time on each of them; a measured one shares its work."""
+    shared = plan.recipe.model_copy(update={"replicas": 4})
+    both = replace(plan, recipe=shared)
+    record = finish(plan, 0, seconds=20.0)
+    finished = replace(record, facts={"replicas": 4})
+
+    measured = estimate_durations(both, MACS, {}, CPU, measure=lambda: MEASURED)
+    known = estimate_durations(both, MACS, {record.key: finished}, CPU, measure=measure_never)
+
+    assert measured.seconds == {"a": 6, "b": 12}
+    assert measured.basis.endswith("and 4 replicas taken to share the work without loss")
+    assert known.seconds == {"a": 80, "b": 160}
+
+
 def test_finished_trials_take_precedence(plan: Plan) -> None:
     """Their variant takes as long again, others in proportion; nothing is measured."""
     record = finish(plan, 0, seconds=20.0)
@@ -278,6 +293,26 @@ def test_wall_time_assumes_busy_cores() -> None:
     assert make_estimate(10, 10, side_by_side=1).wall_seconds == 20
     assert make_estimate(10, 1).wall_seconds == 10
     assert merge_estimates([]).wall_seconds == 0
+
+
+def test_wall_time_is_shorter_with_replicas(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as there are cores; fewer trials run at the same time."""
+    monkeypatch.setattr(measurement, "measure_throughput", lambda *_, **__: MEASURED)
+    trial = TrialEstimate(seconds=12, record_bytes=1, checkpoint_bytes=1, replicas=4)
+    four = replace(make_estimate(), trials={"a": trial}, device=replace(CPU, count=4))
+    two = replace(four, device=CPU)
+    monkeypatch.setattr(throughput, "count_cores", lambda: 9)
+    recipe = plan.recipe.model_copy(update={"replicas": 4})
+    trials = tuple(replace(t, spec=replace(t.spec, recipe=recipe)) for t in plan.trials)
+
+    estimate = estimate_on_cpu(replace(plan, recipe=recipe, trials=trials), tmp_path)
+
+    assert (four.wall_seconds, two.wall_seconds) == (3, 6)
+    assert (four.seconds, two.seconds) == (12, 12)
+    assert estimate.side_by_side == 2
+    assert {t.replicas for t in estimate.trials.values()} == {4}
 
 
 def test_shared_trials_and_datasets_count_once() -> None:
