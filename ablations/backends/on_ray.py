@@ -15,14 +15,17 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger r
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")  # Tune never restores
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on CPU trials
 
+import faulthandler
 import gc
 import logging
+import math
 import re
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,14 @@ import ray
 import torch
 from ray import tune
 
+from ablations.backends.attempts import (
+    TimeLimitError,
+    describe_failure,
+    describe_limit,
+    free_memory,
+    is_out_of_memory,
+    limit_epochs,
+)
 from ablations.backends.claims import Claim, claim_trial
 from ablations.backends.job import (
     EpochDone,
@@ -49,6 +60,9 @@ from ablations.trial.run import run_trial
 OBJECT_STORE_BYTES = 256 * 2**20
 """Size of Ray's object store on this machine; it holds nothing but records."""
 
+GRACE_SECONDS = 30.0
+"""Time after which a worker is killed whose trial could not be interrupted at its limit."""
+
 
 def run_on_ray(job: Job, observe: Observer) -> None:
     """Runs every trial of the job; one that raises is reported, and the others continue.
@@ -61,9 +75,12 @@ def run_on_ray(job: Job, observe: Observer) -> None:
     """
     with redirect_stdout(sys.stderr), _connected():  # Ray prints when a node dies
         gpus = choose_gpus(job.backend.gpus_per_trial)
-        relay = _Relay(observe)
+        relay = _Relay(job, observe)
         with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
-            _fit(job, relay, gpus=gpus, scratch=Path(scratch))
+            _fit(job, relay, keys=[spec.key for spec in job.specs], gpus=gpus, scratch=scratch)
+            if starved := relay.begin_alone():
+                whole = max(gpus, 1.0) if gpus else 0.0
+                _fit(job, relay, keys=starved, gpus=whole, scratch=scratch, at_once=1)
     if relay.error is not None:
         raise relay.error
     if len(relay.ended) < len(job.specs):  # Tune returns normally after an interrupt
@@ -97,7 +114,8 @@ class _TrialActor(tune.Trainable):
     def _begin(self, spec: TrialSpec) -> None:
         self._release()
         self._claim = claim_trial(spec.key, self._job.workspace)
-        self._records = run_trial(
+        self._key, self._limit = spec.key, self._job.find_limit(spec.key)
+        records = run_trial(
             spec,
             cache_dir=self._job.workspace.cache_dir,
             checkpoint=self._job.workspace.checkpoint_dir / f"{spec.key}.pt",
@@ -105,46 +123,93 @@ class _TrialActor(tune.Trainable):
             loader_workers=self._job.backend.loader_workers,
         )
 
+        self._records = limit_epochs(records, self._limit)
+
     def step(self) -> dict[str, Any]:
         if self._claim is None:
-            return {"record": None, "done": True}
-        record = next(self._records)
-        return {"record": record, "environment": self._environment, "done": record.is_last}
+            return {"event": TrialTaken(key=self._key), "done": True}
+        try:
+            with _killing_after(self._limit + GRACE_SECONDS):
+                record = next(self._records)
+        except TimeLimitError as error:  # another attempt would only take as long again
+            return {"event": describe_failure(self._key, error), "done": True}
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = describe_failure(self._key, error)
+        else:
+            event = EpochDone(key=self._key, record=record, environment=self._environment)
+            return {"event": event, "done": record.is_last}
+        free_memory()  # the error and what it refers to are gone by now
+        return {"event": failure, "is_starved": True, "done": True}
+
+
+@contextmanager
+def _killing_after(seconds: float) -> Iterator[None]:
+    """Ends the process after a time, whatever it does; its stack traces go to Ray's logs."""
+    if seconds < threading.TIMEOUT_MAX:
+        faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 class _Relay(tune.Callback):
     """Passes Tune's results to the observer and remembers which trials have ended."""
 
-    def __init__(self, observe: Observer) -> None:
+    def __init__(self, job: Job, observe: Observer) -> None:
+        self._job = job
         self._observe = observe
+        self._heard: dict[str, float] = {}
+        self._starved: list[str] = []
+        self._is_alone = False
         self.ended: set[str] = set()
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that never happens
 
+    def begin_alone(self) -> Sequence[str]:
+        """The trials that lacked memory beside others, once all others have ended.
+
+        From now on, a lack of memory is how they end.
+        """
+        self._is_alone = True
+        is_whole = len(self.ended) + len(self._starved) == len(self._job.specs)
+        return self._starved if is_whole and self.error is None else ()
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._heard[trial.config["trial"]] = time.monotonic()
         self._report(TrialStarted(key=trial.config["trial"]))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        key, record = trial.config["trial"], result["record"]
-        if record is None:
-            self._report(TrialTaken(key=key))
-            self.ended.add(key)
-            return
-        self._report(EpochDone(key=key, record=record, environment=result["environment"]))
-        if record.is_last:
-            self.ended.add(key)
+        event: Event = result["event"]
+        self._heard[event.key] = time.monotonic()
+        if not self._is_postponed(event.key, is_starved=result.get("is_starved", False)):
+            self._report(event)
+            if result["done"]:
+                self.ended.add(event.key)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         if trial.status != "ERROR":  # this attempt will be retried
             return
-        details = _read_error(trial)
+        key, details = trial.config["trial"], _read_error(trial)
         reason = details.splitlines()[-1]
-        self._report(TrialFailed(key=trial.config["trial"], reason=reason, details=details))
-        self.ended.add(trial.config["trial"])
+        limit = self._job.find_limit(key)
+        if time.monotonic() - self._heard.get(key, math.inf) > limit:  # it could not be interrupted
+            reason = describe_limit(limit)
+        if not self._is_postponed(key, is_starved="OutOfMemoryError" in reason):
+            self._report(TrialFailed(key=key, reason=reason, details=details))
+            self.ended.add(key)
+
+    def _is_postponed(self, key: str, *, is_starved: bool) -> bool:
+        """Whether a trial will be tried once more, alone."""
+        if is_starved and not self._is_alone:
+            self._starved.append(key)
+        return is_starved and not self._is_alone
 
     def stop(self, _trial: str, _result: Mapping[Any, Any]) -> bool:
         """Stops all trials once the observer has raised."""
@@ -175,21 +240,30 @@ def _read_error(trial: Any) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", path.read_text(encoding="utf-8")).strip()
 
 
-def _fit(job: Job, relay: _Relay, *, gpus: float, scratch: Path) -> None:
+def _fit(
+    job: Job,
+    relay: _Relay,
+    *,
+    keys: Sequence[str],
+    gpus: float,
+    scratch: str,
+    at_once: int | None = None,
+) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the observer reports failures
     trainable = tune.with_resources(
         tune.with_parameters(_TrialActor, job=job, gpus=gpus), {"cpu": 1, "gpu": gpus}
     )
     tuner = tune.Tuner(
         trainable,
-        param_space={"trial": tune.grid_search([spec.key for spec in job.specs])},
+        param_space={"trial": tune.grid_search(list(keys))},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
+            max_concurrent_trials=at_once,
             trial_dirname_creator=lambda trial: str(trial.config["trial"]),
         ),
         run_config=tune.RunConfig(
-            name="trials",
-            storage_path=str(scratch),
+            name="trials" if at_once is None else "alone",
+            storage_path=scratch,
             stop=relay.stop,
             callbacks=[relay],
             failure_config=tune.FailureConfig(max_failures=job.backend.retries),

@@ -119,6 +119,10 @@ Exclude = Annotated[
         autocompletion=complete_variant,
     ),
 ]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Run only the trials that have failed."),
+]
 ShardOption = Annotated[
     str | None,
     typer.Option(
@@ -166,6 +170,7 @@ def make_selection(
     looks: str | None = None,
     shard: str | None = None,
     until_decided: bool = False,
+    retry_failed: bool = False,
 ) -> "Selection":
     """What the options ask for.
 
@@ -182,12 +187,18 @@ def make_selection(
             "--shard and --until-decided exclude each other, got both: a look needs the trials of "
             "all shards. Merge them, then decide."
         )
+    if retry_failed and until_decided:
+        raise InputError(
+            "--retry-failed and --until-decided exclude each other, got both: a look needs all of "
+            "its trials. Pass one of them."
+        )
     planned = {} if looks is None else {"looks": f"[{looks}]"}
     return Selection(
         recipe_name=recipe,
         settings={**_parse_settings(settings or []), **planned},
         shard=None if shard is None else parse_shard(shard),
         until_decided=until_decided,
+        retry_failed=retry_failed,
         seeds=None if seeds is None else parse_seeds(seeds),
         only=tuple(only or ()),
         exclude=tuple(exclude or ()),

@@ -31,6 +31,7 @@ from ablations.cli.options import (
     Only,
     RecipeName,
     ResultsDir,
+    RetryFailed,
     ReuseResults,
     RunsDir,
     Seeds,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:  # loaded when a command runs: help and completion do without 
     from rich.table import Table as RichTable
 
     from ablations.reconcile.outcome import Outcome
+    from ablations.study import Study
     from ablations.tables import Table
 
 
@@ -60,6 +62,7 @@ def run(
     looks: Looks = None,
     shard: ShardOption = None,
     until_decided: UntilDecided = False,
+    retry_failed: RetryFailed = False,
     reuse_results: ReuseResults = False,
     only: Only = None,
     exclude: Exclude = None,
@@ -74,6 +77,14 @@ def run(
     retries: Annotated[
         int, typer.Option(min=0, max=100, help="Attempts after a trial's first failure.")
     ] = 1,
+    trial_hours: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-3,
+            max=1e6,
+            help="Most hours that a trial may take (default: 20 times its estimate, at least 0.5).",
+        ),
+    ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Download a missing dataset.")
     ] = False,
@@ -112,6 +123,7 @@ def run(
         looks=looks,
         shard=shard,
         until_decided=until_decided,
+        retry_failed=retry_failed,
     )
     chosen = RunSettings(
         workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),
@@ -119,6 +131,7 @@ def run(
             name=backend,
             gpus_per_trial=gpus_per_trial,
             retries=retries,
+            trial_hours=trial_hours,
             loader_workers=loader_workers,
         ),
         tracking_uri=find_uri(tracking_uri, runs_dir),
@@ -143,11 +156,29 @@ def run(
         on_look=lambda looked: None if as_json else _print_look(looked),
     )
     _print_outcomes(outcomes, wide=wide, notes=notes, as_json=as_json)
-    if failed := sum(outcome.study.count()["failed"] for outcome in outcomes):
-        raise IncompleteError(
-            f"{failed} trial{'s' if failed > 1 else ''} failed; `ablations status "
-            f"{' '.join(names)}` shows why. The same command tries again."
+    _check_complete([outcome.study for outcome in outcomes])
+
+
+def _check_complete(studies: "Sequence[Study]") -> None:
+    """Makes sure that every trial has finished.
+
+    Raises:
+        IncompleteError: If one failed or diverged.
+    """
+    lines = []
+    if failed := sum(study.count()["failed"] for study in studies):
+        names = " ".join(study.definition.experiment for study in studies)
+        lines.append(
+            f"{failed} trial{'s' if failed > 1 else ''} failed; `ablations status {names}` shows "
+            "why. The same command tries again, with --retry-failed only these."
         )
+    if diverged := sum(study.count()["diverged"] for study in studies):
+        lines.append(
+            f"{diverged} trial{'s' if diverged > 1 else ''} diverged, which is final; the table's "
+            "notes say in which epoch."
+        )
+    if lines:
+        raise IncompleteError("\n".join(lines))
 
 
 def _print_outcomes(

@@ -16,6 +16,7 @@ from ablations.estimate import merge_estimates
 from ablations.files import check_folder, check_writable, write_changed
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan, PlannedTrial
+from ablations.reconcile.limits import limit_trials
 from ablations.reconcile.looks import count_seeds, record_look
 from ablations.reconcile.outcome import Outcome
 from ablations.reconcile.plans import Selection, find_missing, limit_plan, list_keys, mark_plan
@@ -139,7 +140,13 @@ class _Run:
         missing = self._find_missing(surveyed)
         send = _make_sender(mirror, surveyed.plans, self._scales, self._benchmarks)
         _train(
-            missing, surveyed.findings, self._ledger, settings=self._settings, send=send, show=show
+            missing,
+            surveyed.findings,
+            self._ledger,
+            settings=self._settings,
+            limits=limit_trials(self._config, surveyed, self._settings) if missing else {},
+            send=send,
+            show=show,
         )
         self._attempted |= missing.keys()
         findings = self._ledger.examine(list_keys(self._drawn))
@@ -262,6 +269,7 @@ def _train(
     ledger: Ledger,
     *,
     settings: Settings,
+    limits: Mapping[str, float],
     send: Callable[[TrialRecord], None],
     show: Show,
 ) -> None:
@@ -273,7 +281,7 @@ def _train(
         with show(list(missing.values())) as watch:
             todo = dict(missing)
             while todo:
-                job = _build_job(todo.values(), settings)
+                job = _build_job(todo.values(), settings, limits)
                 run_job(job, _observe_both(recorder.observe, watch))
                 todo = {key: missing[key] for key in _await_others(recorder, job.workspace)}
     except KeyboardInterrupt:
@@ -310,13 +318,16 @@ def _is_free(key: str, workspace: Workspace) -> bool:
     return claim is not None
 
 
-def _build_job(trials: Collection[PlannedTrial], settings: Settings) -> Job:
+def _build_job(
+    trials: Collection[PlannedTrial], settings: Settings, limits: Mapping[str, float]
+) -> Job:
     return Job(
         specs=tuple(trial.spec for trial in trials),
         workspace=settings.workspace.resolve(),
         backend=settings.backend,
         commit=find_commit(),
         import_paths=tuple(sys.path),
+        limits=limits,
     )
 
 

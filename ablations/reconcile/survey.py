@@ -23,6 +23,7 @@ from ablations.plans import Plan
 from ablations.reconcile.plans import (
     Selection,
     draw_plan,
+    keep_failed,
     limit_plan,
     list_keys,
     mark_plan,
@@ -151,7 +152,21 @@ def survey(
         from ablations.reconcile.studies import read_records
 
         ledger.recall(read_records(drawn, workspace))
-    return compare_plans(config, drawn, ledger, until_decided=selection.until_decided)
+    surveyed = compare_plans(config, drawn, ledger, until_decided=selection.until_decided)
+    return _keep_failed(surveyed) if selection.retry_failed else surveyed
+
+
+def _keep_failed(surveyed: Survey) -> Survey:
+    """The survey in which only the trials that have failed are still to run.
+
+    A plan whose other trials have ended keeps those of its later looks: it is not narrowed.
+    """
+    plans = tuple(map(keep_failed, surveyed.plans))
+    drawn = tuple(
+        keep_failed(whole) if plan.changes != asked.changes else whole
+        for whole, plan, asked in zip(surveyed.drawn, plans, surveyed.plans, strict=True)
+    )
+    return replace(surveyed, drawn=drawn, plans=plans)
 
 
 def compare_plans(
