@@ -17,6 +17,7 @@ from ablations.cli.display import (
     print_json,
     print_line,
     print_message,
+    print_table,
     stderr,
     stdout,
 )
@@ -202,7 +203,7 @@ def _print_look(outcomes: "Sequence[Outcome]") -> None:
     for outcome in outcomes:
         table = outcome.comparison
         print_heading(table.title, f": look at n = {table.path.n}")
-        stdout.print(_fill_compact(table))
+        print_table(fill_compact(table))
         if table.path.needed:
             print_line(f"{_describe_open(table)}; training continues.")
 
@@ -221,15 +222,16 @@ def _describe_open(table: "Table") -> str:
 def _print_table(table: "Table", *, wide: bool, notes: bool) -> None:
     """The comparison with its claims and notes; in short unless `wide` and `notes` ask for all."""
     print_heading(table.title, f": {table.question}")
-    for shown in _lay_out(table) if wide else [_fill_compact(table)]:
-        stdout.print(shown)
+    for shown in _lay_out(table) if wide else [fill_compact(table)]:
+        print_table(shown)
     for claim in table.claims:
         print_line(f"Claim: {claim.name}: {claim.verdict}")
     for note in table.notes if notes else table.brief_notes:
         print_line(f"- {note}")
 
 
-def _fill_compact(table: "Table") -> "RichTable":
+def fill_compact(table: "Table") -> "RichTable":
+    """The compact table, for a terminal."""
     from ablations.tables import format_compact
 
     compact = format_compact(table)
