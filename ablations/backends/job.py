@@ -21,6 +21,10 @@ class Backend:
     gpus_per_trial: float | None = None
     """Number of GPUs per trial, possibly a fraction; None for one if available."""
 
+    packs_gpus: bool = False
+    """Whether a run chooses `gpus_per_trial` itself, so that as many trials run together on a GPU
+    as fit into its memory."""
+
     retries: int = 1
     """How often a trial that raised is tried again."""
 

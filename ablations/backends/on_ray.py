@@ -311,7 +311,12 @@ def _connect(address: str | None) -> None:
     settings = {} if address else own
     try:
         with _restoring(signal.SIGTERM):  # Ray's handler ends the process with a stack trace
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
+            ray.init(
+                address=address or "local",  # not a cluster that somebody else started here
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                **settings,
+            )
     except ConnectionError as error:
         raise MachineError(
             f"cannot connect to the Ray cluster at RAY_ADDRESS={address}: {error}. Start it, or "

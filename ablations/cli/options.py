@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # these load pydantic and more, which help and completion of 
 _SEEDS = re.compile("([0-9]{1,10})(?:-([0-9]{1,10}))?")
 """A seed or a range of seeds."""
 
+MOST_GPUS = 1024
+"""Most GPUs of a trial."""
+
 
 def load_config(path: Path | None) -> "Config":
     """Reads the experiments file: `path`, else the working directory's, else the bundled one.
@@ -257,6 +260,29 @@ def parse_shard(text: str) -> "Shard":
     if not (number.isdecimal() and count.isdecimal()):
         raise InputError(f"--shard must be I/N, such as 2/8, got {text!r}.")
     return Shard(number=int(number), count=int(count))
+
+
+def parse_gpus(text: str | None) -> float | None:
+    """Reads a number of GPUs; None for as many as there are, or if the run is to choose it.
+
+    >>> parse_gpus("0.25"), parse_gpus("auto")
+    (0.25, None)
+
+    Raises:
+        InputError: If the text is not such a number.
+    """
+    if text is None or text == "auto":
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= MOST_GPUS:
+        raise InputError(
+            f"--gpus-per-trial must be a number from 0 to {MOST_GPUS}, or auto, got "
+            f"{shorten(text, 80)!r}."
+        )
+    return number
 
 
 def parse_share(text: str) -> float:

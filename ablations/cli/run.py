@@ -43,6 +43,7 @@ from ablations.cli.options import (
     find_uri,
     load_config,
     make_selection,
+    parse_gpus,
 )
 from ablations.cli.plan import print_forecasts
 from ablations.errors import IncompleteError
@@ -72,8 +73,11 @@ def run(
         typer.Option(help="Run trials concurrently with Ray, or one by one in this process."),
     ] = "ray",
     gpus_per_trial: Annotated[
-        float | None,
-        typer.Option(min=0, max=1024, help="GPUs per trial (default: one if available)."),
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="GPUs per trial, or 'auto': as many trials on a GPU as fit (default: one GPU).",
+        ),
     ] = None,
     retries: Annotated[
         int, typer.Option(min=0, max=100, help="Attempts after a trial's first failure.")
@@ -130,7 +134,8 @@ def run(
         workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),
         backend=Backend(
             name=backend,
-            gpus_per_trial=gpus_per_trial,
+            gpus_per_trial=parse_gpus(gpus_per_trial),
+            packs_gpus=gpus_per_trial == "auto",
             retries=retries,
             trial_hours=trial_hours,
             loader_workers=loader_workers,

@@ -29,6 +29,7 @@ from ablations.reconcile.survey import (
     compare_plans,
     count_all,
     forecast_survey,
+    settle_gpus,
     survey,
 )
 from ablations.report import render_report
@@ -79,6 +80,7 @@ def run_experiments(
     workspace = settings.workspace
     ledger = Ledger(workspace.runs_dir)
     surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
+    settings = settle_gpus(surveyed, settings)
     if settings.max_hours is not None:
         forecast_survey(config, surveyed, settings)
     run = _Run(config, surveyed.drawn, ledger, settings=settings, findings=surveyed.findings)

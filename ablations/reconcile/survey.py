@@ -6,7 +6,7 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
-from ablations.backends import Backend
+from ablations.backends import Backend, is_concurrent
 from ablations.complexity import (
     Distance,
     Scales,
@@ -16,7 +16,13 @@ from ablations.complexity import (
 )
 from ablations.config import Config
 from ablations.errors import InputError
-from ablations.estimate import Estimate, check_hours, estimate_plan, merge_estimates
+from ablations.estimate import (
+    Estimate,
+    check_hours,
+    estimate_plan,
+    find_share,
+    merge_estimates,
+)
 from ablations.formatting import format_duration, format_size
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan
@@ -231,6 +237,7 @@ def forecast_experiments(
     """
     ledger = Ledger(settings.workspace.runs_dir)
     surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
+    settings = settle_gpus(surveyed, settings)
     forecasts = forecast_survey(config, surveyed, settings)
     if not selection.until_decided:
         return forecasts
@@ -243,6 +250,20 @@ def forecast_experiments(
         )
         for drawn, forecast in zip(surveyed.drawn, forecasts, strict=True)
     ]
+
+
+def settle_gpus(surveyed: Survey, settings: Settings) -> Settings:
+    """The settings with the share of a GPU that trials need, if the run is to choose it.
+
+    Raises:
+        MachineError: If a cluster is to train, and its GPUs cannot be measured here.
+    """
+    backend = settings.backend
+    if not (backend.packs_gpus and is_concurrent(backend)):
+        return settings
+    trials = [trial for plan in surveyed.drawn for trial in plan.trials]
+    share = find_share(trials, surveyed.findings.records)
+    return replace(settings, backend=replace(backend, gpus_per_trial=share))
 
 
 def forecast_survey(config: Config, surveyed: Survey, settings: Settings) -> list[Forecast]:
