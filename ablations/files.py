@@ -96,7 +96,8 @@ def write_changed(contents: Mapping[str, bytes], folder: Path) -> list[str]:
             write_atomically(folder / name, contents[name])
     except OSError as error:
         raise MachineError(
-            f"{folder} must be a writable folder, got {error.strerror}. Pass another --results-dir."
+            f"cannot write the results to {folder}: {error.strerror or error}. Free some space or "
+            "mend the folder, or pass another --results-dir."
         ) from error
     return changed
 

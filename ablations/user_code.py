@@ -42,7 +42,8 @@ def calling_user_code(what: str, *, seconds: float | None = None) -> Iterator[No
         UserCodeError: If the block raises, exits, or takes too long.
     """
     try:
-        with _limiting(LIMIT_SECONDS if seconds is None else seconds):
+        limit = LIMIT_SECONDS if seconds is None else seconds
+        with limiting(limit, TimeoutError(f"no end after {limit:g} s")):
             yield
     except (KeyboardInterrupt, GeneratorExit, InputError):
         raise
@@ -83,10 +84,19 @@ def _is_below(file: Path, folders: tuple[Path, ...]) -> bool:
 
 
 @contextmanager
-def _limiting(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in the block after a time, where signals allow that."""
+def limiting(seconds: float, error: BaseException) -> Iterator[None]:
+    """Raises `error` in the block after a time, where signals allow that.
+
+    They do in the main thread of a Unix process, outside of other such blocks. Python code is
+    interrupted at once, and native code when it returns.
+
+    Args:
+        seconds: The time; infinity for no limit.
+        error: What to raise.
+    """
     is_possible = (
         sys.platform != "win32"
+        and seconds <= threading.TIMEOUT_MAX
         and threading.current_thread() is threading.main_thread()
         and signal.getitimer(signal.ITIMER_REAL)[0] == 0
     )
@@ -95,10 +105,10 @@ def _limiting(seconds: float) -> Iterator[None]:
         return
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"no end after {seconds:g} s")
+        raise error
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))  # 0 would mean no limit
     try:
         yield
     finally:

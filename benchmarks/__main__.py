@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.results import FOLDER, format_result, write_suite
 
-SUITES = ("convolution", "network", "trial", "loading", "ledger", "runner")
+SUITES = ("convolution", "network", "trial", "loading", "ledger", "runner", "scale")
 """Modules of this package with a function `measure`, which returns measurements."""
 
 

@@ -223,11 +223,11 @@ def repeat(
     return {name: own[warm_up:] for name, own in usages.items()}
 
 
-def run_noop(trials: int, folder: Path) -> Usage:
+def run_noop(trials: int, folder: Path, *options: str) -> Usage:
     """Runs new trials on blank images, half of them for each of two variants."""
     clear_runs(folder)
-    seeds = f"0-{trials // 2 - 1}"
-    return run_process([sys.executable, "-m", "benchmarks.noop", "noop", "--seeds", seeds], folder)
+    command = [sys.executable, "-m", "benchmarks.noop", "noop", "--seeds", f"0-{trials // 2 - 1}"]
+    return run_process([*command, *options], folder)
 
 
 def run_fresh(*arguments: str, folder: Path) -> Usage:

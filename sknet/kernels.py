@@ -1,19 +1,31 @@
 """Compiled loops over feature maps, for `sknet.fused`.
 
 Feature maps are arrays (N, H, W, C). A loop reads them image by image and stores no intermediate
-result. Sums over an image have the arrays' own precision; sums over images are float64. Numba
-compiles a loop when it is first used, and caches the result for later processes.
+result. Sums over an image have the arrays' own precision; sums over images are float64.
 
 Normalisation is y = scale * x + shift; its constants are the rows of an array (4, C): mean, inverse
 standard deviation, scale and shift.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-compiled = njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+_compile = partial(njit, nogil=True, fastmath={"contract"}, error_model="numpy")
+
+
+def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """Has numba compile a loop when it is first used, and cache the result for later processes.
+
+    It is not cached if neither this package nor the user's home directory can be written to.
+    """
+    try:
+        return _compile(loop, cache=True)
+    except RuntimeError:  # numba finds no place for the cache
+        return _compile(loop, cache=False)
 
 
 @compiled

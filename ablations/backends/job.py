@@ -1,7 +1,8 @@
 """Input and output of a backend: the trials to run, how to run them, and the events it reports."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from ablations.choices import BackendName
 from ablations.errors import InputError, MachineError
@@ -25,8 +26,15 @@ class Backend:
     """Number of GPUs per trial, possibly a fraction; None for one, or one for each replica, if
     available. A trial of several replicas takes none or one for each."""
 
+    packs_gpus: bool = False
+    """Whether a run chooses `gpus_per_trial` itself, so that as many trials run together on a GPU
+    as fit into its memory."""
+
     retries: int = 1
     """How often a trial that raised is tried again."""
+
+    trial_hours: float | None = None
+    """Most hours that an attempt at a trial may take; None for a multiple of its estimate."""
 
     loader_workers: int = 0
     """Processes per replica that decode a folder of images; 0 decodes in the replica's own one."""
@@ -87,10 +95,17 @@ class Job:
     import_paths: tuple[str, ...] = ()
     """Folders that workers add to `sys.path` to find the user's own modules."""
 
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that an attempt at a trial may take, by key; others have no limit."""
+
     @property
     def replicas(self) -> int:
         """Processes of each trial; all trials of a job are of one recipe."""
         return max(spec.recipe.replicas for spec in self.specs)
+
+    def find_limit(self, key: str) -> float:
+        """Seconds that an attempt at a trial may take; infinity if there is no limit."""
+        return self.limits.get(key, math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +132,7 @@ class EpochDone:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialFailed:
-    """A trial raised an exception on its last attempt."""
+    """A trial raised on its last attempt, did not fit into memory, or took too long."""
 
     key: str
     """The trial's key."""

@@ -1,24 +1,28 @@
 """The backend `local`: runs trials one after the other in this process."""
 
-import traceback
 from collections.abc import Iterator
 
 import torch
 
+from ablations.backends.attempts import (
+    TimeLimitError,
+    describe_failure,
+    free_memory,
+    is_out_of_memory,
+    limit_epochs,
+)
 from ablations.backends.claims import claiming
 from ablations.backends.job import (
     EpochDone,
     Event,
     Job,
     Observer,
-    TrialFailed,
     TrialStarted,
     TrialTaken,
 )
 from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
 from ablations.trial.run import run_trial
-from ablations.user_code import describe_error
 
 
 def run_locally(job: Job, observe: Observer) -> None:
@@ -36,21 +40,33 @@ def run_locally(job: Job, observe: Observer) -> None:
 
 
 def _run_one(job: Job, spec: TrialSpec, device: torch.device) -> Iterator[Event]:
-    for attempt in range(job.backend.retries + 1):
+    retries, has_starved = job.backend.retries, False
+    while True:
         yield TrialStarted(key=spec.key)
         try:
-            environment = describe_environment(device, commit=job.commit)
-            records = run_trial(
-                spec,
-                cache_dir=job.workspace.cache_dir,
-                checkpoint=job.workspace.checkpoint_dir / f"{spec.key}.pt",
-                device=device,
-                loader_workers=job.backend.loader_workers,
-            )
-            for record in records:
-                yield EpochDone(key=spec.key, record=record, environment=environment)
+            yield from _attempt(job, spec, device)
+            return
+        except TimeLimitError as error:  # another attempt would only take as long again
+            yield describe_failure(spec.key, error)
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the other trials continue
-            reason, details = describe_error(error), traceback.format_exc()
-            if attempt == job.backend.retries:
-                yield TrialFailed(key=spec.key, reason=reason, details=details)
+            failure, is_starved = describe_failure(spec.key, error), is_out_of_memory(error)
+        if has_starved if is_starved else retries == 0:
+            yield failure
+            return
+        has_starved |= is_starved
+        retries -= not is_starved
+        free_memory()
+
+
+def _attempt(job: Job, spec: TrialSpec, device: torch.device) -> Iterator[EpochDone]:
+    environment = describe_environment(device, commit=job.commit)
+    records = run_trial(
+        spec,
+        cache_dir=job.workspace.cache_dir,
+        checkpoint=job.workspace.checkpoint_dir / f"{spec.key}.pt",
+        device=device,
+        loader_workers=job.backend.loader_workers,
+    )
+    for record in limit_epochs(records, job.find_limit(spec.key)):
+        yield EpochDone(key=spec.key, record=record, environment=environment)

@@ -15,16 +15,20 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger r
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")  # Tune never restores
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on CPU trials
 
+import faulthandler
 import gc
 import logging
+import math
 import re
 import signal
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Iterator, Mapping
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,14 @@ import ray
 import torch
 from ray import tune
 
+from ablations.backends.attempts import (
+    TimeLimitError,
+    describe_failure,
+    describe_limit,
+    free_memory,
+    is_out_of_memory,
+    limit_epochs,
+)
 from ablations.backends.claims import Claim, claim_trial
 from ablations.backends.job import (
     Backend,
@@ -54,13 +66,15 @@ from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
 from ablations.trial.records import EpochRecord
 from ablations.trial.run import run_trial
-from ablations.workspace import Workspace
 
 CONNECT_SECONDS = 10.0
 """Time after which a cluster that does not answer is reported."""
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Size of Ray's object store on this machine; it holds nothing but records."""
+
+GRACE_SECONDS = 30.0
+"""Time after which a worker is killed whose trial could not be interrupted at its limit."""
 
 
 def run_on_ray(job: Job, observe: Observer) -> None:
@@ -75,12 +89,15 @@ def run_on_ray(job: Job, observe: Observer) -> None:
     """
     with redirect_stdout(sys.stderr), _connected(job):  # Ray prints when a node dies
         gpus = choose_gpus(job.backend, replicas=job.replicas)
-        relay = _Relay(observe, job.workspace)
+        relay = _Relay(job, observe)
         with (
             tempfile.TemporaryDirectory(prefix="tune-") as scratch,
             marking_storage(job.workspace) as marker,
         ):
-            _fit(job, relay, gpus=gpus, marker=marker, scratch=Path(scratch))
+            fit = partial(_fit, job, relay, marker=marker, scratch=Path(scratch))
+            fit(keys=[spec.key for spec in job.specs], gpus=gpus)
+            if starved := relay.begin_alone():
+                fit(keys=starved, gpus=max(gpus, 1.0) if gpus else 0.0, at_once=1)
     if relay.error is not None:
         raise relay.error
     if len(relay.ended) < len(job.specs):  # Tune returns normally after an interrupt
@@ -119,7 +136,8 @@ class _TrialActor(tune.Trainable):
         self._release()
         self._key = spec.key
         self._claim = claim_trial(spec.key, self._job.workspace)
-        self._records = self._train(spec)
+        self._limit = self._job.find_limit(spec.key)
+        self._records = limit_epochs(self._train(spec), self._limit)
 
     def _train(self, spec: TrialSpec) -> Generator[EpochRecord, None, None]:
         self._working_state.prepare(spec.dataset)
@@ -133,53 +151,91 @@ class _TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         if self._claim is None or self._records is None:
-            return {"record": None, "done": True}
-        record = next(self._records)
-        weights = self._working_state.take_weights(self._key) if record.is_last else None
-        return {
-            "record": record,
-            "weights": weights,
-            "environment": self._environment,
-            "done": record.is_last,
-        }
+            return {"event": TrialTaken(key=self._key), "done": True}
+        try:
+            with _killing_after(self._limit + GRACE_SECONDS):
+                record = next(self._records)
+        except TimeLimitError as error:  # another attempt would only take as long again
+            return {"event": describe_failure(self._key, error), "done": True}
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = describe_failure(self._key, error)
+        else:
+            weights = self._working_state.take_weights(self._key) if record.is_last else None
+            event = EpochDone(key=self._key, record=record, environment=self._environment)
+            return {"event": event, "weights": weights, "done": record.is_last}
+        free_memory()  # the error and what it refers to are gone by now
+        return {"event": failure, "is_starved": True, "done": True}
+
+
+@contextmanager
+def _killing_after(seconds: float) -> Iterator[None]:
+    """Ends the process after a time, whatever it does; its stack traces go to Ray's logs."""
+    if seconds < threading.TIMEOUT_MAX:
+        faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 class _Relay(tune.Callback):
     """Passes Tune's results to the observer and remembers which trials have ended."""
 
-    def __init__(self, observe: Observer, workspace: Workspace) -> None:
+    def __init__(self, job: Job, observe: Observer) -> None:
+        self._job = job
         self._observe = observe
-        self._workspace = workspace
+        self._heard: dict[str, float] = {}
+        self._starved: list[str] = []
+        self._is_alone = False
         self.ended: set[str] = set()
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that never happens
 
+    def begin_alone(self) -> Sequence[str]:
+        """The trials that lacked memory beside others, once all others have ended.
+
+        From now on, a lack of memory is how they end.
+        """
+        self._is_alone = True
+        is_whole = len(self.ended) + len(self._starved) == len(self._job.specs)
+        return self._starved if is_whole and self.error is None else ()
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._heard[trial.config["trial"]] = time.monotonic()
         self._report(TrialStarted(key=trial.config["trial"]))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        key, record = trial.config["trial"], result["record"]
+        event: Event = result["event"]
         weights = result.pop("weights", None)  # Tune keeps the last result of each trial
-        if record is None:
-            self._report(TrialTaken(key=key))
-            self.ended.add(key)
-            return
-        event = EpochDone(key=key, record=record, environment=result["environment"])
-        self._report(event, weights=weights)
-        if record.is_last:
-            self.ended.add(key)
+        self._heard[event.key] = time.monotonic()
+        if not self._is_postponed(event.key, is_starved=result.get("is_starved", False)):
+            self._report(event, weights=weights)
+            if result["done"]:
+                self.ended.add(event.key)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         if trial.status != "ERROR":  # this attempt will be retried
             return
-        details = _read_error(trial)
+        key, details = trial.config["trial"], _read_error(trial)
         reason = details.splitlines()[-1]
-        self._report(TrialFailed(key=trial.config["trial"], reason=reason, details=details))
-        self.ended.add(trial.config["trial"])
+        limit = self._job.find_limit(key)
+        if time.monotonic() - self._heard.get(key, math.inf) > limit:  # it could not be interrupted
+            reason = describe_limit(limit)
+        if not self._is_postponed(key, is_starved="OutOfMemoryError" in reason):
+            self._report(TrialFailed(key=key, reason=reason, details=details))
+            self.ended.add(key)
+
+    def _is_postponed(self, key: str, *, is_starved: bool) -> bool:
+        """Whether a trial will be tried once more, alone."""
+        if is_starved and not self._is_alone:
+            self._starved.append(key)
+        return is_starved and not self._is_alone
 
     def stop(self, _trial: str, _result: Mapping[Any, Any]) -> bool:
         """Stops all trials once the observer has raised."""
@@ -188,7 +244,7 @@ class _Relay(tune.Callback):
     def _report(self, event: Event, *, weights: bytes | None = None) -> None:
         try:
             if weights is not None:
-                receive_weights(weights, event.key, self._workspace)
+                receive_weights(weights, event.key, self._job.workspace)
             self._observe(event)
         except Exception as error:  # noqa: BLE001 - raised again outside Tune, which would swallow it
             self.error = self.error or error
@@ -212,7 +268,16 @@ def _read_error(trial: Any) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", path.read_text(encoding="utf-8")).strip()
 
 
-def _fit(job: Job, relay: _Relay, *, gpus: float, marker: str, scratch: Path) -> None:
+def _fit(
+    job: Job,
+    relay: _Relay,
+    *,
+    keys: Sequence[str],
+    gpus: float,
+    marker: str,
+    scratch: Path,
+    at_once: int | None = None,
+) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the observer reports failures
     trainable = tune.with_resources(
         tune.with_parameters(_TrialActor, job=job, gpus=gpus, marker=marker),
@@ -220,13 +285,14 @@ def _fit(job: Job, relay: _Relay, *, gpus: float, marker: str, scratch: Path) ->
     )
     tuner = tune.Tuner(
         trainable,
-        param_space={"trial": tune.grid_search([spec.key for spec in job.specs])},
+        param_space={"trial": tune.grid_search(list(keys))},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
+            max_concurrent_trials=at_once,
             trial_dirname_creator=lambda trial: str(trial.config["trial"]),
         ),
         run_config=tune.RunConfig(
-            name="trials",
+            name="trials" if at_once is None else "alone",
             storage_path=str(scratch),
             stop=relay.stop,
             callbacks=[relay],
@@ -284,7 +350,12 @@ def _connect(address: str | None, job: Job) -> None:
                 _check_reachable(address)
                 copy_code(job.specs, Path(code))
             settings = {"runtime_env": {"working_dir": code}} if address else own
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
+            ray.init(
+                address=address or "local",  # not a cluster that somebody else started here
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                **settings,
+            )
     except ConnectionError as error:
         raise MachineError(
             f"cannot connect to the Ray cluster at {address}: {error}. Start it, or omit --address "

@@ -14,7 +14,7 @@ import typer
 
 from ablations.cli.attention import attention
 from ablations.cli.bench import bench
-from ablations.cli.display import print_message
+from ablations.cli.display import print_message, replace_unprintable
 from ablations.cli.evaluate import evaluate
 from ablations.cli.list import list_experiments
 from ablations.cli.match import match
@@ -96,6 +96,7 @@ class _Termination:
 
 
 def _start(program: Callable[[], Any]) -> NoReturn:
+    replace_unprintable()
     termination = _Termination()
     gc.set_threshold(100_000)  # thousands of records live to the end; default: a sixth of the time
     logging.basicConfig(

@@ -16,8 +16,8 @@ from ablations.cli.display import (
     print_heading,
     print_json,
     print_line,
+    print_table,
     stderr,
-    stdout,
 )
 from ablations.cli.options import (
     AsJson,
@@ -135,7 +135,7 @@ def _print_benched(benched: "Benched") -> None:
             f"{speed.memory_mb:,.0f}",
         )
     print_heading(benched.plan.experiment, f": speed {benchmark.describe()}")
-    stdout.print(table)
+    print_table(table)
     print_line(
         f"Batch size {conditions.batch_size}, latency with 1. Medians of {conditions.rounds} "
         f"rounds, with their range in brackets. torch {environment.torch}."

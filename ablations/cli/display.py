@@ -1,5 +1,6 @@
 """What every command prints with: results on stdout, progress and messages on stderr."""
 
+import io
 import json
 import os
 import sys
@@ -15,8 +16,9 @@ from rich.text import Text
 from ablations.escapes import escape_controls
 
 # Where the width is unknown (a file, a pipe), tables are not squeezed into 80 columns.
-WIDE = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 180
-stdout = Console(highlight=False, markup=False, emoji=False, width=WIDE)
+WIDE = 180
+WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
+stdout = Console(highlight=False, markup=False, emoji=False, width=WIDTH)
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
@@ -32,6 +34,17 @@ def make_table(*headings: str) -> Table:
 def add_row(table: Table, *cells: str) -> None:
     """Adds a row of plain text: names and reasons come from users and may hold anything."""
     table.add_row(*(Text(escape_controls(cell, keep="\n")) for cell in cells))
+
+
+def print_table(table: Table) -> None:
+    """Prints a table; a terminal that is too narrow wraps its lines rather than lose columns."""
+    unbounded = stdout.options.update(max_width=1000)
+    words = stdout.measure(table, options=unbounded).minimum
+    needed = words + len(table.columns)  # below, rich cuts words off
+    if needed <= stdout.width:
+        stdout.print(table)
+    else:
+        Console(file=stdout.file, width=WIDE).print(table)
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -50,7 +63,7 @@ def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = make_table(*headings)
     for row in rows:
         add_row(table, *row)
-    stdout.print(table)
+    print_table(table)
 
 
 def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -72,6 +85,13 @@ def print_line(text: str) -> None:
 def print_message(text: str) -> None:
     """Prints a message on stderr, not wrapped."""
     stderr.print(escape_controls(text, keep="\n\t"), soft_wrap=True)
+
+
+def replace_unprintable() -> None:
+    """Makes the terminal show `?` for characters that its encoding lacks, such as ± in ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def print_json(content: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ablations.choices import By, Match
-from ablations.cli.display import add_row, make_table, print_json, print_line, stdout
+from ablations.cli.display import add_row, make_table, print_json, print_line, print_table
 from ablations.cli.options import AsJson, RunsDir, parse_share
 from ablations.errors import IncompleteError
 from ablations.formatting import format_share
@@ -71,7 +71,7 @@ def _print(proposal: "Proposal", to: str, cost: Match) -> None:
     for label, sizing in (("start", proposal.start), ("proposal", proposal.found)):
         cells = (*_show_spec(sizing.network.spec), *_show_complexity(sizing.complexity))
         add_row(table, label, *cells, format_share(sizing.share))
-    stdout.print(table)
+    print_table(table)
     print_line(render_yaml(proposal))
     if proposal.note:
         print_line(f"\n{proposal.note}")

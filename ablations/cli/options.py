@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # these load pydantic and more, which help and completion of 
 _SEEDS = re.compile("([0-9]{1,10})(?:-([0-9]{1,10}))?")
 """A seed or a range of seeds."""
 
+MOST_GPUS = 1024
+"""Most GPUs of a trial."""
+
 
 def load_config(path: Path | None) -> "Config":
     """Reads the experiments file: `path`, else the working directory's, else the bundled one.
@@ -119,6 +122,10 @@ Exclude = Annotated[
         autocompletion=complete_variant,
     ),
 ]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Run only the trials that have failed."),
+]
 ShardOption = Annotated[
     str | None,
     typer.Option(
@@ -166,6 +173,7 @@ def make_selection(
     looks: str | None = None,
     shard: str | None = None,
     until_decided: bool = False,
+    retry_failed: bool = False,
 ) -> "Selection":
     """What the options ask for.
 
@@ -182,12 +190,18 @@ def make_selection(
             "--shard and --until-decided exclude each other, got both: a look needs the trials of "
             "all shards. Merge them, then decide."
         )
+    if retry_failed and until_decided:
+        raise InputError(
+            "--retry-failed and --until-decided exclude each other, got both: a look needs all of "
+            "its trials. Pass one of them."
+        )
     planned = {} if looks is None else {"looks": f"[{looks}]"}
     return Selection(
         recipe_name=recipe,
         settings={**_parse_settings(settings or []), **planned},
         shard=None if shard is None else parse_shard(shard),
         until_decided=until_decided,
+        retry_failed=retry_failed,
         seeds=None if seeds is None else parse_seeds(seeds),
         only=tuple(only or ()),
         exclude=tuple(exclude or ()),
@@ -246,6 +260,29 @@ def parse_shard(text: str) -> "Shard":
     if not (number.isdecimal() and count.isdecimal()):
         raise InputError(f"--shard must be I/N, such as 2/8, got {text!r}.")
     return Shard(number=int(number), count=int(count))
+
+
+def parse_gpus(text: str | None) -> float | None:
+    """Reads a number of GPUs; None for as many as there are, or if the run is to choose it.
+
+    >>> parse_gpus("0.25"), parse_gpus("auto")
+    (0.25, None)
+
+    Raises:
+        InputError: If the text is not such a number.
+    """
+    if text is None or text == "auto":
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= MOST_GPUS:
+        raise InputError(
+            f"--gpus-per-trial must be a number from 0 to {MOST_GPUS}, or auto, got "
+            f"{shorten(text, 80)!r}."
+        )
+    return number
 
 
 def parse_share(text: str) -> float:

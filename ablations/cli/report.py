@@ -12,7 +12,7 @@ from ablations.cli.display import (
     print_json,
     print_line,
     print_message,
-    stdout,
+    print_table,
 )
 from ablations.cli.options import (
     AsJson,
@@ -109,7 +109,7 @@ def _print_outcomes(
         verdicts, claims = count_words(known["verdicts"]), count_words(known["claims"])
         written = ", ".join(known["written"]) or "unchanged"
         add_row(table, known["experiment"], known["recipe"], states, verdicts, claims, written)
-    stdout.print(table)
+    print_table(table)
     for path in others:
         print_line(f"written: {path}")
 

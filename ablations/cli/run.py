@@ -17,6 +17,7 @@ from ablations.cli.display import (
     print_json,
     print_line,
     print_message,
+    print_table,
     stderr,
     stdout,
 )
@@ -31,6 +32,7 @@ from ablations.cli.options import (
     Only,
     RecipeName,
     ResultsDir,
+    RetryFailed,
     ReuseResults,
     RunsDir,
     Seeds,
@@ -41,6 +43,7 @@ from ablations.cli.options import (
     find_uri,
     load_config,
     make_selection,
+    parse_gpus,
 )
 from ablations.cli.plan import print_forecasts
 from ablations.errors import IncompleteError
@@ -49,6 +52,7 @@ if TYPE_CHECKING:  # loaded when a command runs: help and completion do without 
     from rich.table import Table as RichTable
 
     from ablations.reconcile.outcome import Outcome
+    from ablations.study import Study
     from ablations.tables import Table
 
 
@@ -60,6 +64,7 @@ def run(
     looks: Looks = None,
     shard: ShardOption = None,
     until_decided: UntilDecided = False,
+    retry_failed: RetryFailed = False,
     reuse_results: ReuseResults = False,
     only: Only = None,
     exclude: Exclude = None,
@@ -74,16 +79,24 @@ def run(
         ),
     ] = None,
     gpus_per_trial: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            min=0,
-            max=1024,
-            help="GPUs per trial (default: one, or one for each replica, if available).",
+            metavar="NUMBER",
+            help="GPUs per trial, or 'auto': as many trials on a GPU as fit "
+            "(default: one, or one for each replica, if available).",
         ),
     ] = None,
     retries: Annotated[
         int, typer.Option(min=0, max=100, help="Attempts after a trial's first failure.")
     ] = 1,
+    trial_hours: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-3,
+            max=1e6,
+            help="Most hours that a trial may take (default: 20 times its estimate, at least 0.5).",
+        ),
+    ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Download a missing dataset.")
     ] = False,
@@ -122,14 +135,17 @@ def run(
         looks=looks,
         shard=shard,
         until_decided=until_decided,
+        retry_failed=retry_failed,
     )
     chosen = RunSettings(
         workspace=Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),
         backend=Backend(
             name=backend,
             address=address,
-            gpus_per_trial=gpus_per_trial,
+            gpus_per_trial=parse_gpus(gpus_per_trial),
+            packs_gpus=gpus_per_trial == "auto",
             retries=retries,
+            trial_hours=trial_hours,
             loader_workers=loader_workers,
         ),
         tracking_uri=find_uri(tracking_uri, runs_dir),
@@ -154,11 +170,29 @@ def run(
         on_look=lambda looked: None if as_json else _print_look(looked),
     )
     _print_outcomes(outcomes, wide=wide, notes=notes, as_json=as_json)
-    if failed := sum(outcome.study.count()["failed"] for outcome in outcomes):
-        raise IncompleteError(
-            f"{failed} trial{'s' if failed > 1 else ''} failed; `ablations status "
-            f"{' '.join(names)}` shows why. The same command tries again."
+    _check_complete([outcome.study for outcome in outcomes])
+
+
+def _check_complete(studies: "Sequence[Study]") -> None:
+    """Makes sure that every trial has finished.
+
+    Raises:
+        IncompleteError: If one failed or diverged.
+    """
+    lines = []
+    if failed := sum(study.count()["failed"] for study in studies):
+        names = " ".join(study.definition.experiment for study in studies)
+        lines.append(
+            f"{failed} trial{'s' if failed > 1 else ''} failed; `ablations status {names}` shows "
+            "why. The same command tries again, with --retry-failed only these."
         )
+    if diverged := sum(study.count()["diverged"] for study in studies):
+        lines.append(
+            f"{diverged} trial{'s' if diverged > 1 else ''} diverged, which is final; the table's "
+            "notes say in which epoch."
+        )
+    if lines:
+        raise IncompleteError("\n".join(lines))
 
 
 def _print_outcomes(
@@ -182,7 +216,7 @@ def _print_look(outcomes: "Sequence[Outcome]") -> None:
     for outcome in outcomes:
         table = outcome.comparison
         print_heading(table.title, f": look at n = {table.path.n}")
-        stdout.print(_fill_compact(table))
+        print_table(fill_compact(table))
         if table.path.needed:
             print_line(f"{_describe_open(table)}; training continues.")
 
@@ -201,15 +235,16 @@ def _describe_open(table: "Table") -> str:
 def _print_table(table: "Table", *, wide: bool, notes: bool) -> None:
     """The comparison with its claims and notes; in short unless `wide` and `notes` ask for all."""
     print_heading(table.title, f": {table.question}")
-    for shown in _lay_out(table) if wide else [_fill_compact(table)]:
-        stdout.print(shown)
+    for shown in _lay_out(table) if wide else [fill_compact(table)]:
+        print_table(shown)
     for claim in table.claims:
         print_line(f"Claim: {claim.name}: {claim.verdict}")
     for note in table.notes if notes else table.brief_notes:
         print_line(f"- {note}")
 
 
-def _fill_compact(table: "Table") -> "RichTable":
+def fill_compact(table: "Table") -> "RichTable":
+    """The compact table, for a terminal."""
     from ablations.tables import format_compact
 
     compact = format_compact(table)

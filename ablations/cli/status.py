@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ablations.cli.display import add_row, make_table, print_json, print_line, stdout
+from ablations.cli.display import add_row, make_table, print_json, print_line, print_table
 from ablations.cli.options import (
     AsJson,
     ConfigPath,
@@ -52,7 +52,7 @@ def status(
     for plan in plans:
         count = plan.count()
         add_row(table, plan.experiment, plan.recipe_name, *(str(count[s]) for s in states))
-    stdout.print(table)
+    print_table(table)
     for plan in plans:
         for trial in plan.trials:
             if trial.reason:

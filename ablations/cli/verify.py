@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablations.cli.display import add_row, make_table, print_heading, print_json, print_line, stdout
+from ablations.cli.display import (
+    add_row,
+    make_table,
+    print_heading,
+    print_json,
+    print_line,
+    print_table,
+)
 from ablations.cli.options import AsJson, RunsDir
 from ablations.errors import IncompleteError, InputError
 
@@ -59,4 +66,4 @@ def _print_checks(tables: "Mapping[str, PaperTable]", checks: "Sequence[Check]")
             if check.table == key:
                 cells = (check.printed, check.ours or "–", check.difference or "")
                 add_row(shown, check.row, check.column, *cells, check.verdict, check.reason)
-        stdout.print(shown)
+        print_table(shown)

@@ -36,7 +36,7 @@ def write_arrays(
     """Writes all arrays to a temporary folder, then renames it to `folder`.
 
     Raises:
-        MachineError: If the folder above it cannot be written to.
+        MachineError: If the folder above it cannot be written to, or the disk is full.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -52,10 +52,13 @@ def write_arrays(
         if checksum is not None:
             (staging / CHECKSUM_FILE).write_text(f"{checksum}\n", encoding="utf-8")
         staging.rename(folder)
-    except OSError:
+    except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
         if not folder.is_dir():  # another process may have written the same arrays
-            raise
+            raise MachineError(
+                f"cannot write the dataset to {folder.parent}: {error.strerror or error}. Free "
+                "some space, or pass another --runs-dir."
+            ) from error
 
 
 def map_arrays(folder: Path) -> dict[str, NDArray[Any]]:

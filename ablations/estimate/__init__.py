@@ -7,5 +7,13 @@ from ablations.estimate.estimate import (
     estimate_plan,
     merge_estimates,
 )
+from ablations.estimate.packing import find_share
 
-__all__ = ["Estimate", "TrialEstimate", "check_hours", "estimate_plan", "merge_estimates"]
+__all__ = [
+    "Estimate",
+    "TrialEstimate",
+    "check_hours",
+    "estimate_plan",
+    "find_share",
+    "merge_estimates",
+]

@@ -77,6 +77,9 @@ class Selection:
     until_decided: bool = False
     """Whether to ask for look after look until every row and claim is decided."""
 
+    retry_failed: bool = False
+    """Whether to run only the trials that have failed."""
+
     @property
     def changes(self) -> tuple[str, ...]:
         """How it narrows or alters the declared experiment, as command-line options."""
@@ -184,6 +187,22 @@ def mark_plan(plan: Plan, findings: Findings) -> Plan:
         for trial in plan.trials
     )
     return replace(plan, trials=trials)
+
+
+def keep_failed(plan: Plan) -> Plan:
+    """The plan in which only the trials that have failed are still to run.
+
+    If that leaves trials out, the plan is a narrowed one.
+    """
+    if all(trial.state != "to run" for trial in plan.trials):
+        return plan
+    trials = tuple(
+        replace(trial, state="skipped", reason="has not failed (--retry-failed)")
+        if trial.state == "to run"
+        else trial
+        for trial in plan.trials
+    )
+    return replace(plan, trials=trials, changes=(*plan.changes, "--retry-failed"), is_narrowed=True)
 
 
 def limit_plan(plan: Plan, seeds: Mapping[str, int]) -> Plan:

@@ -17,6 +17,7 @@ from ablations.evaluations import read_evaluations
 from ablations.files import check_folder, check_writable, write_changed
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan, PlannedTrial
+from ablations.reconcile.limits import limit_trials
 from ablations.reconcile.looks import count_seeds, record_look
 from ablations.reconcile.outcome import Outcome
 from ablations.reconcile.plans import Selection, find_missing, limit_plan, list_keys, mark_plan
@@ -29,6 +30,7 @@ from ablations.reconcile.survey import (
     compare_plans,
     count_all,
     forecast_survey,
+    settle_gpus,
     survey,
 )
 from ablations.report import render_report
@@ -79,6 +81,7 @@ def run_experiments(
     workspace = settings.workspace
     ledger = Ledger(workspace.runs_dir)
     surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
+    settings = settle_gpus(surveyed, settings)
     if settings.max_hours is not None:
         forecast_survey(config, surveyed, settings)
     run = _Run(config, surveyed.drawn, ledger, settings=settings, findings=surveyed.findings)
@@ -141,7 +144,13 @@ class _Run:
         missing = self._find_missing(surveyed)
         send = _make_sender(mirror, surveyed.plans, self._scales, self._benchmarks)
         _train(
-            missing, surveyed.findings, self._ledger, settings=self._settings, send=send, show=show
+            missing,
+            surveyed.findings,
+            self._ledger,
+            settings=self._settings,
+            limits=limit_trials(self._config, surveyed, self._settings) if missing else {},
+            send=send,
+            show=show,
         )
         self._attempted |= missing.keys()
         findings = self._ledger.examine(list_keys(self._drawn))
@@ -265,6 +274,7 @@ def _train(
     ledger: Ledger,
     *,
     settings: Settings,
+    limits: Mapping[str, float],
     send: Callable[[TrialRecord], None],
     show: Show,
 ) -> None:
@@ -276,7 +286,7 @@ def _train(
         with show(list(missing.values())) as watch:
             todo = dict(missing)
             while todo:
-                job = _build_job(todo.values(), settings)
+                job = _build_job(todo.values(), settings, limits)
                 run_job(job, _observe_both(recorder.observe, watch))
                 todo = {key: missing[key] for key in _await_others(recorder, job.workspace)}
     except KeyboardInterrupt:
@@ -313,13 +323,16 @@ def _is_free(key: str, workspace: Workspace) -> bool:
     return claim is not None
 
 
-def _build_job(trials: Collection[PlannedTrial], settings: Settings) -> Job:
+def _build_job(
+    trials: Collection[PlannedTrial], settings: Settings, limits: Mapping[str, float]
+) -> Job:
     return Job(
         specs=tuple(trial.spec for trial in trials),
         workspace=settings.workspace.resolve(),
         backend=settings.backend,
         commit=find_commit(),
         import_paths=tuple(sys.path),
+        limits=limits,
     )
 
 

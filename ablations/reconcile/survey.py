@@ -6,7 +6,7 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
-from ablations.backends import Backend
+from ablations.backends import Backend, is_concurrent
 from ablations.complexity import (
     Distance,
     Scales,
@@ -16,13 +16,20 @@ from ablations.complexity import (
 )
 from ablations.config import Config
 from ablations.errors import InputError
-from ablations.estimate import Estimate, check_hours, estimate_plan, merge_estimates
+from ablations.estimate import (
+    Estimate,
+    check_hours,
+    estimate_plan,
+    find_share,
+    merge_estimates,
+)
 from ablations.formatting import format_duration, format_size
 from ablations.ledger import Findings, Ledger
 from ablations.plans import Plan
 from ablations.reconcile.plans import (
     Selection,
     draw_plan,
+    keep_failed,
     limit_plan,
     list_keys,
     mark_plan,
@@ -151,7 +158,21 @@ def survey(
         from ablations.reconcile.studies import read_records
 
         ledger.recall(read_records(drawn, workspace))
-    return compare_plans(config, drawn, ledger, until_decided=selection.until_decided)
+    surveyed = compare_plans(config, drawn, ledger, until_decided=selection.until_decided)
+    return _keep_failed(surveyed) if selection.retry_failed else surveyed
+
+
+def _keep_failed(surveyed: Survey) -> Survey:
+    """The survey in which only the trials that have failed are still to run.
+
+    A plan whose other trials have ended keeps those of its later looks: it is not narrowed.
+    """
+    plans = tuple(map(keep_failed, surveyed.plans))
+    drawn = tuple(
+        keep_failed(whole) if plan.changes != asked.changes else whole
+        for whole, plan, asked in zip(surveyed.drawn, plans, surveyed.plans, strict=True)
+    )
+    return replace(surveyed, drawn=drawn, plans=plans)
 
 
 def compare_plans(
@@ -216,6 +237,7 @@ def forecast_experiments(
     """
     ledger = Ledger(settings.workspace.runs_dir)
     surveyed = survey(config, names, selection, ledger=ledger, settings=settings)
+    settings = settle_gpus(surveyed, settings)
     forecasts = forecast_survey(config, surveyed, settings)
     if not selection.until_decided:
         return forecasts
@@ -228,6 +250,21 @@ def forecast_experiments(
         )
         for drawn, forecast in zip(surveyed.drawn, forecasts, strict=True)
     ]
+
+
+def settle_gpus(surveyed: Survey, settings: Settings) -> Settings:
+    """The settings with the share of a GPU that trials need, if the run is to choose it.
+
+    Raises:
+        MachineError: If a cluster is to train, and its GPUs cannot be measured here.
+    """
+    backend = settings.backend
+    trials = [trial for plan in surveyed.drawn for trial in plan.trials]
+    has_replicas = any(trial.spec.recipe.replicas > 1 for trial in trials)  # each has a whole GPU
+    if has_replicas or not (backend.packs_gpus and is_concurrent(backend)):
+        return settings
+    share = find_share(trials, surveyed.findings.records)
+    return replace(settings, backend=replace(backend, gpus_per_trial=share))
 
 
 def forecast_survey(config: Config, surveyed: Survey, settings: Settings) -> list[Forecast]:

@@ -223,6 +223,19 @@ def test_gpus_of_a_cluster_are_not_checked_on_this_machine(
     check_gpus(Backend(name="ray", gpus_per_trial=8))
 
 
+def test_a_run_starts_its_own_ray_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would join a cluster that anybody started on this machine, and refuse our settings."""
+    from ablations.backends import on_ray
+
+    asked: list[str] = []
+    monkeypatch.setattr(on_ray.ray, "init", lambda address, **_: asked.append(address))
+
+    on_ray._connect(None)
+    on_ray._connect("10.0.0.1:6379")
+
+    assert asked == ["local", "10.0.0.1:6379"]
+
+
 def test_a_trial_may_use_the_gpus_of_the_best_node() -> None:
     """A fraction, one by default, or all of them, but not more."""
     import ray

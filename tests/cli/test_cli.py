@@ -156,13 +156,49 @@ def test_a_failed_trial_is_reported_and_tried_again(
     assert "2 trials to run" in again.err
 
 
+@pytest.mark.parametrize("asked", ["the failed ones", "a narrowed plan"])
+def test_only_failed_trials_are_tried_again_if_asked(
+    asked: str, command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A whole experiment is written to results/; one with trials that never ran is not."""
+    from ablations.backends import local
+
+    whole = local.run_trial
+
+    def fail_for_seed_1(spec, **places):  # noqa: ANN001, ANN003, ANN202
+        if spec.seed == 1:
+            raise RuntimeError("out of luck")
+        return whole(spec, **places)
+
+    seeds = () if asked == "the failed ones" else ("--seeds", "0,1")
+    monkeypatch.setattr(local, "run_trial", fail_for_seed_1)
+    command("run-ablation", "attention", *LOCAL, *seeds)
+    monkeypatch.setattr(local, "run_trial", whole)
+    again = command("run-ablation", "attention", *LOCAL, "--retry-failed")
+
+    assert again.code == 0
+    assert "2 trials to run" in again.err
+    assert len(list(tmp_path.glob("runs/trials/*"))) == (4 if seeds else 6)
+    assert (tmp_path / "results/attention").exists() != bool(seeds)
+    assert ("2 skipped" in again.out) == bool(seeds)
+
+
+def test_failed_trials_alone_cannot_decide(command: Callable[..., Answer]) -> None:
+    """A look needs the other trials, too."""
+    answer = command("run-ablation", "attention", "--retry-failed", "--until-decided")
+
+    assert answer.code == 2
+    assert "--retry-failed and --until-decided exclude each other" in answer.err
+
+
 def test_a_diverged_trial_is_reported_and_not_repeated(command: Callable[..., Answer]) -> None:
     """Its row has no error, and a note says why."""
     arguments = ("run-ablation", "attention", *LOCAL, "--set", "learning_rate=1e30")
 
     answer, again = command(*arguments), command(*arguments)
 
-    assert answer.code == 0
+    assert (answer.code, again.code) == (1, 1)
+    assert "6 trials diverged, which is final" in answer.err
     assert "0 of 6 finished, 6 diverged" in answer.out
     assert "SK, seed 0: diverged, the loss became NaN or infinite in epoch 1." in answer.out
     assert "nothing to train" in again.err

@@ -1,30 +1,14 @@
 """A run that is told to stop, stops: soon, with one message, and without an orphan."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from processes import list_session, start
 
 pytestmark = pytest.mark.faults
-
-MAIN = (sys.executable, "-c", "from ablations.cli import main_run; main_run()")
-
-
-def start(folder: Path, *options: str) -> "subprocess.Popen[str]":
-    """A run in a session of its own, so that its processes can be told from others."""
-    return subprocess.Popen(
-        [*MAIN, "dilation_group", "--tracking-uri", "off", *options],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
 
 
 def finish(driver: "subprocess.Popen[str]") -> tuple[str, str]:
@@ -44,18 +28,6 @@ def wait_for_training(driver: "subprocess.Popen[str]", folder: Path) -> None:
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-def list_session(leader: int) -> list[str]:
-    """Command lines of the processes of a session that are still alive."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(path.name)) == leader:
-                found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except (ProcessLookupError, FileNotFoundError):
-            continue
-    return [line for line in found if line]
 
 
 @pytest.mark.parametrize("backend", ["local", "ray"])
@@ -88,4 +60,4 @@ def test_no_process_survives_a_driver_that_was_killed(tmp_path: Path) -> None:
     while list_session(driver.pid) and time.monotonic() < deadline:
         time.sleep(0.5)
 
-    assert list_session(driver.pid) == []
+    assert list_session(driver.pid) == {}
