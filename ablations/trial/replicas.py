@@ -37,6 +37,9 @@ GRACE_SECONDS = 1.0
 """How long to wait for further messages after a failure: the first message may be of a replica that
 only noticed that another one had gone."""
 
+_QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+"""Setting by which PyTorch does not advise every replica on the speed of a user's module."""
+
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
@@ -168,7 +171,7 @@ def _started(task: _Task) -> Iterator[_Worker]:
         pass_fds=[other.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=2,  # standard error: what a user's module prints is no result
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**_QUIET, **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     other.close()
     try:

@@ -25,6 +25,19 @@ from ablations.trial.synchronisation import (
 from ablations.trial.training import build_augmentation, build_optimiser, train_epoch
 
 
+class Wasteful(nn.Module):
+    """A user's operator with parameters that it does not use."""
+
+    def __init__(self, channels: int, *, stride: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, stride, 1, groups=channels)
+        self.unused = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The convolution of an image."""
+        return self.convolution(x)
+
+
 class Exact(nn.Module):
     """A network in double precision, by which rounding can be told from anything else."""
 

@@ -29,6 +29,7 @@ from sknet.spec import (
     ConvolutionalAttention,
     NetworkSpec,
     SqueezeExcitation,
+    UserOperator,
 )
 
 CPU = torch.device("cpu")
@@ -91,6 +92,19 @@ def test_a_trial_of_replicas_has_the_curve_of_one_process_interrupted_or_not(
     assert first == whole[0]
     assert resumed == whole
     assert_same_weights(tmp_path / "whole.pt", tmp_path / "cut.pt")
+
+
+def test_a_module_of_the_user_may_have_unused_parameters(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path
+) -> None:
+    """As in one process; the replicas would wait for their gradients."""
+    operator = UserOperator(path="replica_tasks:Wasteful")
+    own = alter(replace(spec, network=replace(spec.network, operator=operator)), replicas=2)
+
+    records = run(own, cache_dir, tmp_path / "a.pt")
+
+    assert [record.is_last for record in records] == [False, True]
+    assert not records[-1].diverged
 
 
 @pytest.mark.parametrize(
