@@ -223,15 +223,19 @@ def test_gpus_of_a_cluster_are_not_checked_on_this_machine(
     check_gpus(Backend(name="ray", gpus_per_trial=8))
 
 
-def test_a_run_starts_its_own_ray_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_starts_its_own_ray_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, make_job: Callable[..., Job], spec: TrialSpec
+) -> None:
     """Ray would join a cluster that anybody started on this machine, and refuse our settings."""
     from ablations.backends import on_ray
 
     asked: list[str] = []
     monkeypatch.setattr(on_ray.ray, "init", lambda address, **_: asked.append(address))
+    monkeypatch.setattr(on_ray, "_check_reachable", lambda _: None)
+    job = make_job(spec)
 
-    on_ray._connect(None)
-    on_ray._connect("10.0.0.1:6379")
+    on_ray._connect(None, job)
+    on_ray._connect("10.0.0.1:6379", job)
 
     assert asked == ["local", "10.0.0.1:6379"]
 
