@@ -246,7 +246,7 @@ def test_a_trial_may_use_the_gpus_of_the_best_node() -> None:
 
     from ablations.backends.on_ray import choose_gpus
 
-    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     try:
         assert [
             choose_gpus(Backend(gpus_per_trial=asked), replicas=1) for asked in (0.25, None, 2, 0)
