@@ -10,6 +10,7 @@ from typing import Any
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -38,12 +39,10 @@ def add_row(table: Table, *cells: str) -> None:
 
 def print_table(table: Table) -> None:
     """Prints a table; a terminal that is too narrow wraps its lines rather than lose columns."""
-    unbounded = stdout.options.update(max_width=1000)
-    words = stdout.measure(table, options=unbounded).minimum
-    needed = words + len(table.columns)  # below, rich cuts words off
-    if needed <= stdout.width:
+    lines = Segment.split_lines(stdout.render(table))
+    if max(map(Segment.get_line_length, lines), default=0) <= stdout.width:
         stdout.print(table)
-    else:
+    else:  # rich would cut the lines off
         Console(file=stdout.file, width=WIDE).print(table)
 
 

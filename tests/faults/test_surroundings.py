@@ -121,7 +121,7 @@ def test_an_installation_may_be_read_only(installed: Path, tmp_path: Path) -> No
     answer = call(tmp_path, *RUN, "--tracking-uri", "off", changes=changes)
 
     assert answer.returncode == 0, answer.stderr.decode()
-    assert b"1 of 1 finished" in answer.stdout
+    assert list(tmp_path.glob("runs/trials/*/record.json"))
 
 
 def test_a_clock_that_goes_back_changes_no_duration(
