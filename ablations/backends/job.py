@@ -1,6 +1,7 @@
 """Input and output of a backend: the trials to run, how to run them, and the events it reports."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -42,6 +43,11 @@ class Backend:
     def __post_init__(self) -> None:
         if self.address is not None and self.name != "ray":
             raise InputError(f"--address needs --backend ray, got {self.name}. Omit one of them.")
+
+    @property
+    def cluster(self) -> str | None:
+        """Address of the Ray cluster that trains; None for this machine."""
+        return self.address or os.environ.get("RAY_ADDRESS") or None
 
     def choose_gpus(self, replicas: int, *, available: float, where: str) -> float:
         """Number of GPUs for each trial.

@@ -323,7 +323,7 @@ def _connected(job: Job) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _connect(job.backend.address or os.environ.get("RAY_ADDRESS"), job)
+    _connect(job.backend.cluster, job)
     try:
         yield
     finally:

@@ -1,6 +1,5 @@
 """The registry of backends: everything that differs between them."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -65,7 +64,7 @@ def _count_local_gpus(_: Backend, replicas: int) -> float:
 
 
 def _count_ray_gpus(backend: Backend, _: int) -> float:
-    is_remote = backend.address is not None or "RAY_ADDRESS" in os.environ
+    is_remote = backend.cluster is not None
     return float("inf") if is_remote else _count_own_gpus()
 
 

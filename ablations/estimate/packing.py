@@ -1,6 +1,5 @@
 """Packing of GPUs: how many trials fit into the memory of one at the same time."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -36,7 +35,9 @@ def compute_share(peak: float, memory: float) -> float:
     return SHARES // min(max(1, count), MOST_TRIALS) / SHARES
 
 
-def find_share(trials: Iterable[PlannedTrial], records: Mapping[str, TrialRecord]) -> float | None:
+def find_share(
+    trials: Iterable[PlannedTrial], records: Mapping[str, TrialRecord], *, is_remote: bool = False
+) -> float | None:
     """The share of a GPU for each of these trials; None if this machine has no GPU.
 
     The peak memory of a variant is that of its finished trials on this GPU, or else measured.
@@ -44,13 +45,14 @@ def find_share(trials: Iterable[PlannedTrial], records: Mapping[str, TrialRecord
     Args:
         trials: Trials of a plan, those that have finished included.
         records: What is known of them, by key.
+        is_remote: Whether a cluster is to train.
 
     Raises:
         MachineError: If a cluster is to train, and its GPUs cannot be measured here.
     """
     gpu = _find_gpu()
     if gpu is None:
-        if "RAY_ADDRESS" in os.environ:
+        if is_remote:
             raise MachineError(
                 "--gpus-per-trial auto measures trials on this machine, which must have a GPU like "
                 "those of the cluster, got none. Pass a number."

@@ -263,7 +263,7 @@ def settle_gpus(surveyed: Survey, settings: Settings) -> Settings:
     has_replicas = any(trial.spec.recipe.replicas > 1 for trial in trials)  # each has a whole GPU
     if has_replicas or not (backend.packs_gpus and is_concurrent(backend)):
         return settings
-    share = find_share(trials, surveyed.findings.records)
+    share = find_share(trials, surveyed.findings.records, is_remote=backend.cluster is not None)
     return replace(settings, backend=replace(backend, gpus_per_trial=share))
 
 
