@@ -127,8 +127,8 @@ def test_programs_read_the_agreement_with_the_paper() -> None:
     )
 
     assert isinstance(found, dict)
-    assert list(found) == ["cell", "tau", "interval", "p", "rows"]
-    assert (found["cell"], found["rows"], absent) == ("top1_error", 5, None)
+    assert list(found) == ["reference", "tau", "interval", "p", "rows"]
+    assert (found["reference"], found["rows"], absent) == ("top1_error", 5, None)
 
 
 def test_a_notebook_shows_the_table_with_its_figures() -> None:
