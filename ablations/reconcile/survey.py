@@ -147,7 +147,8 @@ def survey(
     """Plans experiments and compares the plans with the ledger; trains and changes nothing.
 
     Raises:
-        InputError: If a name or setting is wrong, a variant cannot be built, or exceeds a budget.
+        InputError: If a name or setting is wrong, a variant cannot be built or exceeds a budget, or
+            only failed trials are asked for and nothing is known of any.
         IncompleteError: If results to reuse were edited or damaged.
     """
     workspace = settings.workspace
@@ -166,8 +167,17 @@ def _keep_failed(surveyed: Survey) -> Survey:
     """The survey in which only the trials that have failed are still to run.
 
     A plan whose other trials have ended keeps those of its later looks: it is not narrowed.
+
+    Raises:
+        InputError: If nothing is known of a plan's trials.
     """
     plans = tuple(map(keep_failed, surveyed.plans))
+    for plan in plans:
+        if all(trial.state == "skipped" for trial in plan.trials):
+            raise InputError(
+                f"--retry-failed needs trials of {plan.experiment} that have failed or ended, got "
+                "none. Omit it to run them."
+            )
     drawn = tuple(
         keep_failed(whole) if plan.changes != asked.changes else whole
         for whole, plan, asked in zip(surveyed.drawn, plans, surveyed.plans, strict=True)

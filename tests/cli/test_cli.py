@@ -183,6 +183,17 @@ def test_only_failed_trials_are_tried_again_if_asked(
     assert ("2 skipped" in again.out) == bool(seeds)
 
 
+def test_without_known_trials_none_can_be_retried(
+    command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """A run that never began gets one message, and nothing is written."""
+    answer = command("run-ablation", "attention", *LOCAL, "--retry-failed")
+
+    assert answer.code == 2
+    assert "--retry-failed needs trials of attention that have failed or ended" in answer.err
+    assert not list(tmp_path.glob("runs/trials")) + list(tmp_path.glob("results"))
+
+
 def test_failed_trials_alone_cannot_decide(command: Callable[..., Answer]) -> None:
     """A look needs the other trials, too."""
     answer = command("run-ablation", "attention", "--retry-failed", "--until-decided")
