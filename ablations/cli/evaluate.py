@@ -18,8 +18,8 @@ from ablations.cli.display import (
     print_json,
     print_line,
     print_message,
+    print_table,
     stderr,
-    stdout,
 )
 from ablations.cli.options import AsJson, DataDir, RunsDir
 from ablations.errors import InputError
@@ -141,7 +141,7 @@ def _print_evaluated(evaluated: "Sequence[Evaluated]") -> None:
         errors = [evaluation.compute_error(m, size) for size in sizes for m in ("top1", "top5")]
         shown = (f"{error:.2f}" for error in errors)
         add_row(table, evaluation.network, evaluation.checkpoint.file, *shown)
-    stdout.print(table)
+    print_table(table)
     print_line(f"{evaluated[0].evaluation.describe()}.")
     print_line(f"Kept in {', '.join(str(own.file) for own in evaluated)}.")
     if all(own.is_published for own in evaluated):

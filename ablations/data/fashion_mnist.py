@@ -36,7 +36,7 @@ def read_fashion_mnist(_dataset: Dataset, data_dir: Path) -> dict[str, Bytes]:
 
 
 def read_validation(dataset: Dataset, data_dir: Path) -> dict[str, Bytes]:
-    """Reads the training images only: the last `dataset.test_size` of them become test images.
+    """Reads the training images, the last `dataset.test_size` of which become the test images.
 
     Raises:
         MachineError: See `read_fashion_mnist`.

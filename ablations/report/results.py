@@ -19,7 +19,6 @@ BENCHMARKS = "benchmarks"
 INDEX = "README.md"
 """Name of the index in the folder of results, and of the page beside it that shows tables."""
 
-
 FINDINGS = "findings.md"
 """Name of the page of findings, in the folder of results."""
 

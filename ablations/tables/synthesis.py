@@ -110,8 +110,8 @@ def list_open(entries: Sequence[Entry]) -> list[OpenStudy]:
 
 
 def time_trials(study: Study) -> dict[str, float]:
-    """Mean duration of a recorded trial in seconds, by variant."""
-    times = [(trial.variant, record.seconds) for trial, record in study.list_finished()]
+    """Mean seconds of a core or GPU that a recorded trial took, by variant."""
+    times = [(trial.variant, record.device_seconds) for trial, record in study.list_finished()]
     names = dict.fromkeys(name for name, _ in times)
     return {name: float(np.mean([s for other, s in times if other == name])) for name in names}
 
