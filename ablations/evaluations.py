@@ -6,13 +6,20 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import TypeAdapter
 
 from ablations.choices import Precision
 from ablations.errors import IncompleteError, MachineError
-from ablations.files import hash_file, hash_value, parse_json, read_regular, write_atomically
+from ablations.files import (
+    hash_file,
+    hash_value,
+    parse_json,
+    parse_sealed,
+    read_regular,
+    write_atomically,
+)
 from ablations.trial.records import Environment
 
 FORMAT = 1
@@ -143,7 +150,6 @@ class Evaluation:
 
 
 _EVALUATION = TypeAdapter(Evaluation)
-_PLAIN = TypeAdapter(dict[str, Any])
 
 
 def describe_checkpoint(path: Path, *, library: str) -> Checkpoint:
@@ -222,10 +228,5 @@ def _read(path: Path) -> Evaluation:
 
 
 def _parse(content: bytes) -> Evaluation:
-    plain = parse_json(_PLAIN, content)
-    version, seal = plain.pop("format", None), plain.pop("sha256", None)
-    if version != FORMAT:
-        raise ValueError(f"format {version} instead of {FORMAT}")
-    if seal != hash_value(plain):
-        raise ValueError("another checksum than that of its content")
+    plain = parse_sealed(content, version=FORMAT, seal=hash_value)
     return parse_json(_EVALUATION, json.dumps(plain).encode())

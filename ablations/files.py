@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from ablations.errors import MachineError
 
 T = TypeVar("T")
+
+_OBJECT = TypeAdapter(dict[str, Any])
 
 
 def check_writable(folder: Path, *, flag: str) -> None:
@@ -168,6 +170,28 @@ def parse_json(adapter: TypeAdapter[T], content: bytes) -> T:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(key) for key in fault["loc"])
         raise ValueError(f"{place}: {fault['msg']}" if place else fault["msg"]) from None
+
+
+def parse_sealed(
+    content: bytes, *, version: int, seal: Callable[[dict[str, Any]], str]
+) -> dict[str, Any]:
+    """Parses a JSON object that carries its format and its checksum; returns the rest of it.
+
+    Args:
+        content: The content of the file.
+        version: The format it must have.
+        seal: Computes the checksum of the rest.
+
+    Raises:
+        ValueError: If it was edited or damaged, or is of another version.
+    """
+    plain = parse_json(_OBJECT, content)
+    found, sealed = plain.pop("format", None), plain.pop("sha256", None)
+    if found != version:
+        raise ValueError(f"format {found} instead of {version}")
+    if sealed != seal(plain):
+        raise ValueError("another checksum than that of its content")
+    return plain
 
 
 def read_cache(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from ablations.attention.records import Recording
 from ablations.errors import IncompleteError, MachineError
-from ablations.files import parse_json
+from ablations.files import parse_json, parse_sealed
 
 FORMAT = 1
 """Version of the file's layout."""
@@ -21,7 +21,6 @@ RECORDS = "records.json"
 """Name of the file."""
 
 _RECORDING = TypeAdapter(Recording)
-_PLAIN = TypeAdapter(dict[str, Any])
 
 
 def render_recording(recording: Recording) -> bytes:
@@ -54,12 +53,7 @@ def parse_recording(content: bytes) -> Recording:
     Raises:
         ValueError: If it was edited or damaged, or is of another version.
     """
-    plain = parse_json(_PLAIN, content)
-    version, seal = plain.pop("format", None), plain.pop("sha256", None)
-    if version != FORMAT:
-        raise ValueError(f"format {version} instead of {FORMAT}")
-    if seal != _seal(plain):
-        raise ValueError("another checksum than that of its content")
+    plain = parse_sealed(content, version=FORMAT, seal=_seal)
     return parse_json(_RECORDING, json.dumps(plain).encode())
 
 
