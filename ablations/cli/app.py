@@ -2,13 +2,14 @@
 
 import errno
 import gc
+import inspect
 import logging
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from functools import wraps
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -49,6 +50,37 @@ called, so that help and completion are fast.
 """
 
 
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug", envvar="ABLATIONS_DEBUG", help="Show the stack trace of an error as well."
+    ),
+]
+
+
+def _add_debug(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with one more option, --debug."""
+
+    @wraps(command)
+    def debuggable(*, debug: bool, **options: Any) -> None:
+        try:
+            command(**options)
+        except AblationError as error:
+            if debug:
+                print_message("".join(traceback.format_exception(error)))
+            raise
+
+    signature = inspect.signature(command)
+    option = inspect.Parameter(
+        "debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug
+    )
+    debuggable.__signature__ = signature.replace(  # type: ignore[attr-defined]  # read by Typer
+        parameters=[*signature.parameters.values(), option]
+    )
+    debuggable.__annotations__ = {**command.__annotations__, "debug": Debug}
+    return debuggable
+
+
 app = typer.Typer(
     name="ablations",
     help="Find out whether a part of a network earns its place.",
@@ -56,7 +88,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name)(_add_debug(_command))
 
 
 def main() -> NoReturn:
@@ -67,7 +99,7 @@ def main() -> NoReturn:
 def main_run() -> NoReturn:
     """Entry point of `run-ablation`, the same as `ablations run`."""
     single = typer.Typer(pretty_exceptions_enable=False)
-    single.command(name="run-ablation")(run)
+    single.command(name="run-ablation")(_add_debug(run))
     _start(single)
 
 
@@ -114,8 +146,6 @@ def _call(program: Callable[[], Any]) -> int:
     try:
         program()
     except AblationError as error:
-        if os.environ.get("ABLATIONS_DEBUG"):
-            print_message("".join(traceback.format_exception(error)))
         print_message(str(error))
         return error.exit_code
     except OSError as error:

@@ -554,13 +554,28 @@ def test_a_path_that_is_too_long_is_reported(command: Callable[..., Answer]) -> 
     assert "File name too long. Pass another path." in answer.err
 
 
+@pytest.mark.parametrize("program", [("ablations", "plan"), ("run-ablation",)])
 def test_the_whole_stack_trace_is_shown_on_demand(
+    command: Callable[..., Answer], program: tuple[str, ...]
+) -> None:
+    """Authors of modules may need it; the message and the exit code stay."""
+    brief = command(*program, "absent")
+
+    whole = command(*program, "absent", "--debug")
+
+    assert brief.code == whole.code == 2
+    assert "Traceback" in whole.err
+    assert "Traceback" not in brief.err
+    assert whole.err.endswith(brief.err)
+
+
+def test_a_variable_asks_for_stack_traces_too(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Authors of modules may need it."""
+    """In a job script it is set once for all commands."""
     monkeypatch.setenv("ABLATIONS_DEBUG", "1")
 
-    answer = command("ablations", "plan", "absent")
+    answer = command("ablations", "status", "absent")
 
     assert answer.code == 2
     assert "Traceback" in answer.err
