@@ -1,6 +1,5 @@
-"""Attempts at a trial: their time limit, and what is said of one that failed."""
+"""Attempts at a trial: how one is run, its time limit, and what is said of one that failed."""
 
-import gc
 import time
 import traceback
 from collections.abc import Generator
@@ -8,9 +7,12 @@ from contextlib import closing
 
 import torch
 
-from ablations.backends.job import TrialFailed
+from ablations.backends.job import Job, TrialFailed
 from ablations.formatting import format_duration
+from ablations.plans import TrialSpec
+from ablations.trial.memory import is_out_of_memory
 from ablations.trial.records import EpochRecord
+from ablations.trial.run import run_trial
 from ablations.user_code import describe_error, limiting
 
 
@@ -26,6 +28,22 @@ def describe_limit(seconds: float) -> str:
     return (
         f"exceeded its time limit of {format_duration(seconds)}; a rerun resumes it, and "
         "--trial-hours raises the limit"
+    )
+
+
+def attempt_trial(
+    job: Job, spec: TrialSpec, device: torch.device
+) -> Generator[EpochRecord, None, None]:
+    """Trains a trial of a job from its last checkpoint; yields the records of its epochs.
+
+    The dataset must have been prepared.
+    """
+    return run_trial(
+        spec,
+        cache_dir=job.workspace.cache_dir,
+        checkpoint=job.workspace.checkpoint_dir / f"{spec.key}.pt",
+        device=device,
+        loader_workers=job.backend.loader_workers,
     )
 
 
@@ -53,24 +71,6 @@ def limit_epochs(
             if record.is_last:
                 return
         raise TimeLimitError(seconds)
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether a trial failed for lack of memory, of the host or of a GPU."""
-    if error is None:
-        return False
-    is_refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError)
-        or is_refused  # PyTorch on a processor
-        or is_out_of_memory(error.__cause__)
-    )
-
-
-def free_memory() -> None:
-    """Returns what a failed attempt has left behind, of the GPU too."""
-    gc.collect()
-    torch.cuda.empty_cache()  # does nothing where no GPU is used
 
 
 def describe_failure(key: str, error: BaseException) -> TrialFailed:

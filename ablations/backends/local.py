@@ -6,9 +6,8 @@ import torch
 
 from ablations.backends.attempts import (
     TimeLimitError,
+    attempt_trial,
     describe_failure,
-    free_memory,
-    is_out_of_memory,
     limit_epochs,
 )
 from ablations.backends.claims import claiming
@@ -22,7 +21,7 @@ from ablations.backends.job import (
 )
 from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
-from ablations.trial.run import run_trial
+from ablations.trial.memory import free_memory, is_out_of_memory
 
 
 def run_locally(job: Job, observe: Observer) -> None:
@@ -61,12 +60,6 @@ def _run_one(job: Job, spec: TrialSpec, device: torch.device) -> Iterator[Event]
 
 def _attempt(job: Job, spec: TrialSpec, device: torch.device) -> Iterator[EpochDone]:
     environment = describe_environment(device, commit=job.commit)
-    records = run_trial(
-        spec,
-        cache_dir=job.workspace.cache_dir,
-        checkpoint=job.workspace.checkpoint_dir / f"{spec.key}.pt",
-        device=device,
-        loader_workers=job.backend.loader_workers,
-    )
-    for record in limit_epochs(records, job.find_limit(spec.key)):
+    records = limit_epochs(attempt_trial(job, spec, device), job.find_limit(spec.key))
+    for record in records:
         yield EpochDone(key=spec.key, record=record, environment=environment)

@@ -18,15 +18,12 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning o
 import faulthandler
 import gc
 import logging
-import math
-import re
 import signal
 import socket
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -38,34 +35,25 @@ from ray import tune
 
 from ablations.backends.attempts import (
     TimeLimitError,
+    attempt_trial,
     describe_failure,
-    describe_limit,
-    free_memory,
-    is_out_of_memory,
     limit_epochs,
 )
 from ablations.backends.claims import Claim, claim_trial
 from ablations.backends.job import (
     Backend,
     EpochDone,
-    Event,
     Job,
     Observer,
-    TrialFailed,
-    TrialStarted,
     TrialTaken,
 )
-from ablations.backends.nodes import (
-    copy_code,
-    find_storage,
-    marking_storage,
-    receive_weights,
-)
+from ablations.backends.nodes import copy_code, find_storage, marking_storage
+from ablations.backends.relay import Relay
 from ablations.errors import MachineError
 from ablations.plans import TrialSpec
 from ablations.trial.environment import describe_environment
+from ablations.trial.memory import free_memory, is_out_of_memory
 from ablations.trial.records import EpochRecord
-from ablations.trial.run import run_trial
 
 CONNECT_SECONDS = 10.0
 """Time after which a cluster that does not answer is reported."""
@@ -89,7 +77,7 @@ def run_on_ray(job: Job, observe: Observer) -> None:
     """
     with redirect_stdout(sys.stderr), _connected(job):  # Ray prints when a node dies
         gpus = choose_gpus(job.backend, replicas=job.replicas)
-        relay = _Relay(job, observe)
+        relay = Relay(job, observe)
         with (
             tempfile.TemporaryDirectory(prefix="tune-") as scratch,
             marking_storage(job.workspace) as marker,
@@ -141,13 +129,7 @@ class _TrialActor(tune.Trainable):
 
     def _train(self, spec: TrialSpec) -> Generator[EpochRecord, None, None]:
         self._working_state.prepare(spec.dataset)
-        yield from run_trial(
-            spec,
-            cache_dir=self._job.workspace.cache_dir,
-            checkpoint=self._job.workspace.checkpoint_dir / f"{spec.key}.pt",
-            device=self._device,
-            loader_workers=self._job.backend.loader_workers,
-        )
+        yield from attempt_trial(self._job, spec, self._device)
 
     def step(self) -> dict[str, Any]:
         if self._claim is None or self._records is None:
@@ -180,76 +162,6 @@ def _killing_after(seconds: float) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-class _Relay(tune.Callback):
-    """Passes Tune's results to the observer and remembers which trials have ended."""
-
-    def __init__(self, job: Job, observe: Observer) -> None:
-        self._job = job
-        self._observe = observe
-        self._heard: dict[str, float] = {}
-        self._starved: list[str] = []
-        self._is_alone = False
-        self.ended: set[str] = set()
-        self.error: Exception | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks for a restore that never happens
-
-    def begin_alone(self) -> Sequence[str]:
-        """The trials that lacked memory beside others, once all others have ended.
-
-        From now on, a lack of memory is how they end.
-        """
-        self._is_alone = True
-        is_whole = len(self.ended) + len(self._starved) == len(self._job.specs)
-        return self._starved if is_whole and self.error is None else ()
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._heard[trial.config["trial"]] = time.monotonic()
-        self._report(TrialStarted(key=trial.config["trial"]))
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
-    ) -> None:
-        event: Event = result["event"]
-        weights = result.pop("weights", None)  # Tune keeps the last result of each trial
-        self._heard[event.key] = time.monotonic()
-        if not self._is_postponed(event.key, is_starved=result.get("is_starved", False)):
-            self._report(event, weights=weights)
-            if result["done"]:
-                self.ended.add(event.key)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        if trial.status != "ERROR":  # this attempt will be retried
-            return
-        key, details = trial.config["trial"], _read_error(trial)
-        reason = details.splitlines()[-1]
-        limit = self._job.find_limit(key)
-        if time.monotonic() - self._heard.get(key, math.inf) > limit:  # it could not be interrupted
-            reason = describe_limit(limit)
-        if not self._is_postponed(key, is_starved="OutOfMemoryError" in reason):
-            self._report(TrialFailed(key=key, reason=reason, details=details))
-            self.ended.add(key)
-
-    def _is_postponed(self, key: str, *, is_starved: bool) -> bool:
-        """Whether a trial will be tried once more, alone."""
-        if is_starved and not self._is_alone:
-            self._starved.append(key)
-        return is_starved and not self._is_alone
-
-    def stop(self, _trial: str, _result: Mapping[Any, Any]) -> bool:
-        """Stops all trials once the observer has raised."""
-        return self.error is not None
-
-    def _report(self, event: Event, *, weights: bytes | None = None) -> None:
-        try:
-            if weights is not None:
-                receive_weights(weights, event.key, self._job.workspace)
-            self._observe(event)
-        except Exception as error:  # noqa: BLE001 - raised again outside Tune, which would swallow it
-            self.error = self.error or error
-
-
 class _Silent(tune.ProgressReporter):
     """Prints nothing; the observer shows the progress."""
 
@@ -260,17 +172,9 @@ class _Silent(tune.ProgressReporter):
         pass
 
 
-def _read_error(trial: Any) -> str:
-    """Stack traces of a trial's attempts as Tune wrote them, without colours."""
-    path = Path(trial.error_file or "")
-    if not path.is_file():
-        return "Ray Tune did not report the error."
-    return re.sub(r"\x1b\[[0-9;]*m", "", path.read_text(encoding="utf-8")).strip()
-
-
 def _fit(
     job: Job,
-    relay: _Relay,
+    relay: Relay,
     *,
     keys: Sequence[str],
     gpus: float,

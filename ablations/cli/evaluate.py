@@ -21,17 +21,11 @@ from ablations.cli.display import (
     print_table,
     stderr,
 )
-from ablations.cli.options import AsJson, DataDir, RunsDir
+from ablations.cli.options import AsJson, DataDir, RunsDir, complete_network
 from ablations.errors import InputError
 
 if TYPE_CHECKING:  # loaded when a command runs: help and completion do without them
     from ablations.reconcile.evaluations import Evaluated
-
-
-def _complete_network(incomplete: str) -> list[str]:
-    from sknet.zoo import NETWORKS  # late: options do without it
-
-    return [name for name in NETWORKS if name.startswith(incomplete)]
 
 
 def evaluate(
@@ -40,7 +34,7 @@ def evaluate(
         typer.Argument(
             help="Networks, each with its checkpoint; that of a single one may be --weights.",
             metavar="NETWORK[=FILE]...",
-            autocompletion=_complete_network,
+            autocompletion=complete_network,
         ),
     ],
     weights: Annotated[Path | None, typer.Option(help="Checkpoint of a single network.")] = None,

@@ -54,6 +54,13 @@ def _list_variants(config: "Config") -> Iterable[str]:
         yield from experiment.expansion.variants
 
 
+def complete_network(incomplete: str) -> list[str]:
+    """Shell completion of the names of published networks."""
+    from sknet.zoo import NETWORKS  # late: options do without it
+
+    return [name for name in NETWORKS if name.startswith(incomplete)]
+
+
 complete_experiment = _complete(lambda config: config.experiments)
 complete_recipe = _complete(lambda config: config.recipes)
 complete_variant = _complete(_list_variants)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ablations.errors import InputError, suggest
 from ablations.files import hash_file
-from ablations.user_code import UserCodeError, calling_user_code, describe_error
+from ablations.user_code import UserCodeError, calling_user_code, describe_error, import_from
 
 LIMIT_SECONDS = 3600.0
 """Time that a dataset may take to load."""
@@ -59,8 +59,7 @@ def find_loader(name: str, *, folder: Path) -> Loader:
         ValueError: If there is no such module.
     """
     module_name = name.partition(":")[0]
-    sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
-    importlib.invalidate_caches()
+    import_from(folder)
     local = _find_local(module_name, folder)
     try:
         spec = local or importlib.util.find_spec(module_name)

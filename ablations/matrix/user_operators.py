@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ablations.files import hash_file
-from ablations.user_code import calling_user_code
+from ablations.user_code import calling_user_code, import_from
 from sknet.spec import Setting, UserOperator
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def describe_operator(
     """Imports the operator that experiments.yaml names, validates its settings, hashes its files.
 
     Args:
-        path: `package.module:Class`; `folder` is searched too.
+        path: `package.module:Class`; `folder` is searched first.
         settings: Arguments besides channels and stride.
         sources: Other files that it depends on, relative to `folder`.
         folder: Folder of experiments.yaml.
@@ -42,8 +42,7 @@ def describe_operator(
     """
     from sknet.operators import load_class  # loads torch
 
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    import_from(folder)
     plain = UserOperator(path=path)
     with calling_user_code(f"importing {path}"):
         _import(*path.split(":"))

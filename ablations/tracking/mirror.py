@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from ablations.complexity.scales import Scales
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 OFF = "off"
 """The tracking URI that disables MLflow."""
+
+LOCK_SECONDS = 60.0
+"""How long to wait for another run on the same folder to end an upload."""
 
 UI_PORT = 5000
 """Default port of `ablations ui`."""
@@ -87,7 +90,9 @@ class Mirror:
         self._uri = uri
         self._artifacts_dir = workspace.runs_dir / "artifacts"
         self._memory_file = workspace.runs_dir / "tracking" / f"{hash_value(uri)[:12]}.json"
-        self._lock = FileLock(self._memory_file.with_suffix(".lock"), thread_local=False)
+        self._lock = FileLock(
+            self._memory_file.with_suffix(".lock"), timeout=LOCK_SECONDS, thread_local=False
+        )
         self._trusts_memory = trusts_memory
         self._memory = _read_memory(self._memory_file)
         self._seen = _find_time(self._memory_file)
@@ -177,25 +182,36 @@ class Mirror:
         def work() -> None:
             if self._lost is not None:
                 raise self._lost
-            with self._alone():
-                if self._trusts_memory and self._memory.digests.get(upload.mark) == upload.digest:
-                    return  # another run on the same folder has sent it meanwhile
-                try:
+            try:
+                with self._alone():
+                    known = self._memory.digests.get(upload.mark)
+                    if self._trusts_memory and known == upload.digest:
+                        return  # another run on the same folder has sent it meanwhile
                     log(self._find_tracker(upload.plan))
-                except Exception as error:
-                    if _is_unreachable(error):
-                        self._lost = error
-                    raise
-                self._memory.digests[upload.mark] = upload.digest
+                    self._memory.digests[upload.mark] = upload.digest
+            except Exception as error:
+                if _is_unreachable(error):
+                    self._lost = error
+                raise
 
         self._queued[upload.mark] = upload.digest
         self._futures.append(self._executor.submit(work))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keeps other runs on the same folder from sending; knows what they have sent."""
+        """Keeps other runs on the same folder from sending; knows what they have sent.
+
+        Raises:
+            MachineError: If another one is at an upload for too long, such as a stopped process.
+        """
         self._memory_file.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock:
+        try:
+            held = self._lock.acquire()
+        except Timeout as error:
+            raise MachineError(
+                f"another run on the same folder has been uploading for {LOCK_SECONDS:g} s"
+            ) from error
+        with held:
             if self._trusts_memory and _find_time(self._memory_file) != self._seen:
                 self._memory.digests.update(_read_memory(self._memory_file).digests)
             yield

@@ -26,6 +26,7 @@ import torch
 from torch import distributed as dist
 
 from ablations.data.batches import Replica
+from ablations.trial.memory import is_out_of_memory
 from ablations.user_code import describe_error
 
 T = TypeVar("T")
@@ -86,6 +87,9 @@ class _Failure:
     details: str = ""
     """Stack trace; empty if the process ended without one."""
 
+    lacked_memory: bool = False
+    """Whether it ran out of memory."""
+
     is_sudden: bool = False
     """Whether the process just ended, which is no consequence of another failure."""
 
@@ -142,7 +146,8 @@ def run_replicas(run: Run[T], *, count: int, device_type: str) -> Iterator[T]:
         What the first replica yields.
 
     Raises:
-        ReplicaError: If a replica raises or its process ends; the others are ended.
+        ReplicaError: If a replica raises or its process ends; the others are ended. Its cause is a
+            MemoryError if the replica ran out of memory.
     """
     with tempfile.TemporaryDirectory(prefix="replicas-") as folder, ExitStack() as stack:
         workers = [
@@ -209,7 +214,8 @@ def _raise_first(failures: Sequence[_Failure]) -> None:
     cause = min(failures, key=lambda own: (not own.is_sudden, not own.details, own.at))
     error = ReplicaError(cause.reason)
     if cause.details:
-        raise error from ReplicaError(f"in the process of the replica:\n{cause.details}")
+        kind = MemoryError if cause.lacked_memory else ReplicaError
+        raise error from kind(f"in the process of the replica:\n{cause.details}")
     raise error
 
 
@@ -234,7 +240,14 @@ def serve(descriptor: int) -> None:
         connection.send(_Done())
     except BaseException as error:  # noqa: BLE001 - whatever it is, the trial fails with it
         reason = f"{_name(task.replica)}: {describe_error(error)}"
-        connection.send(_Failure(reason=reason, details=traceback.format_exc(), at=time.time()))
+        connection.send(
+            _Failure(
+                reason=reason,
+                details=traceback.format_exc(),
+                lacked_memory=is_out_of_memory(error),
+                at=time.time(),
+            )
+        )
         os._exit(1)  # without waiting for what the other replicas owe
 
 

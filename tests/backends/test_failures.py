@@ -20,7 +20,7 @@ from ablations.backends import (
     TrialStarted,
     run_job,
 )
-from ablations.backends.attempts import TimeLimitError, is_out_of_memory, limit_epochs
+from ablations.backends.attempts import TimeLimitError, limit_epochs
 from ablations.matrix.user_operators import describe_operator
 from ablations.plans import TrialSpec
 from ablations.trial.records import EpochRecord
@@ -213,22 +213,3 @@ def test_a_limit_that_cannot_interrupt_is_noticed_after_the_epoch(
 
     assert len(errors) == 1
     assert checkpoint.is_file()
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (MemoryError(), True),
-        (torch.OutOfMemoryError("CUDA out of memory."), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("shapes differ"), False),
-        (KeyError("memory"), False),
-    ],
-)
-def test_what_counts_as_a_lack_of_memory(error: Exception, expected: bool) -> None:
-    """Of the host and of a GPU, also if the error of a user's module wraps it."""
-    wrapping = ValueError("in the network")
-    wrapping.__cause__ = error
-
-    assert is_out_of_memory(error) is expected
-    assert is_out_of_memory(wrapping) is expected

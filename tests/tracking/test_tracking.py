@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Answer
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -450,6 +451,22 @@ def test_uploads_end_when_the_store_becomes_unreachable(
     assert answer.code == 3
     assert len(trials) == count
     assert len(tables) == (count == 6)
+
+
+def test_a_run_that_hangs_at_an_upload_does_not_block_others(
+    sync: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A stopped process keeps its lock; what another run could not send is sent later."""
+    sync("attention")
+    [memory] = tmp_path.glob("runs/tracking/*.json")
+    monkeypatch.setattr("ablations.tracking.mirror.LOCK_SECONDS", 0.1)
+
+    with FileLock(memory.with_suffix(".lock")):
+        answer = sync("attention")
+
+    assert answer.code == 3
+    assert "another run on the same folder has been uploading for 0.1 s" in answer.err
+    assert sync("attention").code == 0
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own

@@ -114,6 +114,8 @@ def fail(replica: Replica, _: torch.device, *, how: str) -> Iterator[int]:
     if not replica.is_first:
         if how == "raise":
             raise ValueError("a layer is missing")
+        if how == "starve":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         if how == "exit":
             os._exit(0)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -19,6 +19,7 @@ from torch import nn
 from ablations.data.batches import ALONE
 from ablations.errors import InputError
 from ablations.plans import TrialSpec
+from ablations.trial.memory import is_out_of_memory
 from ablations.trial.records import EpochRecord
 from ablations.trial.replicas import ReplicaError, run_replicas
 from ablations.trial.run import run_trial
@@ -132,6 +133,17 @@ def test_a_failure_of_one_replica_is_that_of_the_trial(
 
     assert time.monotonic() - started < 60  # rather than wait for the others
     assert [record.getMessage() for record in caplog.records] == ["layers may be missing"]
+
+
+@pytest.mark.parametrize(("how", "expected"), [("starve", True), ("raise", False)])
+def test_a_lack_of_memory_in_a_replica_is_one_of_the_trial(how: str, expected: bool) -> None:
+    """Such a trial is tried once more when no other is running."""
+    results = run_replicas(partial(fail, how=how), count=2, device_type="cpu")
+
+    with pytest.raises(ReplicaError) as caught:
+        list(results)
+
+    assert is_out_of_memory(caught.value) is expected
 
 
 def list_alive(folder: Path) -> list[int]:
