@@ -133,19 +133,19 @@ def test_a_failed_trial_is_reported_and_tried_again(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 1, the reason in `status`, and the next run tries again."""
-    from ablations.backends import local
+    from ablations.backends import attempts
 
-    whole = local.run_trial
+    whole = attempts.run_trial
 
     def fail_for_seed_1(spec, **places):  # noqa: ANN001, ANN003, ANN202
         if spec.seed == 1:
             raise RuntimeError("out of luck")
         return whole(spec, **places)
 
-    monkeypatch.setattr(local, "run_trial", fail_for_seed_1)
+    monkeypatch.setattr(attempts, "run_trial", fail_for_seed_1)
     answer = command("run-ablation", "attention", *LOCAL)
     status = command("ablations", "status", "attention")
-    monkeypatch.setattr(local, "run_trial", whole)
+    monkeypatch.setattr(attempts, "run_trial", whole)
     again = command("run-ablation", "attention", *LOCAL)
 
     assert answer.code == 1
@@ -161,9 +161,9 @@ def test_only_failed_trials_are_tried_again_if_asked(
     asked: str, command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A whole experiment is written to results/; one with trials that never ran is not."""
-    from ablations.backends import local
+    from ablations.backends import attempts
 
-    whole = local.run_trial
+    whole = attempts.run_trial
 
     def fail_for_seed_1(spec, **places):  # noqa: ANN001, ANN003, ANN202
         if spec.seed == 1:
@@ -171,9 +171,9 @@ def test_only_failed_trials_are_tried_again_if_asked(
         return whole(spec, **places)
 
     seeds = () if asked == "the failed ones" else ("--seeds", "0,1")
-    monkeypatch.setattr(local, "run_trial", fail_for_seed_1)
+    monkeypatch.setattr(attempts, "run_trial", fail_for_seed_1)
     command("run-ablation", "attention", *LOCAL, *seeds)
-    monkeypatch.setattr(local, "run_trial", whole)
+    monkeypatch.setattr(attempts, "run_trial", whole)
     again = command("run-ablation", "attention", *LOCAL, "--retry-failed")
 
     assert again.code == 0
@@ -219,18 +219,18 @@ def test_an_interrupted_run_keeps_what_is_finished(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 130, and the same command resumes."""
-    from ablations.backends import local
+    from ablations.backends import attempts
 
-    whole = local.run_trial
+    whole = attempts.run_trial
 
     def stop_at_seed_1(spec, **places):  # noqa: ANN001, ANN003, ANN202
         if spec.seed == 1:
             raise KeyboardInterrupt
         return whole(spec, **places)
 
-    monkeypatch.setattr(local, "run_trial", stop_at_seed_1)
+    monkeypatch.setattr(attempts, "run_trial", stop_at_seed_1)
     answer = command("run-ablation", "attention", *LOCAL)
-    monkeypatch.setattr(local, "run_trial", whole)
+    monkeypatch.setattr(attempts, "run_trial", whole)
     again = command("run-ablation", "attention", *LOCAL)
 
     assert answer.code == 130
