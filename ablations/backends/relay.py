@@ -1,4 +1,7 @@
-"""Passes what Ray Tune reports on to the observer of a run, in the driver."""
+"""Passes what Ray Tune reports on to the observer of a run, in the driver.
+
+Only `on_ray` imports this module, after its settings, which Ray reads when it is imported.
+"""
 
 import math
 import re
