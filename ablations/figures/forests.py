@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -81,7 +82,7 @@ def draw_statements(chart: Chart) -> Figure:
     rows = [key for name in experiments for key in ((name, ""), *(k for k in keys if k[0] == name))]
     names = [fill(statement or experiment, _STATEMENT_WIDTH) for experiment, statement in rows]
     height = 1.0 + 1.2 * style.LINE_HEIGHT * sum(name.count("\n") + 1 for name in names)
-    figure = Figure((style.WIDTH, height), layout="constrained")
+    figure = Figure((style.WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.12))
     grid = figure.subplots(1, len(recipes), sharey=True, squeeze=False)[0]
     style.label_rows(grid[0], names)
     for label, (_, statement) in zip(grid[0].get_yticklabels(), rows, strict=True):
