@@ -51,3 +51,12 @@ def format_share(share: float) -> str:
     ('+14.2%', '+0.0%')
     """
     return f"{round(100 * share, 1) + 0.0:+.1f}%"  # adding 0.0 turns -0.0 into 0.0
+
+
+def format_level(level: float) -> str:
+    """A level of a test or an interval as a percentage.
+
+    >>> format_level(0.05), format_level(1 - 0.0146)
+    ('5 %', '98.54 %')
+    """
+    return f"{100 * level:.4g} %"

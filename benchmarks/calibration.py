@@ -3,6 +3,7 @@
     python benchmarks/calibration.py                # the figures of docs/statistics.md
     python benchmarks/calibration.py --tables 2000  # the same, faster and less precise
     python benchmarks/calibration.py --part looks   # only those of planned looks
+                                                    # (also: "one look", "agreement")
 
 Thousands of tables are judged at once, on arrays instead of the data frames of
 `ablations.statistics`; a test checks that both give the same results. Where rows stop at different
@@ -31,13 +32,15 @@ from ablations.statistics import (
     find_level,
     follow_looks,
 )
+from ablations.statistics.agreement import compute_tau, find_interval, resample
 
 Floats = NDArray[np.float64]
 Noise = Literal["normal", "skewed"]
-Part = Literal["all", "one look", "looks"]
+Part = Literal["all", "one look", "looks", "agreement"]
 
 OBSERVED = (0.19, 0.28, 0.49, 0.42, 0.08, 0.13, 0.28, 0.94, 0.36, 0.40, 1.11)
-"""Standard deviations of the trained rows of `results/imagenet/quick`, the baseline first."""
+"""Standard deviations of the rows of `imagenet` on `quick`, as an earlier version of the procedure
+trained them, the baseline first."""
 
 SPREADS: dict[str, tuple[float, ...]] = {
     "equal": (),
@@ -60,6 +63,23 @@ LOOKS_MARGIN = 1.25
 
 LOOKS_TABLES = 2000
 """Most tables per cell of those that the program's own functions judge."""
+
+
+PRINTED = {
+    "equal to the true ones": (1.0, 0.0),
+    "true ones plus noise": (1.0, 1.0),
+    "unrelated": (0.0, 1.0),
+}
+"""How printed errors are made of the true errors and of noise that is as large, by name."""
+
+AGREEMENT_ROWS = 10
+"""Number of rows of the tables whose rankings are compared with printed ones."""
+
+AGREEMENT_TABLES = 2000
+"""Most tables per cell of those whose seeds are resampled."""
+
+AGREEMENT_SAMPLES = 1000
+"""Bootstrap samples of the seeds of each table; the program takes more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +303,35 @@ def measure_planned(cell: Cell, *, tables: int, seed: int) -> StoppedRates:
     return rate(cell, follow(simulate(cell, tables, generator), LOOKS, margin=LOOKS_MARGIN))
 
 
+def measure_intervals(
+    printed: tuple[float, float], *, seeds: int, tables: int, seed: int
+) -> tuple[float, float]:
+    """Resamples the seeds of tables whose true errors vary as much as errors over seeds (rule 22).
+
+    Args:
+        printed: Entry of `PRINTED`.
+        seeds: n.
+        tables: Number of tables.
+        seed: Random seed.
+
+    Returns:
+        The share of the intervals that contain the tau-b between printed and true errors, and the
+        median of their upper ends.
+    """
+    generator = np.random.default_rng([seed, seeds])
+    covered, upper_ends = 0, []
+    for _ in range(tables):
+        true, noise = generator.standard_normal((2, AGREEMENT_ROWS))
+        ranks = printed[0] * true + printed[1] * noise
+        errors = true + generator.standard_normal((seeds, AGREEMENT_ROWS))
+        interval = find_interval(resample(errors, generator, samples=AGREEMENT_SAMPLES), ranks)
+        assert interval is not None  # several seeds, and no two rows are equal
+        low, high = interval
+        covered += low - 1e-9 <= compute_tau(ranks, true) <= high + 1e-9
+        upper_ends.append(high)
+    return covered / tables, float(np.median(upper_ends))
+
+
 def list_cells() -> Iterator[Cell]:
     """All kinds of tables in which no row differs."""
     noises: tuple[Noise, ...] = ("normal", "skewed")
@@ -298,10 +347,12 @@ def render(tables: int, seed: int, *, part: Part = "all") -> Iterator[str]:
     python = f"Python {platform.python_version()}"
     versions = f"{python}, NumPy {np.__version__}, SciPy {scipy.__version__}"
     yield f"{tables:,} tables per cell, seed {seed}; {versions}."
-    if part != "looks":
+    if part in ("all", "one look"):
         yield from render_one_look(tables, seed)
-    if part != "one look":
+    if part in ("all", "looks"):
         yield from render_planned_looks(tables, seed)
+    if part in ("all", "agreement"):
+        yield from render_agreement(tables, seed)
 
 
 def render_one_look(tables: int, seed: int) -> Iterator[str]:
@@ -401,6 +452,20 @@ def render_planned_looks(tables: int, seed: int) -> Iterator[str]:
         found = measure_planned(Cell(seeds=LOOKS[-1], rows=rows), tables=count, seed=seed)
         rates = f"{found.false_tables:.1%} | {found.equivalent:.1%} | {found.seeds_equal:.1f}"
         yield f"| {rows} | {rates} |"
+
+
+def render_agreement(tables: int, seed: int) -> Iterator[str]:
+    """Yields how often resampled seeds contain the true tau-b."""
+    count = min(tables, AGREEMENT_TABLES)
+    yield (
+        f"\nResampled seeds of {AGREEMENT_ROWS} rows whose true errors vary as much as the error "
+        f"of a row over seeds; {count:,} tables per cell, {AGREEMENT_SAMPLES:,} samples each:"
+    )
+    yield "\n| printed errors | n | intervals that contain the true tau-b | median upper end |"
+    yield "|---|---|---|---|"
+    for (name, printed), n in itertools.product(PRINTED.items(), (3, 5, 10, 20)):
+        covered, upper = measure_intervals(printed, seeds=n, tables=count, seed=seed)
+        yield f"| {name} | {n} | {covered:.1%} | {upper:.2f} |"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ablations.statistics import Agreement, Look
+from ablations.formatting import format_level
+from ablations.statistics import SIGNIFICANCE, Agreement, Look
 from ablations.study import Study
 from ablations.tables import PRINTED_ERRORS, Table, list_curves
 
@@ -73,6 +74,9 @@ class Source:
     only_printed: Collection[str] = ()
     """Rows that are not trained; they appear in the papers' panels only."""
 
+    level: float = SIGNIFICANCE
+    """Level of the tests; the confidence level of the differences' intervals is 1 minus it."""
+
     looks: Sequence[Look] = ()
     """The looks at the table; empty unless several were planned."""
 
@@ -103,6 +107,7 @@ def list_charts(study: Study, table: Table) -> tuple[Chart, ...]:
             baseline=definition.baseline,
             recipe_name=definition.recipe_name,
             margin=definition.margin,
+            level=table.path.question.level,
             only_printed=definition.only_printed,
             looks=table.path.looks if len(table.path.question.looks) > 1 else (),
             conditions=study.benchmark.describe() if study.benchmark else "",
@@ -163,8 +168,8 @@ def _select_differences(source: Source) -> Selected | None:
         return None
     caption = (
         f"Difference of top-1 error from {baseline}, paired by seed, {_say_seeds(rows['n'])}; bars "
-        "are 95 % intervals of one row, not corrected over the table. Shaded: the margin of "
-        f"±{margin:g} points. Verdicts are corrected over the table."
+        f"are {format_level(1 - source.level)} intervals of one row, not corrected over the table. "
+        f"Shaded: the margin of ±{margin:g} points. Verdicts are corrected over the table."
     )
     return caption, data
 
@@ -177,7 +182,7 @@ def _select_looks(source: Source) -> Selected | None:
         for name in source.trained.index
         for look in source.looks
         for d in [look.differences.get(name)]
-        if d is not None and d.is_testable
+        if d is not None and d.variance > 0
     ]
     if not points:
         return None
@@ -258,7 +263,7 @@ def _select_agreement(source: Source) -> Selected | None:
     rows, agreement = source.trained, source.agreement
     if agreement is None:
         return None
-    interval = f" ({agreement.interval_text})" if agreement.interval else ""
+    interval = f" ({agreement.interval_text} resampled)" if agreement.interval else ""
     data = _tidy(
         {
             "n": rows["n"],

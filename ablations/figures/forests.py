@@ -1,7 +1,7 @@
 """One row per variant or statement: errors and differences with their intervals."""
 
 from collections.abc import Hashable
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import Any
 
 import pandas as pd
@@ -25,6 +25,9 @@ _MARKS = {
 
 _STATEMENT_WIDTH = 48
 """Maximum number of characters per line of a statement."""
+
+_HEADING_WIDTH = 96
+"""Maximum number of characters of a claim above its statements."""
 
 
 def draw_errors(chart: Chart) -> Figure:
@@ -74,19 +77,23 @@ def draw_differences(chart: Chart) -> Figure:
 
 
 def draw_statements(chart: Chart) -> Figure:
-    """Draws one panel per recipe, and one row per statement below the name of its experiment."""
+    """Draws one panel per recipe, and one row per statement below its experiment and claim."""
     data = chart.data
     recipes = list(dict.fromkeys(data["recipe"]))
-    keys = list(dict.fromkeys(zip(data["experiment"], data["statement"], strict=True)))
-    experiments = dict.fromkeys(experiment for experiment, _ in keys)
-    rows = [key for name in experiments for key in ((name, ""), *(k for k in keys if k[0] == name))]
-    names = [fill(statement or experiment, _STATEMENT_WIDTH) for experiment, statement in rows]
+    rows = _arrange_statements(data)
+    names = [
+        fill(statement or ("" if claim else experiment), _STATEMENT_WIDTH)
+        for experiment, claim, statement in rows
+    ]
     height = 1.0 + 1.2 * style.LINE_HEIGHT * sum(name.count("\n") + 1 for name in names)
     figure = Figure((style.WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.12))
     grid = figure.subplots(1, len(recipes), sharey=True, squeeze=False)[0]
     style.label_rows(grid[0], names)
-    for label, (_, statement) in zip(grid[0].get_yticklabels(), rows, strict=True):
-        label.set(fontsize=8.5, fontweight="normal" if statement else "bold")
+    grid[0].set_zorder(1)  # its headings lie above the other panels
+    for place, (label, row) in enumerate(zip(grid[0].get_yticklabels(), rows, strict=True)):
+        label.set(fontsize=8.5, fontweight="normal" if row[1] else "bold")
+        if row[1] and not row[2]:
+            _write_heading(grid[0], place, row[1])
     for axes, recipe in zip(grid, recipes, strict=True):
         axes.set_title(recipe, loc="left", **style.TITLES)
         axes.tick_params(axis="y", length=0, labelleft=axes is grid[0])
@@ -96,11 +103,44 @@ def draw_statements(chart: Chart) -> Figure:
             interval = row["difference_points"], row["half_width_points"]
             if not pd.isna(interval[0]):
                 marker, color = find_mark(row["verdict"])
-                place = rows.index((row["experiment"], row["statement"]))
+                place = rows.index((row["experiment"], row["claim"], row["statement"]))
                 draw_interval(axes, place, interval, marker=marker, color=color)
     figure.supxlabel("difference of top-1 error (points)", fontsize=style.SETTINGS["font.size"])
     _explain_marks(figure)
     return figure
+
+
+def _arrange_statements(data: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Experiment, claim and statement of each row; those of a heading end with empty texts.
+
+    A claim of a single statement needs no heading; such claims come first in their experiment.
+    """
+    columns = ["experiment", "claim", "statement"]
+    keys = list(data[columns].drop_duplicates().itertuples(index=False, name=None))
+    rows = []
+    for experiment in dict.fromkeys(key[0] for key in keys):
+        claims: dict[str, list[tuple[str, str, str]]] = {}
+        for key in keys:
+            if key[0] == experiment:
+                claims.setdefault(key[1], []).append(key)
+        rows += [(experiment, "", "")]
+        rows += [own[0] for own in claims.values() if len(own) == 1]
+        for claim, own in claims.items():
+            rows += [(experiment, claim, ""), *own] if len(own) > 1 else []
+    return rows
+
+
+def _write_heading(axes: Axes, place: int, claim: str) -> None:
+    """Writes a claim across all panels, whose row is empty."""
+    axes.text(
+        *(0.0, place, shorten(claim, _HEADING_WIDTH, placeholder=" …")),
+        transform=axes.get_yaxis_transform(),
+        va="center",
+        fontsize=8.5,
+        fontstyle="italic",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        in_layout=False,
+    )
 
 
 def _explain_marks(figure: Figure) -> None:

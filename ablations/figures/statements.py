@@ -14,6 +14,7 @@ def build_statement_chart(claims: Sequence[TestedClaim]) -> Chart | None:
     rows = [
         {
             "experiment": claim.experiment,
+            "claim": claim.name,
             "statement": part.statement,
             "recipe": recipe,
             "verdict": judgement.word,
@@ -28,13 +29,14 @@ def build_statement_chart(claims: Sequence[TestedClaim]) -> Chart | None:
     data = pd.DataFrame(rows)
     if data.empty or data["difference_points"].isna().all():
         return None
-    data = data.round(DECIMALS).drop_duplicates(["experiment", "statement", "recipe"])
+    data = data.round(DECIMALS)
     return Chart(
         name="findings",
         caption=(
-            "Differences of top-1 error behind each statement of the claims, with their intervals; "
-            "each recipe has an axis of its own. Further left is better for the variant that is "
-            "named first. The mark shows the verdict on the claim that the statement belongs to."
+            "Differences of top-1 error behind each statement of these claims, with their "
+            "intervals; each recipe has an axis of its own. Further left is better for the variant "
+            "that is named first. The mark shows the verdict on the claim below whose name the "
+            "statement stands."
         ),
         data=data.reset_index(drop=True),
         draw="ablations.figures.forests:draw_statements",

@@ -31,7 +31,7 @@ def _describe(study: Study, table: Table) -> list[str]:
     return [
         link_table(definition),
         escape_markdown(definition.question),
-        escape_markdown(definition.recipe_name),
+        escape_markdown(definition.recipe_name) + (", exploratory" if table.exploratory else ""),
         _describe_seeds(study, table),
         states,
         count_words(verdict for verdict in table.rows["verdict"] if isinstance(verdict, str)),

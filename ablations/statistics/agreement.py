@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ablations.formatting import format_level
 from ablations.statistics.differences import SIGNIFICANCE
 
 FEWEST_ROWS = 4
@@ -41,8 +42,10 @@ class Agreement:
     """Kendall's tau-b: 1 if both rankings are the same, -1 if one is the reverse of the other."""
 
     interval: tuple[float, float] | None
-    """Percentile bootstrap interval over seeds, too narrow with few of them; None if a row has a
-    single seed."""
+    """The middle 95 % of tau-b over bootstrap samples of the seeds; None if a row has one seed.
+
+    It is no confidence interval: with few seeds it is too narrow, and below a tau-b close to 1.
+    """
 
     p: float
     """p-value of the permutation test for unrelated rankings, two-sided: a ranking that is reversed
@@ -70,8 +73,8 @@ class Agreement:
         """In words, as notes print it."""
         interval = ""
         if self.interval:
-            share = f"{100 * (1 - SIGNIFICANCE):g} %"
-            interval = f"{share} bootstrap interval {self.interval_text} over seeds; "
+            share = format_level(1 - SIGNIFICANCE)
+            interval = f"{self.interval_text} in {share} of bootstrap samples of the seeds; "
         test = f"{'exact ' if self.is_exact else ''}permutation {self.p_text}"
         return f"Kendall's tau-b = {self.tau:z.2f} ({interval}{test}; {self.rows} rows)"
 
@@ -131,7 +134,7 @@ def compare_rankings(
         own,
         np.nanmean(other, axis=0).round(DECIMALS),
         reference=reference,
-        samples=_resample(other, generator),
+        samples=resample(other, generator),
         generator=generator,
     )
 
@@ -152,7 +155,7 @@ def _measure(
     return Agreement(
         reference=reference,
         tau=tau,
-        interval=_find_interval(_resample(errors, generator), samples),
+        interval=find_interval(resample(errors, generator), samples),
         p=_permute(ranks, means, generator),
         rows=len(means),
     )
@@ -184,8 +187,8 @@ def _count_concordance(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArra
     return total
 
 
-def _resample(
-    errors: NDArray[np.float64], generator: np.random.Generator
+def resample(
+    errors: NDArray[np.float64], generator: np.random.Generator, *, samples: int = RESAMPLES
 ) -> NDArray[np.float64] | None:
     """Mean errors of bootstrap samples of a table's seeds, the same seeds for all rows.
 
@@ -199,17 +202,21 @@ def _resample(
     if known.sum(axis=0).min() < 2:
         return None
     seeds = len(errors)
-    times = generator.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES)  # of each seed
+    times = generator.multinomial(seeds, np.full(seeds, 1 / seeds), samples)  # of each seed
     drawn = times @ known.astype(int)  # seeds of each row
     with np.errstate(invalid="ignore"):
         means: NDArray[np.float64] = times @ np.nan_to_num(errors) / drawn
     return means.round(DECIMALS)
 
 
-def _find_interval(
+def find_interval(
     means: NDArray[np.float64] | None, others: NDArray[np.float64] | None
 ) -> tuple[float, float] | None:
-    """Percentile interval of tau-b; samples for which it is undefined are left out."""
+    """The middle 95 % of tau-b between samples; those for which it is undefined are left out.
+
+    Shapes:
+        means, others: (samples, rows), or (rows,) for errors without samples
+    """
     if means is None or others is None:
         return None
     taus = compute_tau(others, means)

@@ -66,6 +66,9 @@ class Difference:
     df: int
     """Degrees of freedom of the variance."""
 
+    is_constant: bool = False
+    """Whether the difference is identical in every seed, of several."""
+
     p_corrected: float = float("nan")
     """Two-sided p-value, corrected over a family; NaN if unknown."""
 
@@ -86,9 +89,10 @@ class Difference:
     def is_testable(self) -> bool:
         """Whether the differences vary over seeds.
 
-        Identical differences in every seed point to a mistake rather than to certainty.
+        Identical differences in every seed point to a mistake rather than to certainty, such as a
+        setting that changes nothing, even if other rows of the table vary.
         """
-        return self.variance > 0
+        return self.variance > 0 and not self.is_constant
 
     @property
     def p(self) -> float:
@@ -200,7 +204,12 @@ def compare_rows(
         variance = max(guard for guard in guards if not np.isnan(guard))
         variance = variance if variance > ROUNDING**2 else 0.0
     return Difference(
-        n=n, mean=float(differences.mean()), variance=variance, df=spread.df, level=level
+        n=n,
+        mean=float(differences.mean()),
+        variance=variance,
+        df=spread.df,
+        is_constant=_variance(differences) <= ROUNDING**2,
+        level=level,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import special  # without scipy.stats, as in differences.py
@@ -88,11 +88,11 @@ def decide(
         return Verdict(word="undecided", reason=reason, seeds_needed=needed)
     is_within = abs(difference.mean) + difference.half_width <= margin
     word = _choose_word(difference, is_within=is_within)
-    if (is_row_broken and word in ("better", "equivalent")) or (
-        is_baseline_broken and word in ("worse", "equivalent")
-    ):
+    allowed = _list_allowed(is_row_broken=is_row_broken, is_baseline_broken=is_baseline_broken)
+    if word not in allowed:
         broken = "row" if is_row_broken else "baseline"
-        reason = f"a seed of the {broken} failed or diverged, so the row is not called {word}"
+        possible = f"can only be called {' or '.join(allowed)}" if allowed else "gets no verdict"
+        reason = f"a seed of the {broken} failed or diverged, so the row {possible}"
         return Verdict(word="undecided", reason=reason)
     if word == "undecided":
         return Verdict(word=word, seeds_needed=needed)
@@ -152,6 +152,14 @@ def is_exploratory(
         return this != agreed[-1] or any(look not in agreed for look in counted)
     earlier = list(takewhile(lambda look: look != this, counted))
     return len(earlier) > 1 or any(not look < this for look in earlier)
+
+
+def _list_allowed(*, is_row_broken: bool, is_baseline_broken: bool) -> tuple[Word, ...]:
+    """The verdicts that failed and diverged seeds leave: the other seeds flatter the variant."""
+    if not is_row_broken and not is_baseline_broken:
+        return get_args(Word)
+    worse: tuple[Word, ...] = () if is_baseline_broken else ("worse",)
+    return worse if is_row_broken else ("better",)
 
 
 def _choose_word(difference: Difference, *, is_within: bool) -> Word:

@@ -73,7 +73,7 @@ class Comparison:
     """Number of test images; 0 if no outcomes are known."""
 
     agreement: Agreement | None
-    """Agreement with the ranking that papers printed; None with too few printed errors."""
+    """Agreement of `errors` with the ranking that papers printed; None with too few of them."""
 
     @property
     def baseline(self) -> str:
@@ -115,12 +115,13 @@ def compare_variants(study: Study) -> Comparison:
     path = follow_looks(build_question(study, exploratory=exploratory), sample)
     shown = sample.select(path.shown_seeds)
     differences, baseline = path.differences, definition.baseline
+    errors = shown.errors.dropna(axis="columns", how="all")
     outcomes = _collect_outcomes(study, path.shown_seeds)
     pairs = {name: _pair(outcomes, name, baseline) for name in differences}
     return Comparison(
         path=path,
         exploratory=exploratory,
-        errors=shown.errors.dropna(axis="columns", how="all"),
+        errors=errors,
         further={m: _tabulate_shown(study, m, path) for m in get_args(Further)},
         broken=sample.select(path.seeds).list_broken(),
         image_errors={
@@ -133,9 +134,7 @@ def compare_variants(study: Study) -> Comparison:
             if len(row) == 1
         },
         test_images=max((row.shape[1] for row, _ in pairs.values()), default=0),
-        agreement=_compare_with_papers(
-            study, sample.select(path.seeds).errors.dropna(axis="columns", how="all")
-        ),
+        agreement=_compare_with_papers(study, errors),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ablations.complexity.counts import FREE
 from ablations.config import FEWEST_SEEDS, PaperRow
 from ablations.evaluations import SHOWN_HASH
+from ablations.formatting import format_level
 from ablations.plans import PROCEDURE
 from ablations.speed import compute_agreement, describe_agreement
 from ablations.statistics import CORRECTION, SIGNIFICANCE, SeedsNeeded
@@ -87,7 +88,7 @@ def collect_brief_notes(study: Study, comparison: Comparison) -> list[str]:
     if needed := list(comparison.seeds_needed.values()):
         notes.append(f"To decide every row: {_find_most(needed)}.")
     if found := comparison.agreement:
-        interval = f" ({found.interval_text})" if found.interval else ""
+        interval = f" ({found.interval_text} resampled)" if found.interval else ""
         notes.append(
             f"Agreement with the paper's ranking: tau-b = {found.tau:z.2f}{interval}, "
             f"{found.p_text}, {found.rows} rows."
@@ -120,24 +121,27 @@ def _describe_run(study: Study, *, is_exploratory: bool) -> Iterator[str]:
         yield f"Narrowed or altered: {'; '.join(study.changes)}."
     if is_exploratory:
         yield (
-            "Exploratory: someone had looked at the table with other seeds than planned, so more "
-            "than 5 % of its verdicts may be false."
+            "Exploratory: someone had looked at the table with other seeds than planned, so the "
+            "chance that it contains a false verdict may be above 5 %."
         )
 
 
 def _explain_statistics(comparison: Comparison) -> Iterator[str]:
-    level = comparison.path.question.level
+    question, family = comparison.path.question, comparison.family
+    level = question.level
+    rows = f"{family} {'row' if family == 1 else 'rows'}"
+    if len(question.looks) > 1:
+        rows += ", without those that an earlier look called better or worse"
     yield (
         "Error: top-1 error after the last epoch in percent, mean over n seeds ± its 95 % "
         f"t-interval. Difference: from {comparison.baseline} in points, paired by seed, ± the "
-        f"{_format_share(1 - level)} interval of that row with a guarded variance, not corrected "
+        f"{format_level(1 - level)} interval of that row with a guarded variance, not corrected "
         "over the table. Intervals describe retraining on this test set; the intervals of two rows "
         "may overlap even if their difference is clear."
     )
     yield (
-        f"Verdict: better or worse at {_format_share(level)} after {CORRECTION.name}'s correction "
-        f"over {comparison.family} {'row' if comparison.family == 1 else 'rows'}; otherwise "
-        "equivalent if the row's interval lies within the margin of "
+        f"Verdict: better or worse at {format_level(level)} after {CORRECTION.name}'s correction "
+        f"over {rows}; otherwise equivalent if the row's interval lies within the margin of "
         f"±{comparison.margin:g} points; otherwise undecided, as is every row with fewer than "
         f"{FEWEST_SEEDS} seeds. Method: {METHOD}."
     )
@@ -152,8 +156,8 @@ def _explain_looks(comparison: Comparison) -> Iterator[str]:
     if len(looks) > 1:
         yield (
             f"{_name_look(comparison)} Every look tests at "
-            f"{_format_share(comparison.path.question.level)}, so that all looks together keep "
-            f"{_format_share(SIGNIFICANCE)}; intervals of differences hold at all looks together. "
+            f"{format_level(comparison.path.question.level)}, so that all looks together keep "
+            f"{format_level(SIGNIFICANCE)}; intervals of differences hold at all looks together. "
             "A decided row keeps the numbers of the look that decided it and gets no further "
             "seeds, except for claims; the difference of a row that was decided early overstates "
             "the true one on average."
@@ -164,15 +168,6 @@ def _name_look(comparison: Comparison) -> str:
     looks = comparison.path.question.looks
     place = looks.index(comparison.path.n) + 1
     return f"Look {place} of {len(looks)}, planned at n = {', '.join(map(str, looks))}."
-
-
-def _format_share(share: float) -> str:
-    """Formats a level.
-
-    >>> _format_share(0.05), _format_share(1 - 0.0146)
-    ('5 %', '98.54 %')
-    """
-    return f"{100 * share:.4g} %"
 
 
 def _list_seeds_needed(comparison: Comparison) -> Iterator[str]:

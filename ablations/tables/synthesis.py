@@ -1,13 +1,21 @@
 """All studies together: each claim on each recipe, what is open and its price, the rankings."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from ablations.statistics import Agreement, Judgement, Price, compare_rankings, price_looks
+from ablations.plans import make_key
+from ablations.statistics import (
+    Agreement,
+    Judgement,
+    Price,
+    Sample,
+    compare_rankings,
+    price_looks,
+)
 from ablations.study import Study
 from ablations.tables.comparison import BOOTSTRAP_SEED, build_sample
 from ablations.tables.table import Table
@@ -32,10 +40,18 @@ class TestedClaim:
     datasets: tuple[str, ...]
     """The datasets of these recipes, each once."""
 
+    exploratory: frozenset[str] = frozenset()
+    """The recipes whose tables were looked at more often than planned."""
+
     @property
     def words(self) -> frozenset[str]:
         """The different verdicts."""
         return frozenset(judgement.word for judgement in self.judgements.values())
+
+    def name_verdict(self, recipe: str) -> str:
+        """The verdict on a recipe in words, marked if it is exploratory."""
+        word = self.judgements[recipe].word
+        return f"{word} (exploratory)" if recipe in self.exploratory else word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,39 +90,53 @@ class RecipePair:
 
 def collect_claims(entries: Sequence[Entry]) -> list[TestedClaim]:
     """Collects the claims of all studies, in the order of the experiments."""
-    judged: dict[tuple[str, str], dict[str, Judgement]] = {}
-    datasets: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], list[tuple[Study, Table, Judgement]]] = {}
     for study, table in entries:
-        definition = study.definition
         for judgement in table.claims:
-            place = definition.experiment, judgement.name
-            judged.setdefault(place, {})[definition.recipe_name] = judgement
-            datasets.setdefault(place, []).append(definition.dataset.name)
+            place = study.definition.experiment, judgement.name
+            found.setdefault(place, []).append((study, table, judgement))
     return [
         TestedClaim(
-            experiment=place[0],
-            name=place[1],
-            judgements=judgements,
-            datasets=tuple(dict.fromkeys(datasets[place])),
+            experiment=experiment,
+            name=name,
+            judgements={study.definition.recipe_name: judged for study, _, judged in tested},
+            datasets=tuple(dict.fromkeys(s.definition.dataset.name for s, _, _ in tested)),
+            exploratory=frozenset(s.definition.recipe_name for s, t, _ in tested if t.exploratory),
         )
-        for place, judgements in judged.items()
+        for (experiment, name), tested in found.items()
     ]
 
 
 def list_open(entries: Sequence[Entry]) -> list[OpenStudy]:
-    """Lists the studies in which something is undecided, with the price of their further looks."""
+    """Lists the studies in which something is undecided, with the price of their further looks.
+
+    Trials that another study has finished cost nothing.
+    """
+    finished = {trial.key for study, _ in entries for trial, _ in study.list_finished()}
     return [
         OpenStudy(
             study=study,
             rows=len(path.open_rows),
             claims=len(path.open_claims),
             next_look=max(path.needed.values()) if path.needed else None,
-            price=price_looks(path, build_sample(study), time_trials(study), simulations=0),
+            price=price_looks(path, _leave_out(study, finished), time_trials(study), simulations=0),
         )
         for study, table in entries
         for path in (table.path,)
         if path.open_rows or path.open_claims
     ]
+
+
+def _leave_out(study: Study, finished: Set[str]) -> Sample:
+    """What is known of a study's trials, those of these keys counted as run."""
+    sample = build_sample(study)
+    pending = sample.pending.copy()
+    facts = {trial.variant: record.facts for trial, record in study.list_finished()}
+    for variant, own in facts.items():
+        for seed in study.definition.seeds:
+            if make_key({**own, "seed": seed}) in finished:
+                pending.loc[seed, variant] = False
+    return replace(sample, pending=pending)
 
 
 def time_trials(study: Study) -> dict[str, float]:
@@ -122,8 +152,8 @@ def compare_recipes(entries: Sequence[Entry]) -> Iterator[RecipePair]:
         if study.definition.experiment != other.definition.experiment:
             continue
         agreement = compare_rankings(
-            _tabulate_counted(study, table),
-            _tabulate_counted(other, others),
+            _tabulate_shown(study, table),
+            _tabulate_shown(other, others),
             reference=other.definition.recipe_name,
             generator=np.random.default_rng(BOOTSTRAP_SEED),
         )
@@ -135,6 +165,6 @@ def compare_recipes(entries: Sequence[Entry]) -> Iterator[RecipePair]:
             )
 
 
-def _tabulate_counted(study: Study, table: Table) -> pd.DataFrame:
-    """Top-1 errors (%) of the seeds that count at the last look."""
-    return build_sample(study).select(table.path.seeds).errors
+def _tabulate_shown(study: Study, table: Table) -> pd.DataFrame:
+    """Top-1 errors (%) of the seeds whose mean the table shows."""
+    return build_sample(study).select(table.path.shown_seeds).errors

@@ -58,6 +58,9 @@ class Table:
     agreement: Agreement | None = None
     """Agreement with the ranking that papers printed; None with too few printed errors."""
 
+    exploratory: bool = False
+    """Whether the table was looked at more often than planned."""
+
     @property
     def shown(self) -> tuple[Column, ...]:
         """Columns that are printed; the others are in table.csv only."""
@@ -105,6 +108,7 @@ def build_table(study: Study) -> Table:
         seeds_needed=comparison.seeds_needed,
         only_printed=definition.only_printed,
         agreement=comparison.agreement,
+        exploratory=comparison.exploratory,
     )
 
 

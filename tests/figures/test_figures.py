@@ -67,7 +67,7 @@ def test_agreement_is_plotted_for_rows_with_both_errors() -> None:
     assert list(chart.data["printed_error_percent"]) == [20.79, 20.97]
     assert str(AGREEMENT) in chart.caption
     assert "no verdict on the paper" in chart.caption
-    assert "tau-b = 0.62 (0.31 to 0.78)" in list_texts(SVGS["agreement"])
+    assert "tau-b = 0.62 (0.31 to 0.78 resampled)" in list_texts(SVGS["agreement"])
 
 
 def test_latency_is_plotted_where_it_was_measured() -> None:

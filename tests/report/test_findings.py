@@ -109,6 +109,27 @@ def test_verdicts_stand_beside_their_numbers() -> None:
     assert "| one | undecided, n=5: -0.50 ± 0.25 | – |" in page
 
 
+def test_exploratory_verdicts_are_marked() -> None:
+    """The error rate does not hold for a table that was looked at more often than planned."""
+    study, table = judge(read_entry("branches", recipe="a"), both="supported")
+    other = judge(read_entry("branches", recipe="b", dataset="photographs"), both="supported")
+
+    page = render((study, replace(table, exploratory=True)), other)
+
+    assert "| both | supported (exploratory), n=5: -0.50 ± 0.25 | supported, n=5:" in page
+    assert "- branches: both (a supported (exploratory), b supported)" in page
+
+
+def test_shared_trials_are_counted_once() -> None:
+    """Two tables of the same trials are no independent evidence."""
+    study, table = read_entry("branches")
+    trials = len(study.list_finished())
+
+    page = render((study, table), (study, table))
+
+    assert f"contain {trials} different trials, {2 * trials} if" in page
+
+
 def test_several_statements_have_the_range_of_their_differences() -> None:
     """The smallest and the largest one, as the table of the experiment has them."""
     entry = read_entry("depth_width_cardinality")
@@ -137,6 +158,17 @@ def test_only_open_studies_have_a_price() -> None:
     means = {name: sum(values) / len(values) for name, values in seconds.items()}
     assert found.price.best == pytest.approx(2 * sum(means.values()))  # 3 seeds of 5 are there
     assert found.price.worst == pytest.approx(17 * sum(means.values()))  # of 20
+
+
+def test_trials_of_other_tables_cost_nothing() -> None:
+    """The next look at all kernels is mostly in the table of attention against summation."""
+    own, other = read_entry("kernel_combination"), read_entry("attention_vs_summation")
+
+    [alone] = list_open([own])
+    together, _ = list_open([own, other])
+
+    assert together.price.best < 0.5 * alone.price.best
+    assert together.price.worst < alone.price.worst
 
 
 def test_recipes_are_compared_on_the_variants_they_share() -> None:

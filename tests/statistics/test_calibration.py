@@ -46,6 +46,11 @@ SHIFTED = re.findall(
     PAGE,
     flags=re.MULTILINE,
 )
+RESAMPLED = re.findall(
+    rf"^\| ({'|'.join(calibration.PRINTED)}) \| (\d+) \| {NUMBER}% \| {VALUE} \|$",
+    PAGE,
+    flags=re.MULTILINE,
+)
 EQUAL = re.findall(rf"^\| (\d+) \| {PAIR} \| {VALUE} \|$", PAGE, flags=re.MULTILINE)
 
 
@@ -82,7 +87,7 @@ def test_the_page_has_every_cell() -> None:
     assert len(CELLS) == len(list(calibration.list_cells()))
     assert (len(POWERS), len(EQUIVALENT), len(LOOKS)) == (6, 4, 8)
     assert len(PLANNED) == len(list(calibration.list_planned_cells()))
-    assert (len(SHIFTED), len(EQUAL)) == (6, 2)
+    assert (len(SHIFTED), len(EQUAL), len(RESAMPLED)) == (6, 2, 12)
 
 
 def test_every_rule_that_the_code_cites_is_on_the_page() -> None:
@@ -212,3 +217,17 @@ def test_equivalence_with_planned_looks_matches_the_page(cell: tuple[str, ...]) 
     error = stopped.seeds.mean(axis=1).std() / FOLLOWED_TABLES**0.5
     assert rates.equivalent == pytest.approx(equivalent, abs=tolerate_followed(equivalent))
     assert rates.seeds_equal == pytest.approx(seeds, abs=3.1 * error + 0.05)
+
+
+@pytest.mark.parametrize("cell", RESAMPLED, ids=lambda cell: " ".join(cell[:2]))
+def test_resampled_rankings_contain_the_true_one_as_often_as_the_page_says(
+    cell: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hardly ever if the true rankings are equal, which the page must not hide."""
+    monkeypatch.setattr(calibration, "AGREEMENT_SAMPLES", 300)
+    printed, n, share, upper = calibration.PRINTED[cell[0]], int(cell[1]), *map(float, cell[2:])
+
+    covered, upper_end = calibration.measure_intervals(printed, seeds=n, tables=300, seed=1)
+
+    assert covered == pytest.approx(share / 100, abs=tolerance(share / 100, 300, 2000) + 0.01)
+    assert upper_end == pytest.approx(upper, abs=0.06)

@@ -182,10 +182,15 @@ def test_no_verdict_favours_a_variant_with_a_failed_seed() -> None:
 
 
 def test_identical_differences_are_undecided() -> None:
-    """They point to a mistake rather than to certainty."""
-    [judgement] = judge(Claim(name="c", better="good", than="base"), errors=make_errors(scale=0))
+    """They point to a mistake rather than to certainty, also if other rows vary."""
+    varying = make_errors()
+    varying["same"] = varying["base"]
 
-    assert judgement.word == "undecided"
+    [better] = judge(Claim(name="c", better="good", than="base"), errors=make_errors(scale=0))
+    [alike] = judge(Claim(name="c", equivalent="same", to="base"), errors=varying)
+
+    assert better.word == "undecided"
+    assert alike.word == "undecided"
 
 
 def test_no_claims_give_no_verdicts() -> None:

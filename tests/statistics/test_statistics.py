@@ -17,6 +17,7 @@ from ablations.statistics import (
     summarise,
 )
 from ablations.statistics.corrections import correct_by_holm
+from ablations.statistics.verdicts import decide
 
 
 def make_errors(seed: int, *, variants: int = 4, seeds: int = 5) -> pd.DataFrame:
@@ -122,6 +123,22 @@ def test_identical_differences_have_no_p_value() -> None:
 
     assert found.mean == -1
     assert np.isnan(found.p)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_other_rows_lend_no_spread_to_identical_differences(shift: float) -> None:
+    """A setting that does nothing is not equivalent because its neighbours vary."""
+    errors = make_errors(5)
+    errors["v1"] = errors["baseline"] + shift
+
+    found = compare_with_baseline(errors, "baseline", family=3)
+
+    assert np.isnan(found["v1"].p)
+    assert found["v1"].half_width > 0
+    verdict = decide(found["v1"], margin=0.5, family=3)
+    assert verdict is not None
+    assert verdict.reason == "the difference is identical in every seed"
+    assert not np.isnan(found["v2"].p)
 
 
 def test_without_the_baseline_there_are_no_differences() -> None:

@@ -161,6 +161,17 @@ def test_a_row_with_a_failed_seed_is_never_better_and_never_equivalent(
     assert ("failed or diverged" in verdict.reason) == (word == "undecided")
 
 
+def test_a_row_with_a_failed_seed_is_promised_no_verdict_by_more_seeds() -> None:
+    """Whatever they show, it is called neither better nor equivalent."""
+    verdict = decide(make_difference(-0.4), margin=0.5, family=4, is_row_broken=True)
+
+    assert verdict is not None
+    assert verdict.seeds_needed is None
+    assert verdict.reason == (
+        "a seed of the row failed or diverged, so the row can only be called worse"
+    )
+
+
 @settings(max_examples=25, deadline=None)
 @given(mean=st.floats(-2, 2), std=st.floats(0.05, 1.5), family=st.integers(1, 10))
 def test_seeds_needed_are_the_fewest(mean: float, std: float, family: int) -> None:
