@@ -91,7 +91,7 @@ def render_fields(cls: type) -> str:
     lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, field in schema["properties"].items():
         default = "required" if name in required else describe_default(field.get("default"))
-        meaning = " ".join(find_descriptions(cls)[name].split())
+        meaning = " ".join(find_descriptions(cls)[name].split()).replace("None", "`null`")
         lines.append(f"| `{name}` | {describe_value(field)} | {default} | {meaning} |")
     return "\n".join(lines)
 

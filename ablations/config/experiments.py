@@ -155,7 +155,13 @@ def alter_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
             return Recipe.model_validate({**_drop_replaced(recipe.model_dump(), values), **values})
         except ValidationError as error:
             faults = [parse_fault(fault, ()) for fault in error.errors()]
-    raise InputError("\n".join(f"--set {fault.text()}" for fault in faults))
+    raise InputError("\n".join(f"{_name_option(fault)} {fault.text()}" for fault in faults))
+
+
+def _name_option(fault: Fault) -> str:
+    """The option that sets the field of a fault."""
+    is_about_looks = "looks" in fault.keys[:1] or fault.rule.startswith("looks ")
+    return "--looks" if is_about_looks else "--set"
 
 
 def replace_seeds(recipe: Recipe, seeds: Sequence[int]) -> Recipe:

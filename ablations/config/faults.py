@@ -54,7 +54,8 @@ class Fault:
         """The fault on one line, with control characters escaped."""
         found = "" if self.found is None else f", got {str(self.found)[:60]!r}"
         place = ".".join(shorten(key, LABEL_LENGTH) for key in self.keys)
-        return escape_controls(f"{place}: {shorten(self.rule, LONGEST_RULE)}{found}{self.hint}")
+        label = f"{place}: " if place else ""
+        return escape_controls(f"{label}{shorten(self.rule, LONGEST_RULE)}{found}{self.hint}")
 
 
 def describe_faults(path: Path, faults: Iterable[Fault], lines: Mapping[Keys, int]) -> str:

@@ -394,7 +394,7 @@ class Recipe(Strict):
     are those of the first replica."""
 
     seeds: Seeds
-    """Seeds; every variant is trained once with each."""
+    """Seeds; every variant is trained once with each. Only a recipe with `looks` has none."""
 
     looks: tuple[Annotated[int, Field(ge=1, le=LARGEST_LOOK)], ...] = ()
     """Numbers of seeds at which the table is looked at, rising; after each, what is decided gets no

@@ -1,5 +1,6 @@
 """Estimates of the trials of a plan: time of a core or a GPU, wall time, and disk space."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -176,11 +177,21 @@ def check_hours(estimate: Estimate, max_hours: float) -> None:
     """
     if estimate.device is not None and estimate.hours > max_hours:
         raise InputError(
-            f"--max-hours must be at least {estimate.hours:.3g}, the estimated "
-            f"{estimate.device.unit} hours of {len(estimate.trials)} trial(s) "
+            f"--max-hours must be at least {_format_hours(estimate.hours)}, the estimated "
+            f"{estimate.device.unit} hours of {len(estimate.trials)} "
+            f"{'trial' if len(estimate.trials) == 1 else 'trials'} "
             f"({'; '.join(estimate.basis)}), got {max_hours:g}. Raise it, or narrow the run with "
             "--only, --seeds or --set epochs=N."
         )
+
+
+def _format_hours(hours: float) -> str:
+    """Three digits, never as a power of ten, and not less than `hours`.
+
+    >>> [_format_hours(hours) for hours in (0.0123, 31_873.4)]
+    ['0.0123', '31,874']
+    """
+    return f"{hours:.3g}" if hours < 1000 else f"{math.ceil(hours):,}"
 
 
 def _count_side_by_side(device: Device, backend: Backend, replicas: int) -> int:

@@ -35,7 +35,7 @@ def build_statement_chart(claims: Sequence[TestedClaim]) -> Chart | None:
         caption=(
             "Differences of top-1 error behind each statement of these claims, with their "
             "intervals; each recipe has an axis of its own. Further left is better for the variant "
-            "that is named first. The mark shows the verdict on the claim below whose name the "
+            "that is named first. The mark shows the verdict on the claim under whose name the "
             "statement stands."
         ),
         data=data.reset_index(drop=True),

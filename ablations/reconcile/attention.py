@@ -173,13 +173,13 @@ def _find_unsuitable(network: NetworkSpec) -> str:
     """Why a network has no attention to record; empty if it has."""
     operator = network.operator
     if not isinstance(operator, SelectiveKernel):
-        return "its operator is not an SK unit"
+        return "there is no SK unit"
     if len(operator.branches) == 1:
-        return "it has a single kernel"
+        return "there is a single kernel"
     if operator.attention == "sum":
-        return "it adds its kernels up: it has no gate, not even a hypothetical one"
+        return "kernels that are added up have no selection weights"
     if len({branch.extent for branch in operator.branches}) == 1:
-        return "its kernels cover squares of the same size, so none is larger"
+        return "all kernels cover squares of the same size, so none is larger"
     return ""
 
 

@@ -128,6 +128,8 @@ def check_results(
         ),
         *([] if names else find_foreign(config, workspace)),
     ]
+    if not present and not names:
+        findings.append(f"{workspace.results_dir}: must hold results, got none")
     try:
         findings += check_index(_list_entries(config, workspace), workspace.results_dir)
     except IncompleteError as error:

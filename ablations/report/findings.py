@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from ablations.escapes import escape_markdown
 from ablations.figures import Chart, build_statement_chart
 from ablations.report.index import link_table
-from ablations.statistics import Agreement
+from ablations.statistics import Agreement, Price
 from ablations.tables import (
     PRINTED_ERRORS,
     Entry,
@@ -191,11 +191,18 @@ def _tabulate_open(studies: Sequence[OpenStudy]) -> list[str]:
             str(found.rows),
             str(found.claims),
             f"n={found.next_look}" if found.next_look else "none is planned",
-            f"{found.price.best / 3600:.1f} to {found.price.worst / 3600:.1f}",
+            " to ".join(
+                dict.fromkeys(f"{s / 3600:.1f}" for s in (found.price.best, found.price.worst))
+            ),
         ]
         for found in studies
     ]
     return [OPEN, *render_grid(headings, rows), ""] if rows else []
+
+
+def _describe_hours(price: Price) -> str:
+    hours = (f"{seconds / 3600:.1f}" for seconds in (price.best, price.worst))
+    return " to ".join(dict.fromkeys(hours))
 
 
 def _tabulate_agreements(entries: Sequence[Entry]) -> list[str]:

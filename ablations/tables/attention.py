@@ -169,8 +169,9 @@ def _iterate_notes(analysis: Analysis) -> Iterator[str]:
             "summed over channels and images; 3_4 is the place of SK_3_4. The disc is about the "
             "energy's centroid."
         )
-    for variant, reason in recording.skipped.items():
-        yield f"The attention of {variant} is not recorded: {reason}."
+    for reason in dict.fromkeys(recording.skipped.values()):
+        names = ", ".join(name for name, own in recording.skipped.items() if own == reason)
+        yield f"The attention of {names} is not recorded: {reason}."
 
 
 def _describe_sizes(analysis: Analysis) -> str:

@@ -121,8 +121,8 @@ def _describe_run(study: Study, *, is_exploratory: bool) -> Iterator[str]:
         yield f"Narrowed or altered: {'; '.join(study.changes)}."
     if is_exploratory:
         yield (
-            "Exploratory: someone had looked at the table with other seeds than planned, so the "
-            "chance that it contains a false verdict may be above 5 %."
+            "Exploratory: its seeds are not those of the planned looks, or someone had looked with "
+            "others before, so the chance that it contains a false verdict may be above 5 %."
         )
 
 

@@ -44,7 +44,7 @@ def test_trained_networks_are_recorded(command: Callable[..., Answer], recorded:
 
     assert answer.code == 0
     assert "| SK | SK_2_1 | 3x3 + 5x5 |" in answer.out
-    assert "The attention of sum is not recorded: it adds its kernels up" in answer.out
+    assert "The attention of sum is not recorded: kernels that are added up" in answer.out
     assert answer.out == f"{table}\nKept in {FOLDER}.\n"
     assert {path.name for path in (recorded / FOLDER).iterdir()} == DERIVED
     assert 'id="attention"' in (recorded / "results/attention/quick/report.html").read_text()
@@ -153,7 +153,7 @@ def test_a_checkpoint_is_recorded(command: Callable[..., Answer], tmp_path: Path
     [
         (("attentoin",), 2, "did you mean attention?"),
         (("attention",), 1, "train with `run-ablation attention`"),
-        (("attention", "--only", "sum"), 2, "it has no gate, not even a hypothetical one"),
+        (("attention", "--only", "sum"), 2, "kernels that are added up have no selection weights"),
         (("kernels", "--only", "*D=1*"), 2, "none is larger"),
         (("x.pt", "--network", "sknet5"), 2, "did you mean sknet50?"),
         (("x.pt", "--network", "resnext50_32x4d"), 2, "--network must select among its kernels"),

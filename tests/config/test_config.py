@@ -297,6 +297,8 @@ def test_kernels_have_short_names(tmp_path: Path) -> None:
         ({"epoch": "3"}, r"--set epoch: unknown key.*did you mean epochs\?"),
         ({"epochs": "-3"}, r"--set epochs: .*greater than 0"),
         ({"epochs": "[1"}, r"--set epochs: must be a YAML value"),
+        ({"looks": "[5,3]"}, r"--looks looks must increase from at least 3 seeds"),
+        ({"looks": "[a]"}, r"--looks looks\.0: Input should be a valid integer"),
         ({"dataset": "mnist"}, r"--set dataset: must be one of"),
     ],
 )

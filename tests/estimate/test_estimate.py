@@ -390,7 +390,7 @@ def test_max_hours_limits_plans_and_runs(command: Callable[..., Answer], tmp_pat
     for answer in refused:
         assert answer.code == 2
         assert answer.out == ""
-        assert "hours of 6 trial(s) (measured here on " in answer.err
+        assert "hours of 6 trials (measured here on " in answer.err
     assert allowed.code == 0
     assert len(list(tmp_path.glob("runs/trials/*"))) == 2
 

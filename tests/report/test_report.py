@@ -299,6 +299,7 @@ def test_foreign_folders_and_old_results_are_left_alone(
         (("kernels", "--recipe", "quik"), 2, "did you mean quick?"),
         (("kernels",), 1, "nothing is known of kernels; train with `run-ablation kernels`"),
         (("kernels", "--check"), 1, "kernels: missing"),
+        (("--all", "--check", "--results-dir", "reslts"), 1, "reslts: must hold results, got none"),
     ],
 )
 def test_bad_input_gets_one_message(
