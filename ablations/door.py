@@ -136,7 +136,7 @@ def plan(
 
 def _read(config: Path | str | None) -> Config:
     path = None if config is None else Path(config)
-    return read_config(find_config(path, working_dir=Path.cwd()))
+    return read_config(find_config(path, working_dir=Path()))
 
 
 def _select(

@@ -31,7 +31,7 @@ def load_config(path: Path | None) -> "Config":
     """
     from ablations.config import find_config, read_config
 
-    return read_config(find_config(path, working_dir=Path.cwd()))
+    return read_config(find_config(path, working_dir=Path()))
 
 
 def _complete(
