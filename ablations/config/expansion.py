@@ -158,7 +158,9 @@ def _find_excluded(
     """Names of the combinations that match an exclusion, in order."""
     dropped: dict[str, None] = {}
     for rule in exclude:
-        wanted = {key: dict(axes.get(key, ())).get(str(value), value) for key, value in rule.items()}
+        wanted = {
+            key: dict(axes.get(key, ())).get(str(value), value) for key, value in rule.items()
+        }
         found = [
             name
             for name, values in combinations

@@ -104,7 +104,10 @@ def test_inclusions_and_exclusions_are_counted() -> None:
         ({"grid": {"reducton": [1]}}, "reducton: unknown key; did you mean reduction"),
         ({"grid": {"reduction": [8]}, "exclude": [{"reduction": 9}]}, "exclude must match a"),
         ({"grid": {"reduction": [8]}, "include": [{"reduction": 8}]}, "must have distinct names"),
-        ({"grid": {"reduction": [8, 8]}}, r"must have distinct names, got \['r=8'\] more than once"),
+        (
+            {"grid": {"reduction": [8, 8]}},
+            r"must have distinct names, got \['r=8'\] more than once",
+        ),
         (
             {"zipped": {"reduction": [8, 8, 16], "min_width": [8, 8, 16]}},
             r"must have distinct names, got \['r=8, L=8'\] more than once",
