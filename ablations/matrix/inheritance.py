@@ -53,7 +53,7 @@ def change_operator(
     paths = [layer.operator for layer in layers if layer.operator is not None]
     given = _merge(layers, (*OPERATOR_FIELDS, "settings"))
     if not paths or paths[-1] == "sk":
-        if given.pop("settings", None) is not None:
+        if given.pop("settings", None) is not None and "settings" in list_given(layers[-1]):
             raise ValueError("settings needs operator: package.module:Class")
         return replace(operator, **given)
     if misplaced := [key for key in OPERATOR_FIELDS if key in list_given(layers[-1])]:

@@ -13,12 +13,15 @@ from conftest import EXPERIMENTS, Answer
 from ablations import user_code
 from ablations.backends import BackendName, EpochDone, Event, Job, run_job
 from ablations.complexity.counts import Sized, count_complexities, count_complexity
+from ablations.config import read_config
+from ablations.data.catalogue import DATASETS
+from ablations.matrix import build_matrix
 from ablations.matrix.user_operators import check_shapes, describe_operator
 from ablations.plans import TrialSpec
 from ablations.trial.run import run_trial
 from ablations.user_code import UserCodeError, import_from
 from sknet.operators import build_operator
-from sknet.spec import UserOperator
+from sknet.spec import SelectiveKernel, UserOperator
 from sknet.zoo import NETWORKS
 
 MODULE = """
@@ -312,6 +315,29 @@ def test_an_edit_of_an_installed_module_is_refused(folder: Path, tmp_path: Path)
 
     with pytest.raises(UserCodeError, match=r"their_modules.py changed after .* Restart Python"):
         describe(project)
+
+
+def test_a_baseline_may_differ_in_its_operator(folder: Path) -> None:
+    """Settings in `base` are those of the variants with the user's operator, as those of SK are."""
+    (folder / "experiments.yaml").write_text("""
+experiments:
+  own:
+    question: Is mine better?
+    expect: It is.
+    base: {operator: "their_modules:Mixed", settings: {kernel: 5}}
+    baseline: SK
+    variants:
+      SK: {operator: sk, branches: [K3, K5]}
+      mine: {}
+""")
+    config = read_config(folder / "experiments.yaml")
+
+    matrix = build_matrix(config, "own", body_name="tiny", dataset=DATASETS["cifar10"])
+
+    [selective, own] = [variant.network.operator for variant in matrix.variants]
+    assert isinstance(selective, SelectiveKernel)
+    assert isinstance(own, UserOperator)
+    assert dict(own.settings)["kernel"] == 5
 
 
 def test_an_operator_may_be_named_by_the_package_that_exports_it(folder: Path) -> None:
