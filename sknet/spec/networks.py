@@ -71,11 +71,14 @@ class NetworkSpec:
     def normalises_descriptors(self) -> bool:
         """Whether batch normalisation sees one value per image, so a batch needs two images."""
         operator, attention = self.operator, self.attention
-        is_selected = isinstance(operator, SelectiveKernel) and (
-            (operator.attention, operator.descriptor) == ("softmax", "normalised")
+        return (
+            isinstance(operator, SelectiveKernel)
+            and (operator.attention, operator.descriptor) == ("softmax", "normalised")
+        ) or (
+            isinstance(attention, SqueezeExcitation)
+            and attention.batch_norm
+            and attention.squeeze != "none"
         )
-        is_excited = isinstance(attention, SqueezeExcitation) and attention.batch_norm
-        return is_selected or (is_excited and attention.squeeze != "none")
 
     def __str__(self) -> str:
         parts = [str(part) for part in (self.body, self.operator, self.attention) if part]
