@@ -69,7 +69,7 @@ def change_operator(
 def scale_operator(
     operator: Operator, divisor: int, changes: Sequence[Parts], *, folder: Path
 ) -> Operator:
-    """The operator on a body `divisor` times narrower; values in `changes` are not divided.
+    """The operator on a narrower body, divided by its divisor, except for values in `changes`.
 
     Raises:
         ValueError: If another value is not divisible.
