@@ -83,14 +83,14 @@ def _find_place(error: BaseException) -> str:
     own = [
         f"{frame.filename}:{frame.lineno}: "
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<")
-        and not _is_below(Path(frame.filename), _OURS + _LIBRARIES)
+        if not frame.filename.startswith("<") and is_own(Path(frame.filename))
     ]
     return "".join(own[-1:])
 
 
-def _is_below(file: Path, folders: tuple[Path, ...]) -> bool:
-    return any(file.is_relative_to(folder) for folder in folders)
+def is_own(file: Path) -> bool:
+    """Whether a file is the user's: neither of this program nor of a library."""
+    return not any(file.is_relative_to(folder) for folder in _OURS + _LIBRARIES)
 
 
 @contextmanager

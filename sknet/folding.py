@@ -10,10 +10,12 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def fold_normalisation(network: M) -> M:
-    """A copy of the network for inference, without the normalisation that follows other layers.
+    """A copy of the network for inference, with batch normalisation folded into other layers.
 
-    Its outputs are equal up to rounding. It is in evaluation mode and must stay there, and it has
-    other parameters than the network that it was made of.
+    This is the normalisation that follows a convolution or a fully connected layer in a sequence of
+    layers; that inside of units of `SqueezeExcitation(batch_norm=True)` stays. Outputs are equal up
+    to rounding. The copy is in evaluation mode and must stay there, and it has other parameters
+    than the network that it was made of.
 
     Examples:
         >>> import torch

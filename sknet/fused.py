@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 Array = NDArray[Any]
 Weigh = Callable[[Tensor], Tensor]
@@ -35,9 +34,12 @@ def readable_path() -> Iterator[None]:
 
 
 def is_fast() -> bool:
-    """Whether fast paths may be used: not while a graph is compiled, exported or counted."""
+    """Whether fast paths may be used: not while a graph is compiled, exported or counted.
+
+    Nor within the transforms of `torch.func`.
+    """
     is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-    return _is_enabled and not is_traced
+    return _is_enabled and not is_traced and not torch._C._are_functorch_transforms_active()
 
 
 @cache
@@ -46,12 +48,13 @@ def has_kernels() -> bool:
     return find_spec("numba") is not None
 
 
-def can_fuse(x: Tensor, branches: Sequence[Any]) -> bool:
+def can_fuse(x: Tensor, branches: Sequence[Any], *, gate: Sequence[nn.Module] = ()) -> bool:
     """Whether `fuse` can do what follows the convolutions in these branches, for an input `x`.
 
     Args:
         x: Input of the branches.
         branches: Sequences of convolution, batch normalisation and activation.
+        gate: Modules that compute the weights of the branches.
     """
     return (
         len(branches) > 1  # a single one gains nothing
@@ -61,6 +64,7 @@ def can_fuse(x: Tensor, branches: Sequence[Any]) -> bool:
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and all(_is_plain(branch, x.dtype) for branch in branches)
+        and (not torch.is_grad_enabled() or all(map(_is_trained_alone, gate)))
     )
 
 
@@ -79,9 +83,24 @@ def _is_plain(branch: Any, dtype: torch.dtype) -> bool:
     )
 
 
+def _is_trained_alone(module: nn.Module) -> bool:
+    """Whether the gradients that `fuse` computes for a part of the gate are all that are wanted.
+
+    It computes them for every parameter. A hook may bring in further tensors, or detach the output.
+    """
+    return all(parameter.requires_grad for parameter in module.parameters()) and not any(
+        map(_has_hooks, module.modules())
+    )
+
+
 def _has_hooks(module: nn.Module) -> bool:
-    """Whether someone wants to see what the module computes, so that it must be called."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    """Whether someone wants to see or change what the module computes, so it must be called."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
 
 
 def fuse(
@@ -143,8 +162,9 @@ class _Fuse(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # the graph of these gradients is wanted: create_graph=True
+            raise RuntimeError("second derivatives need sknet.fused.readable_path()")
         branches = [
             _Branch(_view(feature), constants)
             for feature, constants in zip(ctx.saved_tensors, ctx.constants, strict=True)

@@ -4,6 +4,7 @@ This module is apart from `build` because blocks use it, and `build` uses the bl
 """
 
 import hashlib
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from torch import nn
 from sknet.convolution import Activation
 from sknet.selective_kernel import SKConv
 from sknet.spec import Operator, UserOperator
+
+_IMPORTED = "__imported_sha256__"
+"""Attribute of a user's module: SHA-256 of its file when it was imported."""
 
 
 def build_operator(
@@ -49,8 +53,8 @@ def load_class(operator: UserOperator) -> Any:
     """Imports a user's class.
 
     Raises:
-        ValueError: If it cannot be imported, is not an nn.Module, or its file differs from the one
-            that the spec was made from: another machine may have another copy.
+        ValueError: If it cannot be imported, is not an nn.Module, or the file that defines it
+            differs from the one that the spec was made from: another machine may have another copy.
     """
     module_name, _, class_name = operator.path.partition(":")
     try:
@@ -60,10 +64,26 @@ def load_class(operator: UserOperator) -> Any:
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ValueError(f"{operator.path} must be a subclass of nn.Module, got {found!r}")
-    content = Path(str(module.__file__)).read_bytes()
-    if operator.sources and hashlib.sha256(content).hexdigest() != operator.sources[0][1]:
+    own = hash_definition(found)
+    if operator.sources and own != operator.sources[0][1]:
+        file = getattr(sys.modules.get(found.__module__), "__file__", operator.path)
         raise ValueError(
-            f"{module.__file__} must be the file that the trial was planned with, got different "
-            "content; plan again, or give every machine the same file"
+            f"{file} must be the file that the trial was planned with, got different content; "
+            "plan again, or give every machine the same file"
         )
     return found
+
+
+def hash_definition(found: type) -> str | None:
+    """SHA-256 of the file that defines a class, as it was after its import; None without a file.
+
+    It is kept with the module, because what runs is what was imported, not what is edited later.
+    """
+    module = sys.modules.get(found.__module__)
+    file = getattr(module, "__file__", None)
+    if module is None or file is None:
+        return None
+    if _IMPORTED not in vars(module):
+        vars(module)[_IMPORTED] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    digest: str = vars(module)[_IMPORTED]
+    return digest

@@ -98,7 +98,9 @@ def replace_selection(network: nn.Module, weights: Mapping[str, Tensor]) -> Iter
     """Replaces the selection weights of units within the `with` block.
 
     The mapping is read in every forward pass, so its tensors may be exchanged between passes. Units
-    that it does not name select as they were trained to.
+    that it does not name select as they were trained to. If blocks are nested, the outer one
+    decides about the units that it names. `record_selection`, within or around the block, records
+    the weights that are applied.
 
     Shapes:
         each value: (M, C) for all images, or (N, M, C); at least 0, summing to 1 over M
@@ -125,7 +127,8 @@ def replace_selection(network: nn.Module, weights: Mapping[str, Tensor]) -> Iter
         return choose
 
     handles = [
-        unit.score.register_forward_hook(choose_scores(name))
+        # Before all other hooks, so that those of record_selection see what it returns.
+        unit.score.register_forward_hook(choose_scores(name), prepend=True)
         for name, unit in find_selective_units(network).items()
         if unit.score is not None
     ]

@@ -110,7 +110,8 @@ class SKConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         branches: list[Any] = list(self.branches)
-        if can_fuse(x, branches):
+        gate = [module for module in (self.squeeze, self.score) if module is not None]
+        if can_fuse(x, branches, gate=gate):
             features = [branch[0](x) for branch in branches]
             return self._fuse(features, [branch[1] for branch in branches])
         features = [branch(x) for branch in self.branches]  # M of (N, C, H', W'); never stacked
@@ -177,13 +178,15 @@ def pooled_sum(features: Sequence[Tensor]) -> Tensor:
 def weighted_sum(features: Sequence[Tensor], weights: Tensor) -> Tensor:
     """Sum of the features, weighted per channel by weights that sum to 1 over M.
 
+    The result has the features' type, whatever type autocast gives the weights.
+
     Shapes:
         features: M of (N, C, H, W); weights: (N, M, C) -> (N, C, H, W)
     """
-    columns = weights[..., None, None].unbind(dim=1)  # M of (N, C, 1, 1)
+    columns = weights.to(features[0].dtype)[..., None, None].unbind(dim=1)  # M of (N, C, 1, 1)
     if len(features) == 2:
         first, second = features
-        return torch.lerp(first, second, columns[1].to(first.dtype))  # one pass instead of three
+        return torch.lerp(first, second, columns[1])  # one pass instead of three
     return _sum([feature * column for feature, column in zip(features, columns, strict=True)])
 
 

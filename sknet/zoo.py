@@ -61,7 +61,7 @@ BODIES: dict[str, AnyBody] = {
 }
 """`imagenet50` is Table 1 of SKNet; `resnet50_senet` has the stride on the first 1x1 of a stage, as
 the SENet paper counts it; `tiny` is ours, for 32x32 images on a CPU: an eighth of the widths of
-imagenet50, and three stages."""
+imagenet50, a quarter of its stem's, and three stages of one block."""
 
 KERNELS = {f"k{2 * dilation + 1}": Branch(dilation=dilation) for dilation in (1, 2, 3)}
 """K3, K5 and K7 of Table 7 of SKNet: 3x3 with dilation 1, 2, 3 and 32 groups."""

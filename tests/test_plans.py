@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -10,6 +11,7 @@ from conftest import ROOT
 from ablations.config import Recipe, read_config
 from ablations.config.schema import LATER_FIELDS
 from ablations.data import DATASETS
+from ablations.errors import InputError
 from ablations.matrix import Matrix, Variant, build_matrix
 from ablations.plans import Plan, PlannedTrial, TrialSpec, build_specs, make_key
 from ablations.reconcile.plans import Selection, Shard, draw_plan
@@ -153,6 +155,20 @@ def test_equal_networks_have_the_same_key(spec: TrialSpec) -> None:
     same = replace(spec, network=replace(spec.network, operator=operator))
 
     assert same.key == spec.key
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 4, "replicas": 4}])
+def test_replicas_with_a_single_image_are_refused(settings: dict[str, int]) -> None:
+    """An SK unit normalises its descriptor over the batch, which one value does not define."""
+    config, workspace = read_config(ROOT / "experiments.yaml"), Workspace()
+
+    def draw(**narrowed: Any) -> Plan:
+        selection = Selection(settings=settings, **narrowed)
+        return draw_plan(config, "attention_vs_summation", selection, workspace=workspace)
+
+    with pytest.raises(InputError, match=r"recipes.quick: batch_size must be at least 2 for each"):
+        draw()
+    assert draw(only=("*sum*",)).to_run
 
 
 def test_shards_divide_the_trials() -> None:

@@ -34,7 +34,10 @@ class Attention:
 
 
 def choose_examples(setting: Setting) -> list[int]:
-    """Chooses images with a small, a middling and a large object; else some from all classes."""
+    """Chooses images with a small, a middling and a large object, or evenly spaced ones.
+
+    Images are evenly spaced among the test images if the sizes of objects are not known.
+    """
     sizes, count = setting.data.test.object_sizes, len(setting.data.test)
     if sizes is None:
         return sorted({count * place // len(QUANTILES) for place in range(len(QUANTILES))})

@@ -41,7 +41,9 @@ def measure_fields(
     """
     if not isinstance(network, ResNeXt):
         return ()
-    operators = {name[0]: (name, unit) for name, unit in find_operators(network).items()}
+    operators = {
+        name.partition("_")[0]: (name, unit) for name, unit in find_operators(network).items()
+    }
     images = _load(setting)
     return tuple(
         FieldRecord(

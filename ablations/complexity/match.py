@@ -4,9 +4,10 @@ Candidates are compared by a formula, which is exact for plain networks; the pro
 like any other network.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from math import ceil, gcd, log
+from typing import Any
 
 from ablations.choices import By, Match
 from ablations.complexity.budget import get_cost
@@ -215,17 +216,31 @@ def render_yaml(proposal: Proposal) -> str:
     """
     network, body = proposal.found.network, proposal.body
     lines = [f"branches: [{{{_describe_kernel(network.branch)}}}]", "attention: sum"]
-    changes = ", ".join(
-        f"{name}: {list(getattr(network.body, name))}"
-        for name in ("depths", "mid_widths", "out_widths")
-        if getattr(network.body, name) != getattr(body, name)
-    )
+    before, after = asdict(body), asdict(network.body)
+    changes = {
+        name: value
+        for name, value in after.items()
+        if value != before[name] and name not in ("input_size", "divisor")
+    }
     if changes:
-        lines.insert(0, f"body: {{{changes}}}")
+        lines.insert(0, f"body: {_render_value(changes)}")
     if body.divisor == 1:
         return "\n".join(lines)
     name = next((name for name, known in BODIES.items() if known == body), "BODY")
     return "\n".join(["on:", f"  {name}:", *(f"    {line}" for line in lines)])
+
+
+def _render_value(value: Any) -> str:
+    """A setting in the flow style of YAML.
+
+    >>> _render_value({"depths": (3, 4), "stem": {"width": 64, "pool": True}})
+    '{depths: [3, 4], stem: {width: 64, pool: true}}'
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_render_value(own)}" for key, own in value.items()) + "}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_render_value, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _describe_kernel(branch: Branch) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,11 @@ MOST_VARIANTS = 2000
 SHORT_NAMES = {"reduction": "r", "min_width": "L"}
 """The papers' symbols for settings, used in the names of variants."""
 
-Axis = Mapping[str, Any]
-"""Values of one setting by label."""
+Axis = Sequence[tuple[str, Any]]
+"""Values of one setting, each with its label; values may repeat, as zipped ones do."""
 
-Point = Mapping[str, str]
-"""One label per axis."""
+Point = Mapping[str, tuple[str, Any]]
+"""One labelled value per axis."""
 
 Combination = tuple[str, Mapping[str, Any]]
 """The name of a generated variant and its settings; keys may be dotted."""
@@ -78,7 +79,10 @@ def expand(
         raise ValueError(f"grid and zip must vary different settings, got {sorted(both)} in both")
     _check_number(len(listed) + len(include), axes, zipped=list(zipped))
     combinations: list[Combination] = [
-        (", ".join(point.values()), {key: axes[key][label] for key, label in point.items()})
+        (
+            ", ".join(label for label, _ in point.values()),
+            {key: value for key, (_, value) in point.items()},
+        )
         for point in _combine(axes, zipped=list(zipped))
     ]
     combinations += [
@@ -87,11 +91,10 @@ def expand(
     ]
     dropped = _find_excluded(combinations, axes, exclude)
     kept = [(name, values) for name, values in combinations if name not in dropped]
+    names = [name for name, _ in combinations] + [name for name in listed if name not in dropped]
+    if repeated := [name for name, number in Counter(names).items() if number > 1]:
+        raise ValueError(f"variants must have distinct names, got {repeated} more than once")
     generated = {name: _build(name, values) for name, values in kept}
-    clashes = [name for name in generated if name in listed]
-    if clashes or len(generated) < len(kept):
-        names = clashes or [name for name, _ in kept]
-        raise ValueError(f"variants must have distinct names, got {names}")
     return Expansion(
         variants={**listed, **generated},
         generated=frozenset(generated),
@@ -110,12 +113,12 @@ def _check_number(others: int, axes: Mapping[str, Axis], *, zipped: Sequence[str
 
 
 def _label(key: str, values: Any) -> Axis:
-    """The values of an axis by label: the given labels, or ones derived from the setting."""
+    """The values of an axis with labels: the given ones, or ones derived from the setting."""
     if isinstance(values, Mapping):
-        return {str(label): value for label, value in values.items()}
+        return [(str(label), value) for label, value in values.items()]
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise ValueError(f"{key} needs a list of values, or a mapping from labels, got {values}")
-    return {_name(key, value): value for value in values}
+    return [(_name(key, value), value) for value in values]
 
 
 def _name(key: str, value: Any) -> str:
@@ -133,18 +136,18 @@ def _name(key: str, value: Any) -> str:
 
 
 def _combine(axes: Mapping[str, Axis], *, zipped: Sequence[str]) -> Iterator[Point]:
-    """Every combination of labels; the axes in `zipped` vary together."""
+    """Every combination of labelled values; the axes in `zipped` vary together."""
     if not axes:
         return
     lengths = {key: len(axes[key]) for key in zipped}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"all settings in zip need the same number of values, got {lengths}")
     rows = zip(*(axes[key] for key in zipped), strict=True)
-    steps = [dict(zip(zipped, labels, strict=True)) for labels in rows]
+    steps = [dict(zip(zipped, row, strict=True)) for row in rows]
     free = [key for key in axes if key not in zipped]
-    for labels in itertools.product(*(axes[key] for key in free)):
+    for row in itertools.product(*(axes[key] for key in free)):
         for step in steps or [{}]:
-            yield {**dict(zip(free, labels, strict=True)), **step}
+            yield {**dict(zip(free, row, strict=True)), **step}
 
 
 def _find_excluded(
@@ -155,7 +158,9 @@ def _find_excluded(
     """Names of the combinations that match an exclusion, in order."""
     dropped: dict[str, None] = {}
     for rule in exclude:
-        wanted = {key: axes.get(key, {}).get(str(value), value) for key, value in rule.items()}
+        wanted = {
+            key: dict(axes.get(key, ())).get(str(value), value) for key, value in rule.items()
+        }
         found = [
             name
             for name, values in combinations

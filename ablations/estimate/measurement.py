@@ -21,6 +21,9 @@ LIMIT_SECONDS = 1.5
 """Time limit for training and for evaluation, after one pass to warm up."""
 FEWEST_PASSES = 3
 """Minimum number of passes, unless a single one exceeds the limit."""
+FEWEST_IMAGES = 2
+"""Minimum number of images per step, if a replica gets as many; many networks normalise one value
+per image over the batch."""
 
 
 def measure_throughput(spec: TrialSpec, kind: str, *, macs: int) -> Throughput:
@@ -35,7 +38,7 @@ def measure_throughput(spec: TrialSpec, kind: str, *, macs: int) -> Throughput:
         macs: Multiply-adds of the network, to be stored with the measurement.
 
     Raises:
-        MachineError: If not even a single image fits into the GPU's memory.
+        MachineError: If not even the fewest images fit into the GPU's memory.
     """
     device = torch.device(kind)
     batch_size = min(spec.recipe.replica_batch_size, _limit_batch(spec, kind))
@@ -44,13 +47,13 @@ def measure_throughput(spec: TrialSpec, kind: str, *, macs: int) -> Throughput:
             try:
                 return _measure(spec, device, batch_size=batch_size, macs=macs)
             except torch.OutOfMemoryError as error:
-                if batch_size == 1:
+                if batch_size <= FEWEST_IMAGES:
                     raise MachineError(
-                        f"the network and one image do not fit into the free memory of "
-                        f"{torch.cuda.get_device_name(device)}: {error}. Free some of it, or use "
-                        "another GPU."
+                        f"the network and a batch of {batch_size} do not fit into the free memory "
+                        f"of {torch.cuda.get_device_name(device)}: {error}. Free some of it, or "
+                        "use another GPU."
                     ) from error
-            batch_size //= 2
+            batch_size = max(FEWEST_IMAGES, batch_size // 2)
 
 
 def _measure(spec: TrialSpec, device: torch.device, *, batch_size: int, macs: int) -> Throughput:
@@ -87,4 +90,4 @@ def _time(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _limit_batch(spec: TrialSpec, kind: str) -> int:
-    return max(1, MOST_PIXELS[kind] // spec.dataset.image_size**2)
+    return max(FEWEST_IMAGES, MOST_PIXELS[kind] // spec.dataset.image_size**2)

@@ -53,7 +53,7 @@ def change_operator(
     paths = [layer.operator for layer in layers if layer.operator is not None]
     given = _merge(layers, (*OPERATOR_FIELDS, "settings"))
     if not paths or paths[-1] == "sk":
-        if given.pop("settings", None) is not None:
+        if given.pop("settings", None) is not None and "settings" in list_given(layers[-1]):
             raise ValueError("settings needs operator: package.module:Class")
         return replace(operator, **given)
     if misplaced := [key for key in OPERATOR_FIELDS if key in list_given(layers[-1])]:
@@ -69,7 +69,7 @@ def change_operator(
 def scale_operator(
     operator: Operator, divisor: int, changes: Sequence[Parts], *, folder: Path
 ) -> Operator:
-    """The operator on a body `divisor` times narrower; values in `changes` are not divided.
+    """The operator on a narrower body, divided by its divisor, except for values in `changes`.
 
     Raises:
         ValueError: If another value is not divisible.

@@ -2,15 +2,14 @@
 
 import inspect
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ablations.files import hash_file
+from ablations.matrix.user_modules import import_current
 from ablations.user_code import calling_user_code, import_from
 from sknet.spec import Setting, UserOperator
 
@@ -40,33 +39,24 @@ def describe_operator(
             file is missing.
         UserCodeError: If the module raises.
     """
-    from sknet.operators import load_class  # loads torch
+    from sknet.operators import hash_definition, load_class  # loads torch
 
     import_from(folder)
     plain = UserOperator(path=path)
     with calling_user_code(f"importing {path}"):
-        _import(*path.split(":"))
+        import_current(path, sources=[folder / name for name in sources], folder=folder)
     found = load_class(plain)
-    module = sys.modules.get(str(found.__module__))
-    if module is None or getattr(module, "__file__", None) is None:
+    own = hash_definition(found)
+    if own is None:
         raise ValueError(f"{path} must be defined in a file, got the module {found.__module__!r}")
     return UserOperator(
         path=path,
         settings=tuple(sorted(check_settings(found, settings).items())),
         sources=(
-            (f"{module.__name__}.py", hash_file(Path(str(module.__file__)))),
+            (f"{found.__module__}.py", own),
             *((name, _hash_source(folder / name)) for name in dict.fromkeys(sources)),
         ),
     )
-
-
-def _import(module: str, name: str) -> None:
-    """Imports a class; whether there is such a module and class is checked later."""
-    try:
-        getattr(import_module(module), name, None)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):
-            raise  # it imports another module, which is missing
 
 
 def check_settings(found: "type[nn.Module]", settings: Mapping[str, Any]) -> dict[str, Setting]:

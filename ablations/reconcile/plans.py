@@ -148,6 +148,11 @@ def draw_plan(
             f"got {len(matrix.variants)} variants x {len(recipe.seeds)} seeds = {number:,}"
         )
     skipped = _choose_skipped(matrix.variants, selection)
+    _check_batches(
+        [variant for variant in matrix.variants if variant.name not in skipped],
+        recipe,
+        place=config.place("recipes", selection.recipe_name),
+    )
     trials = tuple(
         _plan_trial(variant, spec, skipped.get(variant.name), selection.shard)
         for variant, spec in build_specs(matrix.variants, recipe, dataset, procedure=procedure)
@@ -162,6 +167,19 @@ def draw_plan(
         changes=selection.changes,
         is_narrowed=bool(selection.seeds or selection.only or selection.exclude or selection.shard),
     )
+
+
+def _check_batches(variants: Sequence[Variant], recipe: Recipe, *, place: str) -> None:
+    """Raises InputError if a replica gets a single image, and a network cannot train on one."""
+    if recipe.replica_batch_size > 1:
+        return
+    names = [variant.name for variant in variants if variant.network.normalises_descriptors]
+    if names:
+        raise InputError(
+            f"{place}: batch_size must be at least 2 for each replica, since {names[0]!r} "
+            f"normalises descriptors of whole images over the batch, got {recipe.batch_size} for "
+            f"{recipe.replicas}. Pass --set batch_size=N."
+        )
 
 
 def _plan_trial(

@@ -94,7 +94,7 @@ class Body:
     """Side in pixels of the images that the body is made for."""
 
     divisor: int = 1
-    """How many times narrower the body is than the paper's; groups and L are divided by it."""
+    """What the paper's numbers of groups and L are divided by, to suit a narrower body."""
 
     stride_place: StridePlace = "operator"
     """Which convolution of a stage's first bottleneck has the stride."""
@@ -165,7 +165,7 @@ class ShuffleNetV2Body:
     """Side in pixels of the images that the body is made for."""
 
     divisor: int = 1
-    """How many times narrower the body is than the paper's; L is divided by it."""
+    """What the paper's L is divided by, to suit a narrower body."""
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -235,7 +235,7 @@ class MobileNetV2Body:
     """Side in pixels of the images that the body is made for."""
 
     divisor: int = 1
-    """How many times narrower the body is than the paper's; L is divided by it."""
+    """What the paper's L is divided by, to suit a narrower body."""
 
     def __post_init__(self) -> None:
         _check_sizes(self)

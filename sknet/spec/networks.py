@@ -67,6 +67,19 @@ class NetworkSpec:
             values["attention"] = _describe_attention(self.body, self.attention)
         return values
 
+    @property
+    def normalises_descriptors(self) -> bool:
+        """Whether batch normalisation sees one value per image, so a batch needs two images."""
+        operator, attention = self.operator, self.attention
+        return (
+            isinstance(operator, SelectiveKernel)
+            and (operator.attention, operator.descriptor) == ("softmax", "normalised")
+        ) or (
+            isinstance(attention, SqueezeExcitation)
+            and attention.batch_norm
+            and attention.squeeze != "none"
+        )
+
     def __str__(self) -> str:
         parts = [str(part) for part in (self.body, self.operator, self.attention) if part]
         return "; ".join([*parts, f"{self.in_channels} channels to {self.num_classes} classes"])

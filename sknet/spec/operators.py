@@ -130,7 +130,7 @@ class SelectiveKernel:
         return max(channels // self.reduction, self.min_width)
 
     def scaled_down(self, divisor: int) -> "SelectiveKernel":
-        """The same operator for a body `divisor` times narrower: groups and L are divided.
+        """The same operator for a narrower body: groups and L are divided by its divisor.
 
         Raises:
             ValueError: If a number of groups or L is not a multiple of `divisor`.

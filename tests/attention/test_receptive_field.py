@@ -9,11 +9,20 @@ from recordings import make_recording
 from torch import nn
 
 from ablations.attention import FieldRecord, analyse_recording
-from ablations.attention.receptive_field import draw_map, find_radius, measure_energy
+from ablations.attention.receptive_field import (
+    draw_map,
+    find_radius,
+    measure_energy,
+    measure_fields,
+)
+from ablations.attention.recording import Setting
+from ablations.data.batches import ArraySplit, Data
+from ablations.data.catalogue import DATASETS
 from ablations.figures import list_attention_charts, parse_svg, render_svg
 from ablations.tables import render_attention_markdown
-from sknet import build_network
+from sknet import Body, Branch, NetworkSpec, SelectiveKernel, build_network
 from sknet.selection import find_operators
+from sknet.spec import Stem
 from sknet.zoo import NETWORKS
 
 
@@ -46,6 +55,28 @@ def test_a_larger_kernel_has_a_larger_field() -> None:
     assert list(find_operators(network)) == ["2_1", "3_1", "4_1"]  # type: ignore[arg-type]
     assert radii[0] < radii[1] < radii[2]
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_every_stage_of_a_deep_body_is_measured() -> None:
+    """Also the tenth and later ones, whose numbers share a first digit."""
+    stem = Stem(width=16, kernel=1, stride=1, pool=False)
+    body = Body(
+        stem=stem, depths=(1,) * 10, mid_widths=(16,) * 10, out_widths=(16,) * 10, input_size=32
+    )
+    operator = SelectiveKernel(branches=(Branch(groups=4),), attention="sum")
+    spec = NetworkSpec(body=body, operator=operator, in_channels=1)
+    network = build_network(spec, generator=torch.Generator().manual_seed(0)).eval()
+    split = ArraySplit(
+        images=torch.arange(1024, dtype=torch.uint8).view(1, 1, 32, 32), labels=torch.zeros(1)
+    )
+    dataset = replace(DATASETS["multiscale_digits"], train_size=1, test_size=1)
+    data = Data(dataset=dataset, train=split, test=split)
+    setting = Setting(data=data, device=torch.device("cpu"), batch_size=1)
+
+    fields = measure_fields(network, setting, variant="deep", seed=0, source="key")
+
+    units = list(dict.fromkeys(field.unit for field in fields))
+    assert units == [f"{stage}_1" for stage in range(2, 12)]
 
 
 def test_a_map_is_relative_to_its_largest_gradient() -> None:

@@ -1,6 +1,7 @@
 """Selection weights are recorded as they are, whatever the batches; interventions replace them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -228,6 +229,24 @@ def test_recording_leaves_no_trace() -> None:
     assert not any(module._forward_hooks for module in network.modules())
     with torch.inference_mode():
         assert torch.equal(network(images), before)
+
+
+@pytest.mark.parametrize("is_recorded_first", [True, False])
+def test_the_weights_that_are_applied_are_recorded(is_recorded_first: bool) -> None:
+    """Whichever of the two blocks is the outer one."""
+    network = make_network(seed=5)
+    first = {"SK_2_1": torch.tensor([[1.0], [0.0]]).expand(2, 16)}
+    images, _ = next(make_setting().iterate())
+
+    with torch.inference_mode(), ExitStack() as stack:
+        if is_recorded_first:
+            recorded = stack.enter_context(record_selection(network))
+        stack.enter_context(replace_selection(network, first))
+        if not is_recorded_first:
+            recorded = stack.enter_context(record_selection(network))
+        network(images)
+
+    assert torch.equal(recorded["SK_2_1"], first["SK_2_1"].expand(len(images), 2, 16))
 
 
 @pytest.mark.parametrize("wrap", [lambda network: network, nn.DataParallel])

@@ -153,10 +153,21 @@ def test_names_that_cannot_be_matched_are_reported(
         choose_start(to, start)
 
 
-@pytest.mark.parametrize("by", ["depth", "width", "cardinality"])
-def test_the_snippet_makes_the_proposal_a_variant(tmp_path: Path, by: By) -> None:
-    """It can be copied into experiments.yaml."""
-    proposal = find("sknet_tiny", by)
+@pytest.mark.parametrize(
+    ("to", "start", "by", "body", "dataset"),
+    [
+        ("sknet_tiny", None, "depth", "tiny", "cifar10"),
+        ("sknet_tiny", None, "width", "tiny", "cifar10"),
+        ("sknet_tiny", None, "cardinality", "tiny", "cifar10"),
+        ("sknet_tiny", "resnext29_16x32d", "width", "tiny", "cifar10"),  # another stem
+        ("sknet50", "resnet50_senet", "width", "imagenet50", "imagenet"),  # another stride_place
+    ],
+)
+def test_the_snippet_makes_the_proposal_a_variant(
+    tmp_path: Path, to: str, start: str | None, by: By, body: str, dataset: str
+) -> None:
+    """It can be copied into experiments.yaml, and builds the network that was measured."""
+    proposal = find(to, by, start=start)
     snippet = "\n        ".join(render_yaml(proposal).splitlines())
     path = tmp_path / "experiments.yaml"
     path.write_text(
@@ -164,10 +175,11 @@ def test_the_snippet_makes_the_proposal_a_variant(tmp_path: Path, by: By) -> Non
         f"    variants:\n      SK: {{}}\n      other:\n        {snippet}\n"
     )
 
-    matrix = build_matrix(read_config(path), "fair", body_name="tiny", dataset=DATASETS["cifar10"])
+    matrix = build_matrix(read_config(path), "fair", body_name=body, dataset=DATASETS[dataset])
 
     built, proposed = matrix.variants[1].network, proposal.found.network.spec
     assert built.architecture() == proposed.architecture()
+    assert count(built).macs == proposal.found.complexity.macs
 
 
 def test_the_command_proposes(command: Callable[..., Answer]) -> None:

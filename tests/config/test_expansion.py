@@ -46,6 +46,23 @@ def test_zipped_axes_vary_together_and_are_crossed_with_the_grid() -> None:
     ]
 
 
+def test_zipped_axes_may_repeat_a_value() -> None:
+    """Only pairs must differ; none is dropped."""
+    expansion = expand_axes(zipped={"reduction": [8, 8, 16], "min_width": [8, 16, 16]})
+
+    assert list(expansion.variants) == ["r=8, L=8", "r=8, L=16", "r=16, L=16"]
+
+
+def test_zipped_axes_may_be_excluded_by_a_repeated_value() -> None:
+    """The exclusion matches every pair that has it."""
+    expansion = expand_axes(
+        zipped={"reduction": [8, 8, 16], "min_width": [8, 16, 16]}, exclude=[{"reduction": 8}]
+    )
+
+    assert list(expansion.variants) == ["r=16, L=16"]
+    assert expansion.excluded == ("r=8, L=8", "r=8, L=16")
+
+
 def test_dotted_keys_set_nested_settings() -> None:
     """A grid may vary a setting within a mapping."""
     expansion = expand_axes(grid={"block_attention.reduction": [2, 4]})
@@ -87,6 +104,18 @@ def test_inclusions_and_exclusions_are_counted() -> None:
         ({"grid": {"reducton": [1]}}, "reducton: unknown key; did you mean reduction"),
         ({"grid": {"reduction": [8]}, "exclude": [{"reduction": 9}]}, "exclude must match a"),
         ({"grid": {"reduction": [8]}, "include": [{"reduction": 8}]}, "must have distinct names"),
+        (
+            {"grid": {"reduction": [8, 8]}},
+            r"must have distinct names, got \['r=8'\] more than once",
+        ),
+        (
+            {"zipped": {"reduction": [8, 8, 16], "min_width": [8, 8, 16]}},
+            r"must have distinct names, got \['r=8, L=8'\] more than once",
+        ),
+        (
+            {"grid": {"reduction": [4, 8, 8]}, "exclude": [{"reduction": 8}]},
+            r"must have distinct names, got \['r=8'\] more than once",
+        ),
     ],
 )
 def test_impossible_axes_are_refused(axes: dict[str, object], message: str) -> None:

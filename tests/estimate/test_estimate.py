@@ -274,6 +274,15 @@ def test_large_images_are_measured_in_small_batches(
     assert measurement.measure_throughput(large, "cpu", macs=5).batch_size == 4
 
 
+def test_no_batch_has_a_single_image(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SK unit normalises one value per image over the batch; one alone has no variance."""
+    monkeypatch.setattr(measurement, "LIMIT_SECONDS", 0.0)
+    monkeypatch.setitem(measurement.MOST_PIXELS, "cpu", spec.dataset.image_size**2)
+
+    assert spec.network.normalises_descriptors
+    assert measurement.measure_throughput(spec, "cpu", macs=5).batch_size == 2
+
+
 def test_a_batch_is_halved_until_it_fits(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The GPU's memory may be too small for the recipe's batch."""
 

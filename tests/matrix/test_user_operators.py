@@ -1,5 +1,6 @@
 """Operators that users wrote are imported, identified, counted and trained."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,12 +13,15 @@ from conftest import EXPERIMENTS, Answer
 from ablations import user_code
 from ablations.backends import BackendName, EpochDone, Event, Job, run_job
 from ablations.complexity.counts import Sized, count_complexities, count_complexity
+from ablations.config import read_config
+from ablations.data.catalogue import DATASETS
+from ablations.matrix import build_matrix
 from ablations.matrix.user_operators import check_shapes, describe_operator
 from ablations.plans import TrialSpec
 from ablations.trial.run import run_trial
-from ablations.user_code import UserCodeError
+from ablations.user_code import UserCodeError, import_from
 from sknet.operators import build_operator
-from sknet.spec import UserOperator
+from sknet.spec import SelectiveKernel, UserOperator
 from sknet.zoo import NETWORKS
 
 MODULE = """
@@ -59,7 +63,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield tmp_path
-    sys.modules.pop("their_modules", None)
+    for name in [name for name in sys.modules if name.startswith("their_")]:
+        del sys.modules[name]
 
 
 def describe(folder: Path, name: str = "Mixed", **settings: object) -> UserOperator:
@@ -236,9 +241,121 @@ def test_a_file_that_changed_after_planning_is_refused(folder: Path) -> None:
     """A worker must not train anything that was not planned."""
     operator = describe(folder)
     (folder / "their_modules.py").write_text(MODULE + "# changed\n")
+    del sys.modules["their_modules"]  # as in another process
 
     with pytest.raises(ValueError, match=r"their_modules.py must be the file that the trial was"):
         build_operator(operator, 16)
+
+
+def test_an_edit_within_a_session_is_what_is_trained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a notebook would record the old class under the identity of the new one."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # Python's cache must not hide the edit
+    before = describe(folder)
+    (folder / "their_modules.py").write_text(MODULE.replace("gelu", "relu"))
+
+    after = describe(folder)
+
+    output = build_operator(after, 16).eval()(torch.randn(2, 16, 8, 8))
+    assert before != after
+    assert output.min() == 0
+    with pytest.raises(ValueError, match="must be the file that the trial was planned with"):
+        build_operator(before, 16)
+
+
+def test_a_module_that_the_user_had_imported_is_imported_as_it_is_now(folder: Path) -> None:
+    """What was executed is not known then."""
+    import_from(folder)
+    importlib.import_module("their_modules")
+    (folder / "their_modules.py").write_text(MODULE.replace("gelu", "relu"))
+
+    operator = describe(folder)
+
+    assert build_operator(operator, 16).eval()(torch.randn(2, 16, 8, 8)).min() == 0
+
+
+def test_an_edited_source_is_what_is_trained(folder: Path) -> None:
+    """It is part of the identity, so the class must use it as it is now."""
+    code = MODULE.replace("import torch\n", "import torch\nfrom their_package import helper\n")
+    code = code.replace("gelu(self.layers(x) * self.scale)", "relu(x) * helper.NUMBER")
+    (folder / "their_modules.py").write_text(code)
+    (folder / "their_package").mkdir()
+    (folder / "their_package/helper.py").write_text("NUMBER = 1\n")
+    sources = ["their_package/helper.py"]
+    describe_operator("their_modules:Mixed", {}, sources=sources, folder=folder)
+    (folder / "their_package/helper.py").write_text("NUMBER = 3\n")
+
+    operator = describe_operator("their_modules:Mixed", {}, sources=sources, folder=folder)
+
+    x = torch.ones(1, 16, 8, 8)
+    assert torch.equal(build_operator(operator, 16)(x), 3 * x)
+
+
+def test_an_unchanged_module_is_imported_once(folder: Path) -> None:
+    """Importing may be slow, and what it registers can often be registered only once."""
+    describe(folder)
+    first = sys.modules["their_modules"]
+
+    describe_operator("their_modules:Mixed", {}, sources=["their_helper.py"], folder=folder)
+    second = sys.modules["their_modules"]
+    describe(folder)
+
+    assert first is not second  # nobody knows whether it had used the helper before an edit
+    assert sys.modules["their_modules"] is second
+
+
+def test_an_edit_of_an_installed_module_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Others may depend on it as it was imported."""
+    project = tmp_path / "project"
+    project.mkdir()
+    sys.path.append(str(folder))
+    describe(project)
+    (folder / "their_modules.py").write_text(MODULE + "# changed\n")
+
+    with pytest.raises(UserCodeError, match=r"their_modules.py changed after .* Restart Python"):
+        describe(project)
+
+
+def test_a_baseline_may_differ_in_its_operator(folder: Path) -> None:
+    """Settings in `base` are those of the variants with the user's operator, as those of SK are."""
+    (folder / "experiments.yaml").write_text("""
+experiments:
+  own:
+    question: Is mine better?
+    expect: It is.
+    base: {operator: "their_modules:Mixed", settings: {kernel: 5}}
+    baseline: SK
+    variants:
+      SK: {operator: sk, branches: [K3, K5]}
+      mine: {}
+""")
+    config = read_config(folder / "experiments.yaml")
+
+    matrix = build_matrix(config, "own", body_name="tiny", dataset=DATASETS["cifar10"])
+
+    [selective, own] = [variant.network.operator for variant in matrix.variants]
+    assert isinstance(selective, SelectiveKernel)
+    assert isinstance(own, UserOperator)
+    assert dict(own.settings)["kernel"] == 5
+
+
+def test_an_operator_may_be_named_by_the_package_that_exports_it(folder: Path) -> None:
+    """Its identity is the file that defines it, for the plan as for the worker."""
+    package = folder / "their_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from their_package.parts import Mixed\n")
+    (package / "parts.py").write_text(MODULE)
+    path = "their_package:Mixed"
+
+    before = describe_operator(path, {}, sources=[], folder=folder)
+    built = build_operator(before, 16)
+    (package / "parts.py").write_text(MODULE.replace("gelu", "relu"))
+    after = describe_operator(path, {}, sources=[], folder=folder)
+
+    assert type(built).__module__ == before.sources[0][0].removesuffix(".py")
+    assert before != after
+    assert build_operator(after, 16).eval()(torch.randn(2, 16, 8, 8)).min() == 0
 
 
 def test_a_user_operator_is_counted(folder: Path) -> None:

@@ -152,6 +152,71 @@ def test_gradients_are_those_of_finite_differences(calls: list[int]) -> None:
     assert calls
 
 
+def test_second_derivatives_are_refused() -> None:
+    """Autograd would leave out the fast path's share without an error: a wrong Hessian."""
+    unit = build_unit(2)
+    x = torch.randn(3, 8, 5, 5, dtype=torch.float64, requires_grad=True)
+    loss = unit(x).square().sum()
+
+    with pytest.raises(RuntimeError, match="second derivatives need"):
+        torch.autograd.grad(loss, x, create_graph=True)
+
+
+def fix_weights(unit: SKConv) -> None:
+    """Replaces the scores, as `replace_selection` does."""
+    unit.score.register_forward_hook(lambda _layer, _inputs, scores: torch.zeros_like(scores))
+
+
+def heat(unit: SKConv) -> None:
+    """Adds a learnable temperature of the softmax."""
+    unit.temperature = nn.Parameter(torch.full((), 0.7, dtype=torch.float64))
+    unit.score.register_forward_hook(lambda _layer, _inputs, scores: scores * unit.temperature)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda unit: unit.score.requires_grad_(False),
+        lambda unit: unit.squeeze.requires_grad_(False),
+        lambda unit: unit.requires_grad_(False),
+        fix_weights,
+        heat,
+    ],
+)
+def test_a_changed_gate_has_the_gradients_of_the_definition(
+    change: Callable[[SKConv], object],
+) -> None:
+    """Whoever freezes, replaces or extends the gate gets every gradient that is left."""
+    unit = build_unit(2)
+    change(unit)
+    x = torch.randn(3, 8, 7, 5, dtype=torch.float64, requires_grad=True)
+    wanted = [x, *(parameter for parameter in unit.parameters() if parameter.requires_grad)]
+
+    with readable_path():
+        expected = torch.autograd.grad(unit(x).square().mean(), wanted, allow_unused=True)
+    found = torch.autograd.grad(unit(x).square().mean(), wanted, allow_unused=True)
+
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_function_transforms_use_the_definition() -> None:
+    """`torch.func` cannot look into functions of our own."""
+    unit = build_unit(2)
+    x = torch.randn(3, 8, 5, 5, dtype=torch.float64)
+    before = copy.deepcopy(dict(unit.named_buffers()))
+    parameters = {name: p.detach().clone() for name, p in unit.named_parameters()}
+
+    def compute(parameters: dict[str, Tensor]) -> Tensor:
+        buffers = {name: buffer.clone() for name, buffer in before.items()}
+        output = torch.func.functional_call(unit, {**parameters, **buffers}, (x,))
+        return output.square().mean()
+
+    found = torch.func.grad(compute)(parameters)
+
+    expected = train_step(unit, x)
+    torch.testing.assert_close(found, {name: expected[name] for name in found})
+
+
 def test_nothing_but_the_convolutions_outputs_is_stored() -> None:
     """The definition stores activations too; memory limits the batch size."""
     unit = SKConv(64, (Branch(), Branch(dilation=2)))
@@ -184,18 +249,18 @@ def test_one_value_per_channel_is_refused() -> None:
         build_unit(2)(torch.randn(1, 8, 1, 1, dtype=torch.float64))
 
 
-def test_selection_weights_are_recorded() -> None:
+def test_selection_weights_are_recorded(calls: list[int]) -> None:
     """On the fast path as by the definition."""
-    network = create_model("sknet_tiny").double()
+    network = create_model("sknet_tiny").double().eval()
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
 
-    with record_selection(network) as found:
-        copy.deepcopy(network)(x)
+    with torch.inference_mode(), record_selection(network) as found:
         network(x)
-    with readable_path(), record_selection(network) as expected:
+    with torch.inference_mode(), readable_path(), record_selection(network) as expected:
         network(x)
 
     assert found
+    assert calls
     torch.testing.assert_close(found, expected)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sknet import Branch, SKConv, build_network
+from sknet.selective_kernel import weighted_sum
 from sknet.zoo import NETWORKS
 
 THREE = (Branch(), Branch(dilation=2), Branch(kernel=5, groups=64))
@@ -62,6 +63,14 @@ def test_weights_depend_on_the_input() -> None:
     first, second = (conv.weigh([torch.rand(1, 64, 5, 5) for _ in range(2)]) for _ in range(2))
 
     assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_weighted_features_keep_their_type(count: int) -> None:
+    """Weights of another type, as of autocast, do not turn the rest of a network into fp32."""
+    features = [torch.ones(1, 2, 3, 3, dtype=torch.bfloat16)] * count
+
+    assert weighted_sum(features, torch.full((1, count, 2), 1 / count)).dtype == torch.bfloat16
 
 
 def test_sum_is_the_plain_sum_of_branches() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -618,3 +619,33 @@ def test_names_of_se_stages_count_the_stem(stage: int) -> None:
 
     assert isinstance(attention, SqueezeExcitation)
     assert attention.stages == (stage - 1,)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("sknet_tiny", {}),
+        (
+            "sknet_tiny",
+            {"operator": SelectiveKernel(branches=(Branch(groups=4),) * 2, descriptor="linear")},
+        ),
+        ("resnext_tiny", {}),
+        ("resnext_tiny", {"attention": SqueezeExcitation()}),
+        ("resnext_tiny", {"attention": SqueezeExcitation(batch_norm=True)}),
+        ("resnext_tiny", {"attention": SqueezeExcitation(batch_norm=True, squeeze="none")}),
+    ],
+)
+def test_networks_that_normalise_descriptors_cannot_train_on_one_image(
+    name: str, changes: dict[str, Any]
+) -> None:
+    """The property of the spec says so before anything is built."""
+    spec = replace(NETWORKS[name], **changes)
+    network = build_network(spec).train()
+
+    try:
+        network(torch.zeros(1, 3, 32, 32))
+        is_refused = False
+    except ValueError:
+        is_refused = True
+
+    assert spec.normalises_descriptors == is_refused
