@@ -110,6 +110,8 @@ def _train(
         loaded = load_data(spec.dataset, cache_dir=cache_dir, device=device, workers=loader_workers)
         data = shuffle_labels(loaded, spec.seed) if spec.recipe.shuffled_labels else loaded
         state = _resume_or_start(spec, checkpoint, replica, device=device)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)  # it counts since the process began
     yield from state.records
     while not (state.records and state.records[-1].is_last):
         with (
