@@ -158,7 +158,7 @@ def survey(
         # Loads pandas, which other plans do without.
         from ablations.reconcile.studies import read_records
 
-        ledger.recall(read_records(drawn, workspace))
+        ledger.recall(read_records(drawn, workspace, recipes=[selection.recipe_name]))
     surveyed = compare_plans(config, drawn, ledger, until_decided=selection.until_decided)
     return _keep_failed(surveyed) if selection.retry_failed else surveyed
 
