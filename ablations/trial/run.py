@@ -202,7 +202,9 @@ def _resume_or_start(
     """The state in the checkpoint, or that of a new trial; the same epoch in every replica."""
     state = _resume(spec, checkpoint, device=device) if checkpoint.is_file() else None
     if not have_same(len(state.records) if state else 0, replica):
-        logger.warning("only some replicas could resume from %s. The trial starts over.", checkpoint)
+        logger.warning(
+            "only some replicas could resume from %s. The trial starts over.", checkpoint
+        )
         state = None
     state = state or _start(spec, device=device)
     is_own = isinstance(spec.network.operator, UserOperator)  # may leave parameters unused
