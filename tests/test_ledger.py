@@ -354,7 +354,7 @@ def test_a_disk_that_is_too_small_for_the_weights_is_reported(
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
 
     try:
-        with pytest.raises(MachineError, match="cannot write the record.*File too large"):
+        with pytest.raises(MachineError, match=r"cannot write the record.*File too large"):
             ledger.add(record)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
