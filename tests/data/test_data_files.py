@@ -324,7 +324,7 @@ def test_damaged_files_of_cifar100_are_reported(
         read_cifar(dataset, tmp_path)
 
 
-READ = [dataset for dataset in DATASETS.values() if dataset.published_md5 or dataset.download]
+READ = [own for own in DATASETS.values() if not own.name.startswith("multiscale_digits")]
 
 
 @pytest.mark.parametrize("dataset", READ, ids=lambda dataset: dataset.name)
