@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import Field, NonNegativeInt, TypeAdapter
 
+from ablations.data.prepared import remove_path
 from ablations.errors import MachineError
 from ablations.files import hash_file, measure_regular, parse_json, read_regular, write_atomically
 from ablations.plans import make_key
@@ -29,6 +31,13 @@ RECORD, OUTCOMES, WEIGHTS = "record.json", "correct.npy", "weights.pt"
 
 LOCK_SECONDS = 60
 """How long to wait for another process that writes to the same directory."""
+
+TEMPORARY = ("checkpoints/.*.pt-*", "datasets/.*-*")
+"""Names under which checkpoints and datasets are written."""
+
+STALE_SECONDS = 24 * 3600
+"""Age at which such a file or folder belongs to no process that is still writing."""
+
 DIGEST = "record.sha256"
 """Name of the file with the checksum of the record, as `sha256sum` writes and checks it; absent in
 records of earlier versions."""
@@ -133,9 +142,9 @@ class Ledger:
             self._failures.mkdir(parents=True, exist_ok=True)
             with self._locked():
                 self._sweep()
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        except OSError as error:
             raise MachineError(
-                f"{self.runs_dir} must be a writable folder, got {error.strerror}. "
+                f"{self.runs_dir} must be a writable folder, got {error.strerror or error}. "
                 "Pass another --runs-dir."
             ) from error
 
@@ -202,14 +211,18 @@ class Ledger:
         """The file with the weights of a trial; recalled records have none."""
         return self._trials / key / WEIGHTS
 
-    def set_aside(self, key: str) -> Path:
-        """Moves a damaged record aside, and returns its new location."""
-        folder = self.runs_dir / "corrupt"
-        folder.mkdir(parents=True, exist_ok=True)
-        target = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=folder))
-        with suppress(FileNotFoundError):  # another run has just moved it
-            (self._trials / key).rename(target / key)
-        return target / key
+    def set_aside(self, key: str) -> Path | None:
+        """Moves a damaged record aside, and returns its new location.
+
+        None if it is not damaged by now: another run has moved it, or trained the trial again.
+        """
+        with self._locked():
+            if key not in self.examine([key]).corrupt:
+                return None
+            folder = self.runs_dir / "corrupt"
+            folder.mkdir(parents=True, exist_ok=True)
+            target = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=folder))
+            return (self._trials / key).rename(target / key)
 
     def add(self, record: TrialRecord) -> None:
         """Adds a trial that has ended, with the weights of its checkpoint, which is then removed.
@@ -238,13 +251,11 @@ class Ledger:
 
     def _write(self, record: TrialRecord) -> None:
         """Writes the record's folder under a temporary name, then renames it."""
-        import torch
-
         # Loads torch, which reading does not need.
-        from ablations.trial.checkpoints import read_final_weights
+        from ablations.trial.checkpoints import pack_final_weights
 
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self._trials))
-        torch.save(read_final_weights(self.checkpoint_of(record.key)), staging / WEIGHTS)
+        (staging / WEIGHTS).write_bytes(pack_final_weights(self.checkpoint_of(record.key)))
         np.save(staging / OUTCOMES, np.packbits(np.frombuffer(record.last.correct or b"", bool)))
         content = {
             "format": 1,
@@ -316,9 +327,18 @@ class Ledger:
             return Failure(key=key, reason=f"its report is unreadable: {error}", details="")
 
     def _sweep(self) -> None:
-        """Removes unfinished records that a killed process left behind."""
+        """Removes what killed processes left unfinished.
+
+        Records are written under the lock, which this process holds. Other runs may be writing
+        checkpoints and datasets, which are removed when they are old.
+        """
         for staging in self._trials.glob(".staging-*"):
             shutil.rmtree(staging)
+        newest = time.time() - STALE_SECONDS
+        for path in (found for pattern in TEMPORARY for found in self.runs_dir.glob(pattern)):
+            with suppress(FileNotFoundError):  # another process has just removed it
+                if path.stat().st_mtime < newest:
+                    remove_path(path)
 
 
 def read_record(folder: Path, *, deep: bool = False) -> TrialRecord:

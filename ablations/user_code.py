@@ -66,10 +66,16 @@ def calling_user_code(what: str, *, seconds: float | None = None) -> Iterator[No
 def describe_error(error: BaseException) -> str:
     """Type and message of an error on one line; the message of a user's class may raise as well.
 
+    An error of our own is its message alone, whose full stop is left to whoever shows it.
+
     >>> describe_error(SystemExit(0)), describe_error(KeyError("a"))
     ('SystemExit: 0', "KeyError: 'a'")
+    >>> describe_error(InputError("epochs must be positive, got 0. Pass --set epochs=N."))
+    'epochs must be positive, got 0. Pass --set epochs=N'
     """
-    if isinstance(error, SyntaxError):
+    if type(error).__module__.startswith("ablations."):
+        text = str(error).removesuffix(".")
+    elif isinstance(error, SyntaxError):
         text = f"{type(error).__name__}: {error.msg}"
     else:
         text = traceback.format_exception_only(error)[0]

@@ -69,19 +69,23 @@ def make_plan(recipe: Recipe, dataset: Dataset, *, states: dict[str, State] | No
 
 
 def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, TrialRecord]:
-    """Makes records with errors of 4 and 5 for the baseline's seeds, then 3 and 5, and 2 and 5."""
+    """Makes records with errors of 4 and 5 for the baseline's seeds, then 3 and 5, and 2 and 5.
+
+    They can be exported and read back: they have all epochs, and outcomes that fit the error.
+    """
     records = {}
     for trial in plan.trials:
         position = [variant.name for variant in plan.variants].index(trial.variant.name)
+        error = 5.0 if trial.spec.seed else 4.0 - position
         epoch = EpochRecord(
-            epoch=0,
+            epoch=plan.recipe.epochs - 1,
             is_last=True,
             diverged=trial.variant.name in diverged,
             learning_rate=0.1,
             train_loss=1.0,
-            top1_error=5.0 if trial.spec.seed else 4.0 - position,
+            top1_error=error,
             top5_error=0.0,
-            correct=b"\x01",
+            correct=bytes(image >= error for image in range(100)),
             train_seconds=1.0,
             test_seconds=1.0,
             images_per_second=1.0,
@@ -90,7 +94,7 @@ def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, Tri
         records[trial.spec.key] = TrialRecord(
             key=trial.spec.key,
             facts=dict(trial.spec.facts),
-            epochs=(epoch,),
+            epochs=(*make_earlier_epochs(epoch), epoch),
             environment=Environment(
                 device="CPU x",
                 python="3",
@@ -103,6 +107,14 @@ def make_records(plan: Plan, *, diverged: tuple[str, ...] = ()) -> dict[str, Tri
             finished_at=0.0,
         )
     return records
+
+
+def make_earlier_epochs(last: EpochRecord) -> list[EpochRecord]:
+    """The epochs before the last one, which took no time."""
+    first = replace(
+        last, is_last=False, diverged=False, correct=None, train_seconds=0.0, test_seconds=0.0
+    )
+    return [replace(first, epoch=number) for number in range(last.epoch)]
 
 
 def make_study(

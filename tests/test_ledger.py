@@ -1,9 +1,12 @@
 """The ledger writes records atomically, reports damaged ones, and has one writer."""
 
+import errno
 import json
 import os
 import re
+import resource
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -216,8 +219,30 @@ def test_a_damaged_record_is_reported_and_kept(
 
     assert message in findings.corrupt[record.key]
     assert findings.records == {}
+    assert kept is not None
     assert kept.is_dir()
     assert ledger.examine([record.key]).corrupt == {}
+
+
+def test_a_record_that_was_trained_again_is_not_set_aside(
+    ledger: Ledger, record: TrialRecord
+) -> None:
+    """Another run that saw the same damage may have been faster."""
+    checkpoint = ledger.checkpoint_of(record.key)
+    state = checkpoint.read_bytes()
+    folder = keep(ledger, record)
+    other = Ledger(ledger.runs_dir)
+    (folder / "record.json").write_text("{")
+    seen = other.examine([record.key]).corrupt
+    ledger.set_aside(record.key)
+    checkpoint.write_bytes(state)
+    ledger.add(record)
+
+    kept = other.set_aside(record.key)
+
+    assert list(seen) == [record.key]
+    assert kept is None
+    assert other.examine([record.key]).records == {record.key: record}
 
 
 def test_damaged_weights_are_found_by_a_deep_look(ledger: Ledger, record: TrialRecord) -> None:
@@ -289,6 +314,19 @@ def test_a_killed_process_leaves_no_partial_record(ledger: Ledger, record: Trial
     assert not staging.exists()
 
 
+@pytest.mark.parametrize("name", ["checkpoints/.abc.pt-x1", "datasets/.cifar10-97ae-y2"])
+def test_old_temporary_files_of_killed_processes_are_removed(ledger: Ledger, name: str) -> None:
+    """New ones may belong to a run on the same folder that is writing them."""
+    paths = [ledger.runs_dir / f"{name}{number}" for number in (0, 1)]
+    for path in paths:
+        path.mkdir(parents=True)
+    os.utime(paths[0], (1.7e9, 1.7e9))
+
+    ledger.prepare()
+
+    assert [path.exists() for path in paths] == [False, True]
+
+
 def test_a_full_disk_is_reported(
     ledger: Ledger, record: TrialRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,6 +342,25 @@ def test_a_full_disk_is_reported(
 
     assert ledger.checkpoint_of(record.key).is_file()
     assert ledger.examine([record.key]).records == {}
+
+
+def test_a_disk_that_is_too_small_for_the_weights_is_reported(
+    ledger: Ledger, record: TrialRecord
+) -> None:
+    """They are the largest file of a record; PyTorch raises no OSError if it cannot write them."""
+    ledger.prepare()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+
+    try:
+        with pytest.raises(MachineError, match=r"cannot write the record.*File too large"):
+            ledger.add(record)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+
+    assert ledger.checkpoint_of(record.key).is_file()
 
 
 def test_a_full_disk_is_reported_when_a_trial_failed(
@@ -341,6 +398,18 @@ def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
 
     with pytest.raises(MachineError, match="must be a writable folder"):
         Ledger(tmp_path / "file").prepare()
+
+
+def test_a_read_only_disk_is_reported(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like a folder without permission, but by another error."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+
+    with pytest.raises(MachineError, match=r"got Read-only file system\. Pass another --runs-dir"):
+        ledger.prepare()
 
 
 def test_nothing_is_known_of_an_unknown_trial(ledger: Ledger) -> None:

@@ -76,9 +76,7 @@ def limit_epochs(
 def describe_failure(key: str, error: BaseException) -> TrialFailed:
     """What is said of a trial whose last attempt raised this error."""
     reason = describe_error(error)
-    if isinstance(error, TimeLimitError):
-        reason = str(error)
-    elif is_out_of_memory(error):
+    if is_out_of_memory(error):
         reason = f"out of memory, also with no other trial beside it: {reason}"
     details = "".join(traceback.format_exception(error))
     return TrialFailed(key=key, reason=reason, details=details)

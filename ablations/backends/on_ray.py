@@ -51,7 +51,7 @@ from ablations.backends.nodes import copy_code, find_storage, marking_storage
 from ablations.backends.relay import Relay
 from ablations.errors import MachineError
 from ablations.plans import TrialSpec
-from ablations.trial.environment import describe_environment
+from ablations.trial.environment import count_cores, describe_environment
 from ablations.trial.memory import free_memory, is_out_of_memory
 from ablations.trial.records import EpochRecord
 
@@ -241,7 +241,7 @@ def _connect(address: str | None, job: Job) -> None:
     A cluster's nodes get a copy of the code.
     """
     own: dict[str, Any] = {
-        "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "num_cpus": count_cores(),
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
     }

@@ -471,6 +471,8 @@ class Recipe(Strict):
             raise ValueError(
                 f"warmup_epochs must be at most epochs, got {self.warmup_epochs} of {self.epochs}"
             )
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0, got 0; set nesterov: false")
         return self
 
     @model_validator(mode="after")

@@ -164,6 +164,7 @@ DATASETS: dict[str, Dataset] = {
             mean=(0.2855,),
             std=(0.3528,),
             reader="ablations.data.fashion_mnist:read_validation",
+            download="FashionMNIST",
             checksum="28a33dc58739a3a3614087544ea25665f6e85aba06236362c9598757b138d086",
         ),
         Dataset(
@@ -190,6 +191,7 @@ DATASETS: dict[str, Dataset] = {
             mean=(0.4915, 0.4821, 0.4462),
             std=(0.2472, 0.2437, 0.2617),
             reader="ablations.data.cifar:read_cifar",
+            download="CIFAR10",
             checksum="f37da23399553bc8ce1e32dbf1a1678a060d11dfdac5331665c8dd9761281c7a",
             published_md5=CIFAR10_MD5,
         ),

@@ -38,11 +38,16 @@ def identify_dataset(dataset: Dataset, data_dir: Path) -> Dataset:
     """The dataset with the facts of the copy on this machine, unless they are constants.
 
     A copy that is missing or faulty is ignored: a plan does not need it, and `prepare_data`
-    reports the fault before any training.
+    reports the fault before any training. The disk is read once, until `forget_datasets`.
     """
     if dataset.checksum is not None:
         return dataset
     return _identify_once(replace(dataset, found=None), data_dir.absolute())
+
+
+def forget_datasets() -> None:
+    """Makes `identify_dataset` read the disk again, which may hold another copy by now."""
+    _identify_once.cache_clear()
 
 
 @functools.cache  # many plans ask, and a folder may be large

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ablations.files import hash_value, read_cache, write_cache
 from ablations.plans import TrialSpec
-from ablations.trial.environment import name_processor
+from ablations.trial.environment import count_cores, name_processor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,13 +124,6 @@ def _describe_machine() -> str:
     nodes = sorted(path.name for path in Path("/dev").glob("nvidia*"))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
     return " ".join([platform.node(), version("torch"), visible, *nodes])
-
-
-def count_cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _read_cache(cache_file: Path) -> _Cache:

@@ -12,7 +12,6 @@ from ablations.choices import DeviceKind
 from ablations.config import Config, Recipe
 from ablations.data import DATASETS, Dataset, identify_dataset
 from ablations.errors import IncompleteError, InputError, suggest
-from ablations.estimate.throughput import count_cores
 from ablations.evaluations import hash_checkpoint
 from ablations.files import check_writable, write_changed
 from ablations.ledger import Findings, Ledger
@@ -22,7 +21,7 @@ from ablations.reconcile.plans import Selection, draw_plan, list_keys, mark_plan
 from ablations.report import render_attention, render_report
 from ablations.study import is_exported, read_export
 from ablations.tables import build_table
-from ablations.trial.environment import describe_environment, find_commit
+from ablations.trial.environment import count_cores, describe_environment, find_commit
 from ablations.workspace import Workspace
 from sknet.spec import NetworkSpec, SelectiveKernel
 from sknet.zoo import NETWORKS

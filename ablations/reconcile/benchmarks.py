@@ -10,7 +10,6 @@ from ablations.choices import DeviceKind, Scale
 from ablations.complexity import Scales, count_scales
 from ablations.config import Config
 from ablations.errors import MachineError
-from ablations.estimate.throughput import count_cores
 from ablations.files import check_writable
 from ablations.plans import Plan
 from ablations.reconcile.plans import Selection, draw_plan
@@ -24,7 +23,7 @@ from ablations.speed import (
     list_networks,
     write_benchmark,
 )
-from ablations.trial.environment import describe_environment, find_commit
+from ablations.trial.environment import count_cores, describe_environment, find_commit
 from ablations.workspace import Workspace
 
 MOST_PIXELS = {"cpu": 16 * 224**2, "cuda": 64 * 224**2}

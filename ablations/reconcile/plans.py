@@ -133,13 +133,12 @@ def draw_plan(
             user's own cannot be loaded.
     """
     recipe = _choose_recipe(config, selection)
-    place = config.place("recipes", selection.recipe_name, "dataset")
     dataset = choose_dataset(
         recipe.dataset,
         folder=config.folder,
         workspace=workspace,
         known=known,
-        place="--set dataset" if "dataset" in selection.settings else place,
+        place=find_place(config, selection, "dataset"),
     )
     matrix = build_matrix(config, experiment, body_name=recipe.body, dataset=dataset)
     if (number := len(matrix.variants) * len(recipe.seeds)) > MOST_TRIALS:
@@ -190,6 +189,13 @@ def _plan_trial(
         skipped = f"not in shard {shard}"
     state: State = "to run" if skipped is None else "skipped"
     return PlannedTrial(variant=variant, spec=spec, state=state, reason=skipped or "")
+
+
+def find_place(config: Config, selection: Selection, field_name: str) -> str:
+    """Where a field of the recipe is set, for messages."""
+    if field_name in selection.settings:
+        return f"--set {field_name}"
+    return config.place("recipes", selection.recipe_name, field_name)
 
 
 def mark_plan(plan: Plan, findings: Findings) -> Plan:

@@ -96,5 +96,5 @@ def set_aside_damaged(ledger: Ledger, damaged: Mapping[str, str]) -> None:
         damaged: What is wrong with each, by key.
     """
     for key, reason in damaged.items():
-        kept = ledger.set_aside(key)
-        logger.warning("trial %s: its record is damaged (%s); kept as %s", key, reason, kept)
+        if kept := ledger.set_aside(key):
+            logger.warning("trial %s: its record is damaged (%s); kept as %s", key, reason, kept)

@@ -65,7 +65,8 @@ def regenerate_results(
         if is_exported(target.folder) or ledger.has_records
     ]
     plans = dict(iterate_plans(config, targets, workspace=workspace))
-    others = read_records(plans.values(), workspace)
+    recipes = {target.recipe_name for target in plans}
+    others = read_records(plans.values(), workspace, recipes=recipes)
     findings = ledger.examine(list_keys(plans.values()))
     return [
         _regenerate(config, target, plan, findings, ledger, workspace, others=others)

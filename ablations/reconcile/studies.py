@@ -106,18 +106,24 @@ def read_earlier(plan: Plan, workspace: Workspace, findings: Findings) -> Study 
     return study if study.definition.procedure == PROCEDURE else None
 
 
-def read_records(plans: Collection[Plan], workspace: Workspace) -> Mapping[str, TrialRecord]:
+def read_records(
+    plans: Collection[Plan], workspace: Workspace, *, recipes: Collection[str]
+) -> Mapping[str, TrialRecord]:
     """The records that the results hold of the plans' trials, by key.
 
-    Experiments share trials, so those of any experiment on the plans' recipes count; those of the
-    plans' own take precedence.
+    Experiments share trials, so those of any experiment count; those of the plans' own take
+    precedence.
+
+    Args:
+        plans: The plans, which may be narrowed or altered ones.
+        workspace: Where the results are.
+        recipes: Names of the recipes, without changes, whose results are searched.
 
     Raises:
         IncompleteError: If the files of a study were edited or damaged.
         MachineError: If a file cannot be read.
     """
     keys = {trial.spec.key for plan in plans for trial in plan.trials}
-    recipes = {plan.recipe_name for plan in plans if not plan.changes}
     own = {plan.experiment for plan in plans}
     folders = [path for name in sorted(recipes) for path in workspace.list_results(name)]
     folders.sort(key=lambda folder: folder.parent.name in own)  # the last one counts

@@ -15,6 +15,7 @@ from ablations.complexity import (
     measure_distances,
 )
 from ablations.config import Config
+from ablations.data import forget_datasets
 from ablations.errors import InputError
 from ablations.estimate import (
     Estimate,
@@ -29,6 +30,7 @@ from ablations.plans import Plan
 from ablations.reconcile.plans import (
     Selection,
     draw_plan,
+    find_place,
     keep_failed,
     limit_plan,
     list_keys,
@@ -147,18 +149,21 @@ def survey(
     """Plans experiments and compares the plans with the ledger; trains and changes nothing.
 
     Raises:
-        InputError: If a name or setting is wrong, a variant cannot be built or exceeds a budget, or
-            only failed trials are asked for and nothing is known of any.
+        InputError: If a name or setting is wrong, a variant cannot be built or exceeds a budget,
+            the dataset does not fill a batch, or only failed trials are asked for and nothing is
+            known of any.
         IncompleteError: If results to reuse were edited or damaged.
     """
     workspace = settings.workspace
+    forget_datasets()  # a notebook plans again after a dataset was put in place
     drawn = [draw_plan(config, name, selection, workspace=workspace) for name in names]
+    _check_batches(config, drawn, selection)
     _check_budgets(config, drawn, workspace)
     if settings.reuse_results:
         # Loads pandas, which other plans do without.
         from ablations.reconcile.studies import read_records
 
-        ledger.recall(read_records(drawn, workspace))
+        ledger.recall(read_records(drawn, workspace, recipes=[selection.recipe_name]))
     surveyed = compare_plans(config, drawn, ledger, until_decided=selection.until_decided)
     return _keep_failed(surveyed) if selection.retry_failed else surveyed
 
@@ -311,6 +316,17 @@ def count_all(
 ) -> list[Mapping[str, Scales]]:
     """Complexities by variant, one mapping per plan."""
     return [count_scales(config, plan, cache_file=workspace.complexity_file) for plan in plans]
+
+
+def _check_batches(config: Config, plans: Sequence[Plan], selection: Selection) -> None:
+    """Makes sure that the training images fill a batch; what does not fill one is left out."""
+    for spec in (plan.trials[0].spec for plan in plans):
+        if spec.recipe.batch_size > spec.dataset.train_size:
+            raise InputError(
+                f"{find_place(config, selection, 'batch_size')}: must be at most "
+                f"{spec.dataset.train_size}, the number of training images of {spec.dataset.name}, "
+                f"got {spec.recipe.batch_size}"
+            )
 
 
 def _check_budgets(config: Config, plans: Sequence[Plan], workspace: Workspace) -> None:

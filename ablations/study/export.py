@@ -32,6 +32,7 @@ from ablations.trial.records import (
     Environment,
     EpochRecord,
     TrialRecord,
+    check_curve,
 )
 
 T = TypeVar("T")
@@ -341,6 +342,7 @@ def _parse_trial(
         ),
         finished_at=float(row["finished_at"]),
     )
+    check_curve(record)
     return replace(trial, record=record)
 
 

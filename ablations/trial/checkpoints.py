@@ -25,10 +25,24 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
 
 def pack_checkpoint(content: Mapping[str, Any]) -> bytes:
     """The bytes of a checkpoint, which begin with their checksum."""
+    payload = _serialise(content)
+    return hashlib.sha256(payload).digest() + payload
+
+
+def pack_final_weights(path: Path) -> bytes:
+    """The network's weights and buffers in a checkpoint, as the bytes of a file of PyTorch.
+
+    Raises:
+        OSError: If the checkpoint cannot be read, or is damaged.
+    """
+    return _serialise(read_final_weights(path))
+
+
+def _serialise(content: Mapping[str, Any]) -> bytes:
+    """What `torch.save` writes; into a file, it raises no OSError if the disk is full."""
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
-    payload = buffer.getvalue()
-    return hashlib.sha256(payload).digest() + payload
+    return buffer.getvalue()
 
 
 def read_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The environment of a trial: versions, device, commit."""
+"""The environment of a trial: versions, device, cores, commit."""
 
 import platform
 import subprocess
@@ -85,6 +85,13 @@ def name_device(device: "torch.device") -> str:
     import torch
 
     return torch.cuda.get_device_name(device)
+
+
+def count_cores() -> int:
+    """Number of cores that this process may use: its affinity and a container's quota limit it."""
+    import joblib  # slow to import, and runs on a GPU do without
+
+    return int(joblib.cpu_count())
 
 
 def name_processor() -> str:

@@ -28,7 +28,12 @@ from ablations.trial.checkpoints import read_checkpoint, write_checkpoint
 from ablations.trial.evaluation import evaluate
 from ablations.trial.records import EPOCH_CODEC, EpochRecord
 from ablations.trial.replicas import run_replicas
-from ablations.trial.synchronisation import average_gradients, copy_buffers, synchronise_norms
+from ablations.trial.synchronisation import (
+    average_gradients,
+    copy_buffers,
+    have_same,
+    synchronise_norms,
+)
 from ablations.trial.training import build_augmentation, build_optimiser, train_epoch
 from sknet import build_network
 from sknet.spec import UserOperator
@@ -105,6 +110,8 @@ def _train(
         loaded = load_data(spec.dataset, cache_dir=cache_dir, device=device, workers=loader_workers)
         data = shuffle_labels(loaded, spec.seed) if spec.recipe.shuffled_labels else loaded
         state = _resume_or_start(spec, checkpoint, replica, device=device)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)  # it counts since the process began
     yield from state.records
     while not (state.records and state.records[-1].is_last):
         with (
@@ -192,22 +199,32 @@ def make_generator(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
 def _resume_or_start(
     spec: TrialSpec, checkpoint: Path, replica: Replica, *, device: torch.device
 ) -> _State:
-    if checkpoint.is_file():
-        try:
-            return _resume(spec, checkpoint, replica, device=device)
-        except Exception as error:  # noqa: BLE001 - a damaged file raises many types
-            logger.warning("cannot resume from %s: %s. The trial starts over.", checkpoint, error)
-    return _start(spec, replica, device=device)
+    """The state in the checkpoint, or that of a new trial; the same epoch in every replica."""
+    state = _resume(spec, checkpoint, device=device) if checkpoint.is_file() else None
+    if not have_same(len(state.records) if state else 0, replica):
+        logger.warning(
+            "only some replicas could resume from %s. The trial starts over.", checkpoint
+        )
+        state = None
+    state = state or _start(spec, device=device)
+    is_own = isinstance(spec.network.operator, UserOperator)  # may leave parameters unused
+    state.trained = average_gradients(state.network, replica, device=device, may_skip=is_own)
+    return state
 
 
-def _resume(spec: TrialSpec, checkpoint: Path, replica: Replica, *, device: torch.device) -> _State:
-    content = read_checkpoint(checkpoint, device=device)
-    if content["key"] != spec.key:
-        raise ValueError(f"it belongs to trial {content['key']}")
-    state = _start(spec, replica, device=device)
-    state.network.load_state_dict(content["network"])
-    state.optimiser.load_state_dict(content["optimiser"])
-    state.records += map(_unpack, content["records"])
+def _resume(spec: TrialSpec, checkpoint: Path, *, device: torch.device) -> _State | None:
+    """The state in the checkpoint; None if it is unusable."""
+    try:
+        content = read_checkpoint(checkpoint, device=device)
+        if content["key"] != spec.key:
+            raise ValueError(f"it belongs to trial {content['key']}")
+        state = _start(spec, device=device)
+        state.network.load_state_dict(content["network"])
+        state.optimiser.load_state_dict(content["optimiser"])
+        state.records += map(_unpack, content["records"])
+    except Exception as error:  # noqa: BLE001 - a damaged file raises many types
+        logger.warning("cannot resume from %s: %s. The trial starts over.", checkpoint, error)
+        return None
     return state
 
 
@@ -219,17 +236,12 @@ def start_network(spec: TrialSpec, *, device: torch.device) -> nn.Module:
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def _start(spec: TrialSpec, replica: Replica, *, device: torch.device) -> _State:
+def _start(spec: TrialSpec, *, device: torch.device) -> _State:
     network = start_network(spec, device=device)
     if spec.recipe.batch_norm == "synchronised":
         synchronise_norms(network, device=device)
-    is_own = isinstance(spec.network.operator, UserOperator)  # may leave parameters unused
-    return _State(
-        network=network,
-        trained=average_gradients(network, replica, device=device, may_skip=is_own),
-        optimiser=build_optimiser(network, spec.recipe),
-        records=[],
-    )
+    optimiser = build_optimiser(network, spec.recipe)
+    return _State(network=network, trained=network, optimiser=optimiser, records=[])
 
 
 def _run_epoch(

@@ -43,6 +43,15 @@ def add_up(values: Tensor, replica: Replica) -> Tensor:
     return values
 
 
+def have_same(value: int, replica: Replica) -> bool:
+    """Whether every replica has the same value, which all of them learn."""
+    if replica.count == 1:
+        return True
+    values: list[int | None] = [None] * replica.count
+    dist.all_gather_object(values, value)
+    return len(set(values)) == 1
+
+
 def copy_buffers(network: nn.Module, replica: Replica) -> None:
     """Gives every replica the buffers of the first one, such as running statistics."""
     if replica.count > 1:

@@ -17,7 +17,6 @@ from ablations.data.batches import (
     Replica,
     iterate_train_batches,
 )
-from ablations.errors import InputError
 from ablations.trial.synchronisation import add_up
 
 
@@ -107,7 +106,7 @@ def train_epoch(
     device: torch.device,
     replica: Replica = ALONE,
 ) -> TrainOutcome:
-    """Trains on every full batch of training images once.
+    """Trains on every full batch of training images once; plans make sure that there is one.
 
     Args:
         network: The network, on `device`, averaging gradients over the replicas; modified in place.
@@ -119,17 +118,9 @@ def train_epoch(
         augmentation: Random changes of the images.
         device: Where to train.
         replica: Which part of each batch to train on.
-
-    Raises:
-        InputError: If the training images do not fill a single batch.
     """
     network.train()
     steps = len(data.train) // recipe.batch_size
-    if steps == 0:
-        raise InputError(
-            f"batch_size must be at most {len(data.train)}, the number of training images of "
-            f"{data.dataset.name}, got {recipe.batch_size}. Pass --set batch_size=N."
-        )
     total = torch.zeros((), device=device)
     learning_rate = 0.0
     batches = iterate_train_batches(

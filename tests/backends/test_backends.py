@@ -240,6 +240,21 @@ def test_a_run_starts_its_own_ray_unless_told_otherwise(
     assert asked == ["local", "10.0.0.1:6379"]
 
 
+def test_ray_gets_the_cores_that_a_container_may_use(
+    monkeypatch: pytest.MonkeyPatch, make_job: Callable[..., Job], spec: TrialSpec
+) -> None:
+    """With all cores of the host, it would start far too many trials at once."""
+    from ablations.backends import on_ray
+
+    asked: list[int] = []
+    monkeypatch.setattr(on_ray.ray, "init", lambda *_, num_cpus, **__: asked.append(num_cpus))
+    monkeypatch.setattr("joblib.cpu_count", lambda: 7)
+
+    on_ray._connect(None, make_job(spec))
+
+    assert asked == [7]
+
+
 def test_a_trial_may_use_the_gpus_of_the_best_node() -> None:
     """A fraction, one by default, or all of them, but not more."""
     import ray

@@ -51,6 +51,11 @@ def test_the_bundled_file_is_valid() -> None:
         ),
         ("seeds: [0, 1, 2]", "seeds: [0, 1", r"yaml:\d+: invalid YAML"),
         ("seeds: [0, 1, 2]", "seeds: [0, 0]", r"recipes.quick: seeds must differ, got \[0, 0\]"),
+        (
+            "epochs: 2",
+            "epochs: 2\n    nesterov: true\n    momentum: 0",
+            r"quick: nesterov needs a momentum above 0",
+        ),
         ("seeds: [0, 1, 2]", "seeds: []", r"recipes.quick.seeds: .*at least 1 item"),
         ("weight_decay: 1e-4", "weight_decay: -1", r"weight_decay: .*greater than or equal to 0"),
         ("body: wee", "body: we", r"recipes.quick.body: must be one of .*did you mean wee\?"),

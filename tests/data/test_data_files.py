@@ -324,6 +324,18 @@ def test_damaged_files_of_cifar100_are_reported(
         read_cifar(dataset, tmp_path)
 
 
+READ = [own for own in DATASETS.values() if not own.name.startswith("multiscale_digits")]
+
+
+@pytest.mark.parametrize("dataset", READ, ids=lambda dataset: dataset.name)
+def test_a_download_is_advised_where_there_is_one(tmp_path: Path, dataset: Dataset) -> None:
+    """A validation set has the files of the dataset that it is a part of."""
+    with pytest.raises(MachineError) as caught:
+        prepare_data(dataset, data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+
+    assert ("--download" in str(caught.value)) == (dataset.download is not None)
+
+
 DOWNLOADS = [dataset for dataset in DATASETS.values() if dataset.download]
 
 

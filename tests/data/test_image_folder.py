@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from torchvision.transforms import v2
 
 from ablations.config import Recipe
-from ablations.data import catalogue, identification
+from ablations.data import catalogue
 from ablations.data.arrays import load_data, prepare_data
 from ablations.data.batches import ALONE, Augmentation, Replica, iterate_train_batches
 from ablations.data.catalogue import DATASETS, Crop, Dataset
@@ -503,9 +503,12 @@ def test_a_folder_is_trained_on_from_the_command_line(
     first = command(*arguments)
 
     if batch_size > 12:
-        assert first.code == 1
-        status = command("ablations", "status", "attention", "--recipe", "photos")
-        assert "at most 12, the number of training images of imagenet" in status.out
+        assert first.code == 2
+        assert (
+            "recipes.photos.batch_size: must be at most 12, the number of training images of "
+            "imagenet, got 13"
+        ) in first.err
+        assert not list(tmp_path.glob("runs/trials"))
         return
     assert first.code == 0
     record = json.loads(next(tmp_path.glob("runs/trials/*/record.json")).read_text())
@@ -513,5 +516,4 @@ def test_a_folder_is_trained_on_from_the_command_line(
     assert record["epochs"][-1]["top1_error_320"] is not None
     assert "nothing to train" in command(*arguments).err
     (images / "imagenet" / "train" / "ant" / "1.JPEG").unlink()
-    identification._identify_once.cache_clear()  # it lives as long as a process
     assert "2 to run" in command("ablations", "plan", "attention", "--recipe", "photos").out

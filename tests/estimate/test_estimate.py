@@ -324,6 +324,15 @@ def test_wall_time_is_shorter_with_replicas(
     assert {t.replicas for t in estimate.trials.values()} == {4}
 
 
+def test_estimates_count_the_cores_that_a_container_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cores of the host would make them too short."""
+    monkeypatch.setattr("joblib.cpu_count", lambda: 7)
+
+    assert find_device(tmp_path / "cache.json", use_gpu=False).count == 7
+
+
 def test_shared_trials_and_datasets_count_once() -> None:
     """Concurrent trials have checkpoints at the same time."""
     both = merge_estimates([make_estimate(10, 10, 10), make_estimate(10, 10, first_key=2)])

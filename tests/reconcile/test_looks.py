@@ -127,6 +127,30 @@ def test_results_of_another_machine_can_be_continued(
     assert trained == set(trials["trial"]) - set(first["trial"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        (["--only", "SK"], {"finished": 3, "skipped": 3}),
+        (["--exclude", "SK"], {"finished": 3, "skipped": 3}),
+        (["--seeds", "0-3"], {"finished": 6, "to run": 2}),
+        (["--shard", "1/1"], {"finished": 6}),
+        (["--set", "epochs=2"], {"finished": 6}),
+        (["--set", "epochs=3"], {"to run": 6}),
+    ],
+)
+def test_a_narrowed_or_altered_plan_reuses_what_it_shares(
+    planned: Callable[..., Answer], tmp_path: Path, changes: list[str], counts: dict[str, int]
+) -> None:
+    """A trial's key decides, so that nothing is trained twice."""
+    planned("run-ablation", "attention", *RUN)
+    (tmp_path / "runs/trials").rename(tmp_path / "elsewhere")
+
+    answer = planned("ablations", "plan", "attention", "--reuse-results", "--json", *changes)
+
+    [plan] = json.loads(answer.out)
+    assert {state: number for state, number in plan["count"].items() if number} == counts
+
+
 def test_edited_results_are_not_reused(planned: Callable[..., Answer], tmp_path: Path) -> None:
     """Their checksums are verified first."""
     planned("run-ablation", "attention", *RUN)

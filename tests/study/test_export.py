@@ -6,13 +6,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from studies import make_clear_records, make_plan, make_records, make_study
+from studies import make_plan, make_records, make_study
 
 from ablations.config import Claim, Explanation, PaperRow, PaperTable, Recipe
 from ablations.data.catalogue import Dataset
 from ablations.errors import AblationError, IncompleteError, MachineError
-from ablations.files import write_changed
+from ablations.files import hash_file, write_changed
 from ablations.study import EXPORTED, Study, read_export, render_export
 from ablations.tables import build_table
 
@@ -26,12 +27,12 @@ def write_export(study: Study, folder: Path) -> list[str]:
 def study(recipe: Recipe, dataset: Dataset) -> Study:
     """Three variants with two seeds; one variant failed, one trial diverged."""
     plan = make_plan(recipe, dataset, states={"other": "failed"})
-    records = make_clear_records(plan)
+    records = make_records(plan)
     first, last = plan.trials[0].spec.key, plan.trials[-1].spec.key
     epoch = records[first].last
-    before = replace(epoch, is_last=False, correct=None, train_loss=0.1 + 0.2)
-    records[first] = replace(records[first], epochs=(before, replace(epoch, epoch=1)))
-    gone = replace(records[last].last, diverged=True, correct=None, top1_error_320=1 / 3)
+    before = replace(epoch, epoch=0, is_last=False, correct=None, train_loss=0.1 + 0.2)
+    records[first] = replace(records[first], epochs=(before, epoch))
+    gone = replace(records[last].last, epoch=0, diverged=True, correct=None, top1_error_320=1 / 3)
     records[last] = replace(records[last], epochs=(gone,))
     for trial in plan.trials:
         if trial.state == "failed":
@@ -84,7 +85,7 @@ def test_files_have_common_formats(study: Study, tmp_path: Path) -> None:
     assert curves[0].startswith("trial,epoch,is_last,diverged,learning_rate,train_loss,top1_error")
     assert f"{0.1 + 0.2!r}" in curves[1]
     assert set(outcomes) == {t.key for t in study.trials if t.record and t.record.last.correct}
-    assert np.unpackbits(outcomes[study.trials[0].key]).size == 40
+    assert np.unpackbits(outcomes[study.trials[0].key], count=100).sum() == 96
     assert provenance["format"] == 1
     assert provenance["matrix_hash"] == study.definition.matrix_hash
 
@@ -147,6 +148,21 @@ def test_an_edited_number_is_reported(study: Study, tmp_path: Path) -> None:
         read_export(tmp_path)
 
 
+def test_errors_that_the_outcomes_contradict_are_reported(study: Study, tmp_path: Path) -> None:
+    """Even if the checksums were mended: tables are derived from the curves alone."""
+    write_export(study, tmp_path)
+    curves, provenance = tmp_path / "curves.csv", tmp_path / "provenance.json"
+    epochs = pd.read_csv(curves)
+    epochs.loc[epochs["is_last"] & ~epochs["diverged"], "top1_error"] = 0.5
+    epochs.to_csv(curves, index=False)
+    content = json.loads(provenance.read_text())
+    content["sha256"]["curves.csv"] = hash_file(curves)
+    provenance.write_text(json.dumps(content))
+
+    with pytest.raises(IncompleteError, match=r"last top1_error must be .*, that of the outcomes"):
+        read_export(tmp_path)
+
+
 def test_an_unwritable_folder_is_reported(study: Study, tmp_path: Path) -> None:
     """The machine is at fault, exit code 3."""
     (tmp_path / "file").write_text("")
@@ -172,7 +188,7 @@ def test_the_order_of_keys_does_not_matter(
     row = PaperRow(gflops=Decimal("1.1"), params_m=Decimal("1.2"), explained=explained)
     paper = PaperTable(source="A paper", provenance="printed", rows={"other": row})
     plan = make_plan(recipe, dataset)
-    study = make_study(plan, make_clear_records(plan), paper=(paper,))
+    study = make_study(plan, make_records(plan), paper=(paper,))
     write_export(study, tmp_path)
 
     assert build_table(read_export(tmp_path)).notes == build_table(study).notes

@@ -15,6 +15,8 @@ from ablations.data.arrays import load_data
 from ablations.data.batches import Replica
 from ablations.plans import TrialSpec
 from ablations.trial import evaluation
+from ablations.trial import run as run_module
+from ablations.trial.records import EpochRecord
 from ablations.trial.run import make_generator, start_network
 from ablations.trial.synchronisation import (
     add_up,
@@ -99,6 +101,16 @@ def train_all(
     """Trains one network after the other, since processes are slow to start."""
     for spec in specs:
         yield from train_exactly(replica, device, spec=spec, cache_dir=cache_dir)
+
+
+def resume_apart(
+    replica: Replica, device: torch.device, *, spec: TrialSpec, cache_dir: Path, folder: Path
+) -> Iterator[EpochRecord]:
+    """Trains a trial; each replica resumes from a checkpoint of its own, named by its rank."""
+    checkpoint = folder / f"{replica.rank}.pt"
+    yield from run_module._train(
+        spec, replica, device, cache_dir=cache_dir, checkpoint=checkpoint, loader_workers=0
+    )
 
 
 def wait_for_others(replica: Replica) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import assert_same_weights
-from replica_tasks import fail, linger, train_all, train_exactly
+from replica_tasks import fail, linger, resume_apart, train_all, train_exactly
 from torch import distributed as dist
 from torch import nn
 
@@ -93,6 +93,26 @@ def test_a_trial_of_replicas_has_the_curve_of_one_process_interrupted_or_not(
     assert first == whole[0]
     assert resumed == whole
     assert_same_weights(tmp_path / "whole.pt", tmp_path / "cut.pt")
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_replicas_resume_together_or_start_over_together(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path, damaged: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that cannot read the checkpoint would average gradients of other weights and epochs."""
+    own = alter(spec, replicas=2)
+    whole = run(own, cache_dir, tmp_path / "whole.pt")
+    trial = run_trial(own, cache_dir=cache_dir, checkpoint=tmp_path / "0.pt", device=CPU)
+    next(trial)
+    trial.close()
+    (tmp_path / "1.pt").write_bytes((tmp_path / "0.pt").read_bytes())
+    (tmp_path / f"{damaged}.pt").write_bytes(b"")
+    train = partial(resume_apart, spec=own, cache_dir=cache_dir, folder=tmp_path)
+
+    resumed = list(run_replicas(train, count=2, device_type="cpu"))
+
+    assert resumed == whole
+    assert "only some replicas could resume" in caplog.text
 
 
 def test_a_module_of_the_user_may_have_unused_parameters(

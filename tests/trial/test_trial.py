@@ -239,6 +239,26 @@ def test_a_gpu_uses_the_same_weights_and_batches(
     assert on_gpu[0].train_loss == pytest.approx(on_cpu[0].train_loss, rel=1e-2)
 
 
+@pytest.mark.gpu
+def test_each_trial_measures_its_own_peak_of_gpu_memory(
+    spec: TrialSpec, cache_dir: Path, tmp_path: Path
+) -> None:
+    """PyTorch measures the peak of a process, which trains many trials."""
+    places = {"cache_dir": cache_dir, "device": torch.device("cuda")}
+    peaks = []
+
+    for number, batch_size in enumerate((8, 64, 8)):
+        recipe = spec.recipe.model_copy(update={"batch_size": batch_size})
+        trial = run_trial(
+            replace(spec, recipe=recipe),
+            checkpoint=tmp_path / f"{number}.pt",
+            **places,  # type: ignore[arg-type]
+        )
+        peaks.append(list(trial)[-1].peak_memory_mb)
+
+    assert peaks[2] < peaks[1]
+
+
 def test_shuffled_labels_are_a_control(spec: TrialSpec, cache_dir: Path, dataset: Dataset) -> None:
     """Other labels for each seed, in training alone; trials without them keep their keys."""
     data = load_data(dataset, cache_dir=cache_dir, device=CPU)
