@@ -239,6 +239,46 @@ def test_an_interrupted_run_keeps_what_is_finished(
 
 
 @pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_signal_stops_commands_that_do_not_train(
+    command: Callable[..., Answer],
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """Typer has an exit code of its own for Ctrl-C, and prints nothing."""
+    monkeypatch.setattr("ablations.cli.list.load_config", lambda _: signal.raise_signal(number))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background
+
+    answer = command("ablations", "list")
+    signal.signal(signal.SIGINT, before)
+
+    assert (answer.code, answer.out, answer.err) == (code, "", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("lst",), 2, "No such command 'lst'"),
+        (("list", "--jsn"), 2, "No such option: --jsn"),
+        (("match",), 2, "Missing option '--to'"),
+        (("bench", "kernels", "--rounds", "0"), 2, "Input should be greater than or equal to 1"),
+        (("list", "--help"), 0, "List experiments, recipes and bodies."),
+    ],
+)
+def test_wrong_usage_gets_a_message(
+    command: Callable[..., Answer], arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    """Typer finds it, before a command begins."""
+    answer = command("ablations", *arguments)
+
+    assert answer.code == code
+    assert message in answer.out + answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (("kernel",), 2, "did you mean kernels?"),
