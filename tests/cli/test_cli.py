@@ -149,7 +149,8 @@ def test_a_failed_trial_is_reported_and_tried_again(
     again = command("run-ablation", "attention", *LOCAL)
 
     assert answer.code == 1
-    assert "2 trials failed" in answer.err
+    assert "2 trials failed; the table's notes say why." in answer.err
+    assert "SK, seed 1: failed, RuntimeError: out of luck." in answer.out
     assert "4 of 6 finished, 2 failed" in answer.out
     assert "RuntimeError: out of luck" in status.out
     assert again.code == 0
@@ -290,6 +291,8 @@ def test_wrong_usage_gets_a_message(
         (("kernels", "--seeds", "x"), 2, "--seeds must be a list like 0,2 or 0-4, got 'x'"),
         (("kernels", "--only", "z*"), 2, "must leave a variant"),
         (("kernels", "--config", "no.yaml"), 2, "no.yaml must be an experiments file"),
+        (("kernels", *LOCAL, "--gpus-per-trial", "auto"), 2, "needs --backend ray, got local"),
+        (("kernels", *LOCAL, "--gpus-per-trial", "0.5"), 2, "needs --backend ray, got local"),
         (("kernels", "--gpus-per-trial", "64"), 3, "--gpus-per-trial must be at most"),
         (("kernels", "--set", "dataset=cifar10"), 3, "must hold CIFAR-10 in a folder"),
         (("kernels", "--runs-dir", "experiments.yaml"), 3, "must be a writable folder"),
