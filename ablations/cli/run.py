@@ -182,8 +182,8 @@ def _check_complete(studies: "Sequence[Study]") -> None:
     lines = []
     if failed := sum(study.count()["failed"] for study in studies):
         lines.append(
-            f"{failed} trial{'s' if failed > 1 else ''} failed; the table's notes say why. The same "
-            "command tries again, with --retry-failed only these."
+            f"{failed} trial{'s' if failed > 1 else ''} failed; the table's notes say why. "
+            "The same command tries again, with --retry-failed only these."
         )
     if diverged := sum(study.count()["diverged"] for study in studies):
         lines.append(

@@ -155,7 +155,7 @@ def alter_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
             return Recipe.model_validate({**_drop_replaced(recipe.model_dump(), values), **values})
         except ValidationError as error:
             faults = [parse_fault(fault, ()) for fault in error.errors()]
-    raise InputError("\n".join(f"--set {fault.text()}" for fault in faults))
+    raise InputError("\n".join(f"--set {fault.text().removeprefix(': ')}" for fault in faults))
 
 
 def replace_seeds(recipe: Recipe, seeds: Sequence[int]) -> Recipe:

@@ -128,6 +128,8 @@ def check_results(
         ),
         *([] if names else find_foreign(config, workspace)),
     ]
+    if not names and not workspace.results_dir.is_dir():
+        findings.append(f"{workspace.results_dir}: no such folder; pass another --results-dir")
     try:
         findings += check_index(_list_entries(config, workspace), workspace.results_dir)
     except IncompleteError as error:
