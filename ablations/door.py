@@ -110,13 +110,15 @@ def plan(
     backend: Backend = Backend(),
     workspace: Workspace = Workspace(),
     config: Path | str | None = None,
+    max_hours: float | None = None,
 ) -> Forecast:
     """What a run would do: each trial with its state, complexity and time; trains nothing.
 
-    Takes the same arguments as `run`.
+    Takes the arguments of `run`, except `tracking_uri`, `download` and `progress`.
 
     Raises:
-        InputError: If what is asked for is not possible.
+        InputError: If what is asked for is not possible; and if the trials would take more than
+            `max_hours`.
 
     Examples:
         >>> forecast = plan("dilation_group", seeds=range(2))
@@ -129,7 +131,9 @@ def plan(
         _read(config),
         [experiment],
         _select(recipe, settings, seeds, only, exclude, until_decided=until_decided),
-        settings=Settings(workspace=workspace, backend=backend, reuse_results=reuse_results),
+        settings=Settings(
+            workspace=workspace, backend=backend, reuse_results=reuse_results, max_hours=max_hours
+        ),
     )
     return forecast
 

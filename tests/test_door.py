@@ -1,5 +1,6 @@
 """The Python door does what the commands do, and its objects hold numbers rather than text."""
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable
@@ -72,6 +73,22 @@ def test_a_plan_says_what_a_run_would_train() -> None:
     assert (forecast.trials["params"] > 0).all()
     assert forecast.estimate.hours > 0
     assert "kernels, recipe quick epochs=4" in forecast._repr_html_()
+
+
+def test_a_plan_takes_the_arguments_of_a_run() -> None:
+    """All but those of training, so that a call can be priced before it is made."""
+    run, plan = (inspect.signature(call).parameters for call in (ablations.run, ablations.plan))
+
+    others = {name for name in run if name not in {"tracking_uri", "download", "progress"}}
+    assert plan.keys() == others
+    assert all(plan[name].default == run[name].default for name in others)
+
+
+@pytest.mark.usefixtures("command")
+def test_a_plan_may_take_only_so_many_hours() -> None:
+    """As `ablations plan --max-hours`."""
+    with pytest.raises(ablations.InputError, match="--max-hours"):
+        ablations.plan("kernels", max_hours=1e-6)
 
 
 @pytest.mark.usefixtures("command")

@@ -144,7 +144,7 @@ def _start(program: Callable[[], Any]) -> NoReturn:
 def _call(program: Callable[[], Any]) -> int:
     """Calls a program, shows an expected failure as a message, and returns the exit code."""
     try:
-        program()
+        return _read_code(program)
     except AblationError as error:
         print_message(str(error))
         return error.exit_code
@@ -156,4 +156,18 @@ def _call(program: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         print_message("interrupted")
         return InterruptedRunError.exit_code
+
+
+def _read_code(program: Callable[[], Any]) -> int:
+    """The exit code of one of Typer's programs, which exit even when they are complete.
+
+    Raises:
+        KeyboardInterrupt: If the user stopped the program; Typer makes that an exit code.
+    """
+    try:
+        program()
+    except SystemExit as error:
+        if error.code == InterruptedRunError.exit_code:
+            raise KeyboardInterrupt from None
+        return int(error.code or 0)
     return 0

@@ -41,8 +41,9 @@ def attention(
         str | None, typer.Option(help="Network of the checkpoint, such as sknet50.")
     ] = None,
     dataset: Annotated[
-        str, typer.Option(help="Dataset whose test images a checkpoint is shown.")
-    ] = "imagenet",
+        str | None,
+        typer.Option(help="Dataset whose test images a checkpoint is shown (default: imagenet)."),
+    ] = None,
     device: Annotated[
         DeviceKind | None, typer.Option(help="Where networks run (default: a GPU if available).")
     ] = None,
@@ -68,11 +69,21 @@ def attention(
     workspace = Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir)
     settings = RecordSettings(workspace=workspace, device=device, show=show_steps)
     if network is not None:
+        if seeds is not None or only or exclude:
+            raise InputError(
+                "--seeds, --only and --exclude choose trials of an experiment, but --network names "
+                "that of a checkpoint. Omit them, or --network."
+            )
         attended = record_checkpoint(
-            Path(name), network=network, dataset=dataset, settings=settings
+            Path(name), network=network, dataset=dataset or "imagenet", settings=settings
         )
     elif Path(name).is_file():
         raise InputError(f"{name} is a file; pass the name of its network as --network.")
+    elif dataset is not None:
+        raise InputError(
+            "--dataset needs a checkpoint and its --network, got an experiment, whose recipe names "
+            "the dataset. Omit it."
+        )
     else:
         selection = make_selection(recipe, None, seeds, only, exclude)
         attended = record_experiment(load_config(config), name, selection, settings=settings)

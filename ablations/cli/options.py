@@ -202,10 +202,10 @@ def make_selection(
             "--retry-failed and --until-decided exclude each other, got both: a look needs all of "
             "its trials. Pass one of them."
         )
-    planned = {} if looks is None else {"looks": f"[{looks}]"}
+    planned = [] if looks is None else [f"looks=[{looks}]"]
     return Selection(
         recipe_name=recipe,
-        settings={**_parse_settings(settings or []), **planned},
+        settings=_parse_settings([*(settings or ()), *planned]),
         shard=None if shard is None else parse_shard(shard),
         until_decided=until_decided,
         retry_failed=retry_failed,
@@ -216,11 +216,13 @@ def make_selection(
 
 
 def _parse_settings(settings: list[str]) -> dict[str, str]:
-    parsed = {}
+    parsed: dict[str, str] = {}
     for setting in settings:
         key, sign, value = setting.partition("=")
         if not sign:
             raise InputError(f"--set must be key=value, got {setting!r}.")
+        if key.strip() in parsed:
+            raise InputError(f"{key.strip()!r} must be set once, got two values. Pass one of them.")
         parsed[key.strip()] = value.strip()
     return parsed
 

@@ -66,13 +66,16 @@ def report(
     others = results.write_overviews(experiments, workspace, outcomes) if outcomes else []
     if outcomes or as_json:
         _print_outcomes(outcomes, others, as_json=as_json)
+    elif every:
+        print_message(f"nothing to report: no experiment is whole in {runs_dir} or {results_dir}")
     for line in results.find_foreign(experiments, workspace):
         print_message(line)
     known = {outcome.study.definition.experiment for outcome in outcomes}
     if unknown := [name for name in names or () if name not in known]:
+        options = [] if recipe is None else ["--recipe", recipe]
         raise IncompleteError(
             f"nothing is known of {', '.join(unknown)}; train with "
-            f"`run-ablation {' '.join(unknown)}`."
+            f"`run-ablation {' '.join([*unknown, *options])}`."
         )
 
 

@@ -82,8 +82,8 @@ def run(
         str | None,
         typer.Option(
             metavar="NUMBER",
-            help="GPUs per trial, or 'auto': as many trials on a GPU as fit "
-            "(default: one, or one for each replica, if available).",
+            help="GPUs per trial; with Ray possibly a share, or 'auto': as many trials on a GPU as "
+            "fit (default: one, or one for each replica, if available).",
         ),
     ] = None,
     retries: Annotated[
@@ -181,10 +181,9 @@ def _check_complete(studies: "Sequence[Study]") -> None:
     """
     lines = []
     if failed := sum(study.count()["failed"] for study in studies):
-        names = " ".join(study.definition.experiment for study in studies)
         lines.append(
-            f"{failed} trial{'s' if failed > 1 else ''} failed; `ablations status {names}` shows "
-            "why. The same command tries again, with --retry-failed only these."
+            f"{failed} trial{'s' if failed > 1 else ''} failed; the table's notes say why. "
+            "The same command tries again, with --retry-failed only these."
         )
     if diverged := sum(study.count()["diverged"] for study in studies):
         lines.append(

@@ -10,6 +10,7 @@ from ablations.cli.options import (
     AsJson,
     ConfigPath,
     DataDir,
+    ResultsDir,
     RunsDir,
     SomeNames,
     SomeRecipe,
@@ -27,6 +28,7 @@ def status(
     as_json: AsJson = False,
     config: ConfigPath = None,
     runs_dir: RunsDir = Path("runs"),
+    results_dir: ResultsDir = Path("results"),
     data_dir: DataDir = Path("data"),
 ) -> None:
     """Show how far each experiment is, and why trials failed."""
@@ -38,7 +40,7 @@ def status(
 
     plans = list_marked_plans(
         load_config(config),
-        Workspace(runs_dir=runs_dir, data_dir=data_dir),
+        Workspace(runs_dir=runs_dir, results_dir=results_dir, data_dir=data_dir),
         Ledger(runs_dir),
         names=names or (),
         recipe=recipe,

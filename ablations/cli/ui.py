@@ -1,11 +1,14 @@
 """`ablations ui`: MLflow's user interface on the store of the runs."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -46,10 +49,25 @@ def ui(
     stderr.print(f"MLflow's user interface will be at {address} (Ctrl-C stops it)")
     if open_browser:
         threading.Thread(target=_open_when_ready, args=(address, port), daemon=True).start()
-    sys.exit(subprocess.call(_serve(uri, port)))
+    sys.exit(_serve(_make_command(uri, port)))
 
 
-def _serve(uri: str, port: int) -> list[str]:
+def _serve(command: Sequence[str]) -> int:
+    """Runs the server, which starts further processes, and stops them all with this one.
+
+    Returns:
+        Its exit code.
+    """
+    server = subprocess.Popen(command, start_new_session=True)
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+        raise
+
+
+def _make_command(uri: str, port: int) -> list[str]:
     """The command that starts MLflow's server, for this machine alone."""
     options = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
     return [sys.executable, "-m", "mlflow", "ui", *options]

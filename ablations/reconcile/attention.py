@@ -86,7 +86,7 @@ def record_experiment(
     trials = [trial for trial in plan.trials if trial.state == "finished"]
     skipped = _list_skipped(plan, trials, unsuitable)
     if all(trial.variant.name in unsuitable for trial in trials):
-        raise _complain(experiment, skipped, unsuitable)
+        raise _complain(plan, skipped, unsuitable)
     folder = workspace.find_results(experiment, recipe_name=plan.recipe_name, changes=plan.changes)
     check_writable(folder, flag="--results-dir")
     sources = list(_list_sources(trials, findings, ledger, unsuitable))
@@ -231,16 +231,16 @@ def _shuffle_labels(spec: TrialSpec) -> TrialSpec:
 
 
 def _complain(
-    experiment: str, skipped: Mapping[str, str], reasons: Mapping[str, str]
+    plan: Plan, skipped: Mapping[str, str], reasons: Mapping[str, str]
 ) -> InputError | IncompleteError:
     if skipped.keys() <= reasons.keys():
         listed = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         return InputError(
-            f"{experiment} must have a variant that selects among its kernels, got {listed}."
+            f"{plan.experiment} must have a variant that selects among its kernels, got {listed}."
         )
     return IncompleteError(
-        f"no trial of {experiment} that selects among its kernels is finished; train with "
-        f"`run-ablation {experiment}`."
+        f"no trial of {plan.experiment} that selects among its kernels is finished; train with "
+        f"`run-ablation {plan.experiment} --recipe {plan.recipe_name}`."
     )
 
 

@@ -341,7 +341,17 @@ def _choose_recipe(config: Config, selection: Selection) -> Recipe:
             f"--set body: must be one of {', '.join(sorted(config.bodies))}, got {recipe.body!r}"
         )
     if selection.seeds is not None:
+        if replaced := sorted({"looks", "seeds"} & selection.settings.keys()):
+            raise InputError(
+                f"--seeds and --set {replaced[0]} exclude each other, got both. Pass one of them."
+            )
         recipe = replace_seeds(recipe, selection.seeds)
+    if selection.until_decided and len(recipe.planned_looks) == 1:
+        seeds = "" if selection.seeds is None else " with --seeds"
+        raise InputError(
+            f"--until-decided needs several looks, but recipe {selection.recipe_name}{seeds} plans "
+            "none after the first. Pass --looks, such as 3,5,8, or omit --until-decided."
+        )
     return recipe
 
 

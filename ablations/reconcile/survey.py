@@ -271,12 +271,19 @@ def settle_gpus(surveyed: Survey, settings: Settings) -> Settings:
     """The settings with the share of a GPU that trials need, if the run is to choose it.
 
     Raises:
+        InputError: If trials are to share GPUs, but run one after the other.
         MachineError: If a cluster is to train, and its GPUs cannot be measured here.
     """
     backend = settings.backend
+    if not is_concurrent(backend) and (backend.packs_gpus or (backend.gpus_per_trial or 0) % 1):
+        asked = "auto" if backend.packs_gpus else f"{backend.gpus_per_trial:g}"
+        raise InputError(
+            f"--gpus-per-trial {asked} shares a GPU among trials, which needs --backend ray, got "
+            f"{backend.name}. Omit one of them."
+        )
     trials = [trial for plan in surveyed.drawn for trial in plan.trials]
     has_replicas = any(trial.spec.recipe.replicas > 1 for trial in trials)  # each has a whole GPU
-    if has_replicas or not (backend.packs_gpus and is_concurrent(backend)):
+    if has_replicas or not backend.packs_gpus:
         return settings
     share = find_share(trials, surveyed.findings.records, is_remote=backend.cluster is not None)
     return replace(settings, backend=replace(backend, gpus_per_trial=share))

@@ -152,7 +152,9 @@ def test_a_checkpoint_is_recorded(command: Callable[..., Answer], tmp_path: Path
     ("arguments", "code", "message"),
     [
         (("attentoin",), 2, "did you mean attention?"),
-        (("attention",), 1, "train with `run-ablation attention`"),
+        (("attention",), 1, "train with `run-ablation attention --recipe quick`"),
+        (("attention", "--dataset", "cifar10"), 2, "--dataset needs a checkpoint"),
+        (("x.pt", "--network", "sknet_tiny", "--seeds", "0"), 2, "choose trials of an experiment"),
         (("attention", "--only", "sum"), 2, "kernels that are added up have no selection weights"),
         (("kernels", "--only", "*D=1*"), 2, "none is larger"),
         (("x.pt", "--network", "sknet5"), 2, "did you mean sknet50?"),

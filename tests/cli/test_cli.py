@@ -149,7 +149,8 @@ def test_a_failed_trial_is_reported_and_tried_again(
     again = command("run-ablation", "attention", *LOCAL)
 
     assert answer.code == 1
-    assert "2 trials failed" in answer.err
+    assert "2 trials failed; the table's notes say why." in answer.err
+    assert "SK, seed 1: failed, RuntimeError: out of luck." in answer.out
     assert "4 of 6 finished, 2 failed" in answer.out
     assert "RuntimeError: out of luck" in status.out
     assert again.code == 0
@@ -239,6 +240,46 @@ def test_an_interrupted_run_keeps_what_is_finished(
 
 
 @pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_signal_stops_commands_that_do_not_train(
+    command: Callable[..., Answer],
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """Typer has an exit code of its own for Ctrl-C, and prints nothing."""
+    monkeypatch.setattr("ablations.cli.list.load_config", lambda _: signal.raise_signal(number))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background
+
+    answer = command("ablations", "list")
+    signal.signal(signal.SIGINT, before)
+
+    assert (answer.code, answer.out, answer.err) == (code, "", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("lst",), 2, "No such command 'lst'"),
+        (("list", "--jsn"), 2, "No such option: --jsn"),
+        (("match",), 2, "Missing option '--to'"),
+        (("bench", "kernels", "--rounds", "0"), 2, "Input should be greater than or equal to 1"),
+        (("list", "--help"), 0, "List experiments, recipes and bodies."),
+    ],
+)
+def test_wrong_usage_gets_a_message(
+    command: Callable[..., Answer], arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    """Typer finds it, before a command begins."""
+    answer = command("ablations", *arguments)
+
+    assert answer.code == code
+    assert message in answer.out + answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (("kernel",), 2, "did you mean kernels?"),
@@ -246,10 +287,22 @@ def test_an_interrupted_run_keeps_what_is_finished(
         (("kernels", "--set", "epoch=1"), 2, "did you mean epochs?"),
         (("kernels", "--set", "epochs=-1"), 2, "--set epochs: Input should be greater than 0"),
         (("kernels", "--set", "epochs"), 2, "--set must be key=value, got 'epochs'"),
+        (("kernels", "--set", "epochs=1", "--set", "epochs=2"), 2, "'epochs' must be set once"),
+        (("kernels", "--looks", "3,3"), 2, "--set looks must increase from at least 3 seeds"),
+        (("kernels", "--looks", "3,5", "--set", "looks=[3,4]"), 2, "'looks' must be set once"),
+        (("kernels", "--set", "looks=[3,5]", "--seeds", "0"), 2, "--seeds and --set looks exclude"),
+        (("kernels", "--until-decided"), 2, "recipe quick plans none after the first"),
+        (
+            ("kernels", "--until-decided", "--seeds", "0-4"),
+            2,
+            "recipe quick with --seeds plans none after the first",
+        ),
         (("kernels", "--set", "body=we"), 2, "--set body: must be one of"),
         (("kernels", "--seeds", "x"), 2, "--seeds must be a list like 0,2 or 0-4, got 'x'"),
         (("kernels", "--only", "z*"), 2, "must leave a variant"),
         (("kernels", "--config", "no.yaml"), 2, "no.yaml must be an experiments file"),
+        (("kernels", *LOCAL, "--gpus-per-trial", "auto"), 2, "needs --backend ray, got local"),
+        (("kernels", *LOCAL, "--gpus-per-trial", "0.5"), 2, "needs --backend ray, got local"),
         (("kernels", "--gpus-per-trial", "64"), 3, "--gpus-per-trial must be at most"),
         (("kernels", "--set", "dataset=cifar10"), 3, "must hold CIFAR-10 in a folder"),
         (("kernels", "--runs-dir", "experiments.yaml"), 3, "must be a writable folder"),
@@ -444,7 +497,7 @@ def test_the_user_interface_serves_this_machine_and_prints_links(
         "ablations.tracking.list_views", lambda _: [("kernels", "by variant", path)]
     )
     calls: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "call", lambda arguments: calls.append(arguments) or 0)
+    monkeypatch.setattr("ablations.cli.ui._serve", lambda command: calls.append(command) or 0)
 
     answer = command("ablations", "ui", "--port", "5123")
 
@@ -453,6 +506,41 @@ def test_the_user_interface_serves_this_machine_and_prints_links(
     assert f"sqlite:///{tmp_path}/runs/mlflow.db" in call
     assert {"127.0.0.1", "5123"} <= set(call)
     assert f"kernels, by variant: http://127.0.0.1:5123/{path}" in answer.out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_user_interface_stops_with_its_command(
+    command: Callable[..., Answer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """MLflow's server is several processes; one that stays would keep the port."""
+    (tmp_path / "runs" / "mlflow.db").write_bytes(b"")
+    monkeypatch.setattr("ablations.tracking.list_views", lambda _: [])
+    script = "sleep 600 & echo $! > started; mv started worker; wait"
+    monkeypatch.setattr("ablations.cli.ui._make_command", lambda *_: ["sh", "-c", script])
+    worker, wait = tmp_path / "worker", subprocess.Popen.wait
+
+    def be_stopped(_: object) -> None:
+        monkeypatch.setattr(subprocess.Popen, "wait", wait)
+        while not worker.exists():
+            time.sleep(0.05)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", be_stopped)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    answer = command("ablations", "ui")
+    signal.signal(signal.SIGINT, before)
+
+    assert answer.code == code
+    process = Path("/proc", worker.read_text().strip(), "cmdline")
+    deadline = time.monotonic() + 60
+    while process.exists() and process.read_bytes():  # that of a process nobody waited for is empty
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -614,5 +614,11 @@ def test_results_need_neither_module_nor_images(
     checked = project("ablations", "report", "--all", "--check")
     status = project("ablations", "status", "attention", "--recipe", "own")
 
+    (folder / "results").rename(folder / "elsewhere")
+    moved = project(
+        "ablations", "status", "attention", "--recipe", "own", "--results-dir", "elsewhere"
+    )
+
     assert written.code == checked.code == status.code == 0, (written, checked, status)
+    assert (moved.code, moved.out) == (0, status.out)
     assert not (folder / "runs" / "datasets").exists()

@@ -298,8 +298,10 @@ def test_foreign_folders_and_old_results_are_left_alone(
         (("kernel",), 2, "did you mean kernels?"),
         (("kernels", "--recipe", "quik"), 2, "did you mean quick?"),
         (("kernels",), 1, "nothing is known of kernels; train with `run-ablation kernels`"),
+        (("kernels", "--recipe", "quick"), 1, "`run-ablation kernels --recipe quick`"),
         (("kernels", "--check"), 1, "kernels: missing"),
-        (("--all", "--check", "--results-dir", "reslts"), 1, "reslts: must hold results, got none"),
+        (("--all",), 0, "nothing to report: no experiment is whole in runs or results"),
+        (("--all", "--check"), 1, "results: must hold results, got none"),
     ],
 )
 def test_bad_input_gets_one_message(
