@@ -57,7 +57,7 @@ def bench(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Images per batch (default: by device and network)."),
+        typer.Option(min=2, help="Images per batch (default: by device and network)."),
     ] = None,
     rounds: Annotated[
         int, typer.Option(min=1, help="Rounds in which every variant is measured once.")

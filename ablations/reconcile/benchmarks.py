@@ -151,7 +151,8 @@ def choose_device(asked: DeviceKind | None) -> DeviceKind:
 
 def _set_conditions(plan: Plan, settings: BenchSettings, kind: str, *, macs: int) -> Conditions:
     size = find_image_size(plan, settings.scale)
-    fitting = max(1, int(min(MOST_PIXELS[kind] // size**2, MOST_MACS[kind] // macs)))
+    # Training normalises descriptors over the batch, which takes two images.
+    fitting = max(2, int(min(MOST_PIXELS[kind] // size**2, MOST_MACS[kind] // macs)))
     default = min(plan.recipe.batch_size, 2 ** (fitting.bit_length() - 1))
     return Conditions(
         scale=settings.scale,
