@@ -1,6 +1,6 @@
 """One row per variant or statement: errors and differences with their intervals."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from textwrap import fill, shorten
 from typing import Any
 
@@ -22,6 +22,9 @@ _MARKS = {
     "contradicted": ("X", style.ORANGE),
 }
 """Marker and colour by the first word of a verdict; all others are open circles."""
+
+Place = tuple[str, str]
+"""Claim and statement of a row; a heading has no statement, that of an experiment no claim."""
 
 _STATEMENT_WIDTH = 48
 """Maximum number of characters per line of a statement."""
@@ -77,57 +80,80 @@ def draw_differences(chart: Chart) -> Figure:
 
 
 def draw_statements(chart: Chart) -> Figure:
-    """Draws one panel per recipe, and one row per statement below its experiment and claim."""
+    """Draws one panel per experiment and recipe, and one row per statement below its claim."""
     data = chart.data
     recipes = list(dict.fromkeys(data["recipe"]))
-    rows = _arrange_statements(data)
-    names = [
-        fill(statement or ("" if claim else experiment), _STATEMENT_WIDTH)
-        for experiment, claim, statement in rows
-    ]
-    height = 1.0 + 1.2 * style.LINE_HEIGHT * sum(name.count("\n") + 1 for name in names)
-    figure = Figure((style.WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.12))
-    grid = figure.subplots(1, len(recipes), sharey=True, squeeze=False)[0]
-    style.label_rows(grid[0], names)
-    grid[0].set_zorder(1)  # its headings lie above the other panels
-    for place, (label, row) in enumerate(zip(grid[0].get_yticklabels(), rows, strict=True)):
-        label.set(fontsize=8.5, fontweight="normal" if row[1] else "bold")
-        if row[1] and not row[2]:
-            _write_heading(grid[0], place, row[1])
-    for axes, recipe in zip(grid, recipes, strict=True):
+    groups = {
+        str(name): _arrange_statements(own) for name, own in data.groupby("experiment", sort=False)
+    }
+    names = {name: _name_statements(name, rows) for name, rows in groups.items()}
+    lines = [sum(text.count("\n") + 1 for text in own) for own in names.values()]
+    height = 0.8 + style.LINE_HEIGHT * sum(1.2 * number + 1.5 for number in lines)
+    figure = Figure((style.WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.12, hspace=0.02))
+    grid = figure.subplots(
+        *(len(groups), len(recipes)), sharey="row", squeeze=False, height_ratios=lines
+    )
+    for panels, (experiment, rows) in zip(grid, groups.items(), strict=True):
+        _label_statements(panels[0], rows, names[experiment])
+        for axes, recipe in zip(panels, recipes, strict=True):
+            is_own = (data["experiment"] == experiment) & (data["recipe"] == recipe)
+            _draw_statements(axes, rows, data[is_own])
+            axes.tick_params(axis="y", length=0, labelleft=axes is panels[0])
+    for axes, recipe in zip(grid[0], recipes, strict=True):
         axes.set_title(recipe, loc="left", **style.TITLES)
-        axes.tick_params(axis="y", length=0, labelleft=axes is grid[0])
-        axes.spines["left"].set_visible(False)
-        axes.axvline(0, color=style.BLACK, lw=0.9)
-        for row in data[data["recipe"] == recipe].to_dict("records"):
-            interval = row["difference_points"], row["half_width_points"]
-            if not pd.isna(interval[0]):
-                marker, color = find_mark(row["verdict"])
-                place = rows.index((row["experiment"], row["claim"], row["statement"]))
-                draw_interval(axes, place, interval, marker=marker, color=color)
     figure.supxlabel("difference of top-1 error (points)", fontsize=style.SETTINGS["font.size"])
     _explain_marks(figure)
     return figure
 
 
-def _arrange_statements(data: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Experiment, claim and statement of each row; those of a heading end with empty texts.
+def _arrange_statements(data: pd.DataFrame) -> list[Place]:
+    """The rows of an experiment.
 
-    A claim of a single statement needs no heading; such claims come first in their experiment.
+    A claim of a single statement needs no heading; such claims come first.
     """
-    columns = ["experiment", "claim", "statement"]
-    keys = list(data[columns].drop_duplicates().itertuples(index=False, name=None))
-    rows = []
-    for experiment in dict.fromkeys(key[0] for key in keys):
-        claims: dict[str, list[tuple[str, str, str]]] = {}
-        for key in keys:
-            if key[0] == experiment:
-                claims.setdefault(key[1], []).append(key)
-        rows += [(experiment, "", "")]
-        rows += [own[0] for own in claims.values() if len(own) == 1]
-        for claim, own in claims.items():
-            rows += [(experiment, claim, ""), *own] if len(own) > 1 else []
+    keys = data[["claim", "statement"]].drop_duplicates().itertuples(index=False, name=None)
+    claims: dict[str, list[Place]] = {}
+    for claim, statement in keys:
+        claims.setdefault(claim, []).append((claim, statement))
+    rows = [("", ""), *(own[0] for own in claims.values() if len(own) == 1)]
+    for claim, own in claims.items():
+        rows += [(claim, ""), *own] if len(own) > 1 else []
     return rows
+
+
+def _name_statements(experiment: str, rows: Sequence[Place]) -> list[str]:
+    """The labels of rows; a claim's heading is written across the panels instead."""
+    texts = [statement or ("" if claim else experiment) for claim, statement in rows]
+    return [fill(text, _STATEMENT_WIDTH) for text in texts]
+
+
+def _label_statements(axes: Axes, rows: Sequence[Place], names: Sequence[str]) -> None:
+    """Labels the rows of the first panel, whose headings lie above the other panels."""
+    style.label_rows(axes, names)
+    axes.set_zorder(1)
+    labels = axes.get_yticklabels()
+    for place, (label, (claim, statement)) in enumerate(zip(labels, rows, strict=True)):
+        label.set(fontsize=8.5, fontweight="normal" if claim else "bold")
+        if claim and not statement:
+            _write_heading(axes, place, claim)
+
+
+def _draw_statements(axes: Axes, rows: Sequence[Place], data: pd.DataFrame) -> None:
+    """Draws one panel; without a known difference it stays empty."""
+    axes.spines["left"].set_visible(False)
+    known = data.dropna(subset="difference_points")
+    if known.empty:
+        axes.spines["bottom"].set_visible(False)
+        axes.set_xticks([])
+        axes.grid(visible=False)
+        return
+    axes.axvline(0, color=style.BLACK, lw=0.9)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    for row in known.to_dict("records"):
+        interval = row["difference_points"], row["half_width_points"]
+        marker, color = find_mark(row["verdict"])
+        place = rows.index((row["claim"], row["statement"]))
+        draw_interval(axes, place, interval, marker=marker, color=color)
 
 
 def _write_heading(axes: Axes, place: int, claim: str) -> None:

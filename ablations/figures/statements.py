@@ -34,7 +34,7 @@ def build_statement_chart(claims: Sequence[TestedClaim]) -> Chart | None:
         name="findings",
         caption=(
             "Differences of top-1 error behind each statement of these claims, with their "
-            "intervals; each recipe has an axis of its own. Further left is better for the variant "
+            "intervals; each panel has an axis of its own. Further left is better for the variant "
             "that is named first. The mark shows the verdict on the claim under whose name the "
             "statement stands."
         ),
