@@ -288,7 +288,7 @@ def test_wrong_usage_gets_a_message(
         (("kernels", "--set", "epochs=-1"), 2, "--set epochs: Input should be greater than 0"),
         (("kernels", "--set", "epochs"), 2, "--set must be key=value, got 'epochs'"),
         (("kernels", "--set", "epochs=1", "--set", "epochs=2"), 2, "'epochs' must be set once"),
-        (("kernels", "--looks", "3,3"), 2, "--set looks must increase from at least 3 seeds"),
+        (("kernels", "--looks", "3,3"), 2, "--looks looks must increase from at least 3 seeds"),
         (("kernels", "--looks", "3,5", "--set", "looks=[3,4]"), 2, "'looks' must be set once"),
         (("kernels", "--set", "looks=[3,5]", "--seeds", "0"), 2, "--seeds and --set looks exclude"),
         (("kernels", "--until-decided"), 2, "recipe quick plans none after the first"),
