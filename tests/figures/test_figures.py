@@ -18,10 +18,22 @@ from hypothesis import strategies as st
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ablations.figures import Chart, Source, build_charts, check_svg, draw, render_png, render_svg
+from ablations.figures import (
+    Chart,
+    Source,
+    build_charts,
+    build_statement_chart,
+    check_svg,
+    draw,
+    list_charts,
+    render_png,
+    render_svg,
+)
 from ablations.figures.labels import place_labels
 from ablations.report.html import embed_svg
 from ablations.statistics import Agreement
+from ablations.study import read_export
+from ablations.tables import build_table, collect_claims
 
 AGREEMENT = Agreement(reference="top1_error", tau=0.62, interval=(0.31, 0.78), p=0.03, rows=10)
 PAPER = ["paper_top1_error", "paper_params_m"]
@@ -57,6 +69,34 @@ def list_texts(svg: str) -> str:
 def test_charts_are_in_the_order_of_the_report() -> None:
     """Errors and differences first; curves last."""
     assert list(CHARTS) == ["errors", "differences", "cost", "agreement", "curves"]
+
+
+@pytest.mark.parametrize("name", ["kernel_combination", "se_reduction"])
+def test_intervals_have_the_level_of_the_tables_tests(name: str) -> None:
+    """With planned looks they are wider than 95 %, and the caption says by how much."""
+    study = read_export(ROOT / "results" / name / "quick")
+    table = build_table(study)
+
+    [caption] = [
+        chart.caption for chart in list_charts(study, table) if chart.name == "differences"
+    ]
+
+    assert len(table.path.question.looks) == 5
+    assert "bars are 98.54 % intervals of one row" in caption
+    assert "bars are 95 % intervals of one row" in CHARTS["differences"].caption
+
+
+def test_statements_of_several_claims_are_drawn_below_each() -> None:
+    """Each mark shows the verdict on its own claim, below that claim's heading."""
+    study = read_export(ROOT / "results/dilation_group/quick")
+
+    chart = build_statement_chart(collect_claims([(study, build_table(study))]))
+
+    assert chart is not None
+    shared = chart.data[chart.data["statement"] == "5x5, D=1, G=64 better than 3x3, D=1, G=32"]
+    assert sorted(shared["verdict"]) == ["supported", "undecided"]
+    texts = list_texts(render_svg(chart))
+    assert all(claim in texts for claim in shared["claim"])
 
 
 def test_agreement_is_plotted_for_rows_with_both_errors() -> None:
