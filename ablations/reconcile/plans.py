@@ -147,7 +147,7 @@ def draw_plan(
             f"got {len(matrix.variants)} variants x {len(recipe.seeds)} seeds = {number:,}"
         )
     skipped = _choose_skipped(matrix.variants, selection)
-    _check_batches(
+    _check_replica_batches(
         [variant for variant in matrix.variants if variant.name not in skipped],
         recipe,
         place=config.place("recipes", selection.recipe_name),
@@ -168,7 +168,7 @@ def draw_plan(
     )
 
 
-def _check_batches(variants: Sequence[Variant], recipe: Recipe, *, place: str) -> None:
+def _check_replica_batches(variants: Sequence[Variant], recipe: Recipe, *, place: str) -> None:
     """Raises InputError if a replica gets a single image, and a network cannot train on one."""
     if recipe.replica_batch_size > 1:
         return
